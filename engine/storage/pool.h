@@ -1,0 +1,74 @@
+// A bounded pool of PostgreSQL connections, and the only place where exceptions of libpqxx become Status.
+//
+// A connection never reconnects behind the back of a session (libpqxx 6 would): a broken one is thrown away and the
+// next caller opens a fresh one. Thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <pqxx/pqxx>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/status.h"
+
+namespace headgate::engine {
+
+struct PoolSettings {
+  std::string uri;                      // postgres://… or key=value; holds a secret, never logged
+  int connections_max = 20;
+  Duration acquire_timeout{5'000};      // RESOURCE_EXHAUSTED when no connection gets free in that time
+  Duration connect_timeout{5'000};
+  Duration statement_timeout{30'000};
+  std::string application_name = "headgate-engine";
+  // Run once on every new connection: prepared statements, session settings.
+  std::function<void(pqxx::connection&)> prepare;
+};
+
+class Pool {
+ public:
+  explicit Pool(PoolSettings settings);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Runs `work` with a connection. Exceptions become Status:
+  //   broken connection, cannot connect   UNAVAILABLE (text without host, user or database)
+  //   40001, 23505                        ABORTED
+  //   57014 (statement timeout, cancel)   DEADLINE_EXCEEDED
+  //   any other SQL error                 INTERNAL with SQLSTATE and the server's primary message
+  Status run(const std::function<Status(pqxx::connection&)>& work);
+
+  // As run(), with a typed result.
+  template <typename T>
+  StatusOr<T> get(const std::function<StatusOr<T>(pqxx::connection&)>& work) {
+    StatusOr<T> result = make_status(StatusCode::kInternal, "no result");
+    Status status = run([&](pqxx::connection& connection) {
+      result = work(connection);
+      return result.status();
+    });
+    if (!status.ok()) return status;
+    return result;
+  }
+
+  int in_use() const;
+  int open() const;
+
+ private:
+  StatusOr<std::unique_ptr<pqxx::connection>> acquire();
+  void release(std::unique_ptr<pqxx::connection> connection);
+  StatusOr<std::unique_ptr<pqxx::connection>> connect();
+
+  const PoolSettings settings_;
+  mutable Mutex mutex_;
+  Condition changed_;
+  std::vector<std::unique_ptr<pqxx::connection>> idle_ GUARDED_BY(mutex_);
+  int open_ GUARDED_BY(mutex_) = 0;
+};
+
+// The mapping of run(), for code that owns its connection. REQUIRES: called inside a catch block.
+Status status_of_current_exception();
+
+}  // namespace headgate::engine

@@ -1,0 +1,35 @@
+# Warnings, hardening, compiler cache. Sanitizers are switched on by presets.
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  # Precompiled headers need these two kinds of tolerance, or every compilation misses.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
+endif()
+
+set(HEADGATE_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
+
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports std::stop_source as maybe uninitialised; it is not.
+  add_compile_options(-Wno-maybe-uninitialized -fpch-preprocess)
+endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  add_compile_options(-Wthread-safety)
+endif()
+
+if(HEADGATE_SANITIZE)
+  add_compile_options(-fsanitize=${HEADGATE_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HEADGATE_SANITIZE})
+else()
+  add_compile_options(-fstack-protector-strong -D_GLIBCXX_ASSERTIONS)
+  if(CMAKE_BUILD_TYPE MATCHES "Rel")
+    add_compile_options(-D_FORTIFY_SOURCE=2)
+  endif()
+  add_link_options(-Wl,-z,relro,-z,now)
+endif()
+
+find_program(MOLD_PROGRAM mold)
+if(MOLD_PROGRAM)
+  add_link_options(-fuse-ld=mold)
+endif()

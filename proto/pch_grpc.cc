@@ -1,0 +1,1 @@
+#include "proto/pch_grpc.h"

@@ -1,0 +1,42 @@
+// Where the relay keeps its place: (tenant, sink) -> cursor. A cursor may lag behind what the sink acknowledged, it
+// never leads. Implementations: sqlite (embedded default), postgres, redis; one contract suite for all.
+//
+// Blocking; thread-safe. UNAVAILABLE when the store is away, RESOURCE_EXHAUSTED when its disk is full.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+#include "sinks/event.h"
+
+namespace headgate::relay {
+
+using sinks::Cursor;
+using sinks::Fence;
+
+struct CursorUpdate {
+  std::string tenant;
+  Cursor cursor;
+};
+
+class TokenStore {
+ public:
+  virtual ~TokenStore() = default;
+  // Takes the scope (the whole store of this relay's name) over and returns a fence whose epoch is higher than any
+  // before. From then on commits with a lower epoch are refused.
+  virtual StatusOr<Fence> acquire(const std::string& owner) = 0;
+  virtual StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) = 0;
+  // All updates of one sink in one transaction, durable when it returns.
+  // FAILED_PRECONDITION when a newer owner has taken over; nothing is changed then.
+  virtual Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) = 0;
+  // Forgets a tenant in all sinks (it was deleted at the source).
+  virtual Status forget(const std::string& tenant, const Fence& fence) = 0;
+  // OK when the store can be written to now.
+  virtual Status ping() = 0;
+};
+
+}  // namespace headgate::relay

@@ -1,0 +1,65 @@
+// The source of changes: a base.v1 engine, ours (one Feed stream for many tenants) or any other (one Watch stream a
+// tenant). gRPC lives behind this interface only.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "sinks/event.h"
+
+namespace headgate::relay {
+
+using sinks::Event;
+using sinks::EventPtr;
+
+// Which tenants a relay serves. A pattern is a glob with `*` and `?`.
+struct TenantSelection {
+  std::vector<std::string> patterns{"*"};
+  bool matches(const std::string& tenant) const;
+};
+
+enum class StartPolicy { kHead, kEarliest };
+
+struct UpstreamRequest {
+  TenantSelection tenants;
+  std::map<std::string, std::string> tokens;  // tenant -> where to go on
+  StartPolicy default_start = StartPolicy::kHead;
+  std::string incarnation;  // of the tokens; empty when not known
+};
+
+struct TenantFailure {
+  std::string tenant;
+  std::string reason;      // HISTORY_GONE, UNKNOWN_TOKEN, FUTURE_TOKEN, MALFORMED_TOKEN, OTHER_INCARNATION
+  std::string message;
+  std::string head_token;  // where the tenant could start now; empty when not known
+};
+
+// Called on the upstream's threads, one call at a time.
+class UpstreamListener {
+ public:
+  virtual ~UpstreamListener() = default;
+  // The stream stands. Ordered: events of one tenant come in xid order (true for our engine's feed).
+  virtual void on_opened(const std::string& incarnation, bool ordered) = 0;
+  // Blocks while the consumer has no room: not reading is the back-pressure. False: stop reading.
+  virtual bool on_events(std::vector<EventPtr> events) = 0;
+  // Everything below this position has been delivered for all tenants of the stream.
+  virtual void on_progress(uint64_t position, const std::string& snap_token) = 0;
+  virtual void on_tenant_failed(const TenantFailure& failure) = 0;
+  virtual void on_tenant_removed(const std::string& tenant) = 0;
+};
+
+class Upstream {
+ public:
+  virtual ~Upstream() = default;
+  // Opens and reads until the stream breaks or stop is requested (CANCELLED). Reconnects belong to the caller, except
+  // that an implementation with a stream per tenant keeps the others going when one breaks.
+  virtual Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) = 0;
+  // All tenants the source knows; UNIMPLEMENTED when it cannot tell.
+  virtual StatusOr<std::vector<std::string>> tenants() = 0;
+};
+
+}  // namespace headgate::relay

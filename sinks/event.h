@@ -1,0 +1,57 @@
+// What a sink receives. Events are immutable and shared by all sinks; what differs per sink travels in Delivery.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace headgate::sinks {
+
+enum class EventKind { kChanges, kHeartbeat, kGap, kSnapshotBegin, kSnapshotEnd };
+
+struct Event {
+  EventKind kind = EventKind::kChanges;
+  std::string tenant;
+  uint64_t xid = 0;          // of the transaction; the id of the event is "<tenant>/<xid>/<part>"
+  uint32_t part = 0;         // very large transactions arrive in several parts
+  bool more_parts = false;   // the token of such a part still names the state before the transaction
+  std::string snap_token;
+  std::string incarnation;   // of the source's history; xids of two incarnations never compare
+  int64_t started_at_us = 0; // of the transaction, clock of the source; 0 when the source does not tell
+  std::string payload;       // serialized base.v1.DataChanges; empty for control events
+  std::string reason;        // of a GAP
+
+  // For queues bounded by bytes.
+  size_t bytes() const {
+    return sizeof(Event) + tenant.size() + snap_token.size() + incarnation.size() + payload.size() + reason.size();
+  }
+};
+using EventPtr = std::shared_ptr<const Event>;
+
+// One event on its way to one sink.
+struct Delivery {
+  EventPtr event;
+  uint64_t sequence = 0;        // dense per (tenant, sink), from 1; the same on every retry of the event
+  std::string previous_token;   // token of the event before it in this tenant and sink; empty for the first
+};
+
+// The place of a sink in one tenant: the last event that it has durably acknowledged.
+struct Cursor {
+  std::string snap_token;
+  uint64_t xid = 0;
+  uint32_t part = 0;
+  bool more_parts = false;
+  uint64_t sequence = 0;
+  std::string incarnation;
+
+  bool operator==(const Cursor&) const = default;
+};
+Cursor cursor_of(const Delivery& delivery);
+
+// Who may write now. The epoch rises at every change of owner; a sink that can, refuses a lower one.
+struct Fence {
+  uint32_t shard = 0;
+  uint64_t epoch = 0;
+};
+
+}  // namespace headgate::sinks
