@@ -15,6 +15,7 @@
 #include "base/snap_token.h"
 #include "base/status.h"
 #include "base/v1/base.pb.h"
+#include "engine/model/schema_row.h"
 
 namespace headgate::engine {
 
@@ -40,11 +41,6 @@ class TenantStore {
   virtual StatusOr<Page<base::v1::Tenant>> list(const PageRequest& page) = 0;
 };
 
-// One row per entity or rule of a schema version; `text` is the statement in the schema language.
-struct SchemaRow {
-  std::string name;
-  std::string text;
-};
 struct SchemaVersion {
   std::string version;
   int64_t created_at_s = 0;
