@@ -10,6 +10,8 @@
 #define HG_ATTRIBUTE(x)
 #endif
 
+// abseil has a macro of this name in some of its headers, with the same meaning.
+#undef GUARDED_BY
 #define GUARDED_BY(x) HG_ATTRIBUTE(guarded_by(x))
 #define REQUIRES_LOCK(...) HG_ATTRIBUTE(requires_capability(__VA_ARGS__))
 #define EXCLUDES_LOCK(...) HG_ATTRIBUTE(locks_excluded(__VA_ARGS__))

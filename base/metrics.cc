@@ -1,0 +1,44 @@
+#include "base/metrics.h"
+
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+namespace headgate {
+
+Metrics::Metrics() : registry_(std::make_shared<prometheus::Registry>()) {}
+Metrics::~Metrics() = default;
+
+Counter& Metrics::counter(const std::string& name, const std::string& help, const Labels& labels) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add(labels);
+}
+
+Gauge& Metrics::gauge(const std::string& name, const std::string& help, const Labels& labels) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add(labels);
+}
+
+Histogram& Metrics::histogram(const std::string& name, const std::string& help, const Labels& labels,
+                              std::vector<double> bounds) {
+  if (bounds.empty()) bounds = seconds_bounds();
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add(labels, bounds);
+}
+
+void Metrics::gauge_from(const std::string& name, const std::string& help, const Labels& labels,
+                         std::function<double()> read) {
+  Gauge& made = gauge(name, help, labels);
+  MutexLock lock(mutex_);
+  asked_.push_back({&made, std::move(read)});
+}
+
+std::string Metrics::exposition() {
+  {
+    MutexLock lock(mutex_);
+    for (const Asked& one : asked_) one.gauge->Set(one.read());
+  }
+  return prometheus::TextSerializer().Serialize(registry_->Collect());
+}
+
+std::vector<double> Metrics::seconds_bounds() {
+  return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+}
+
+}  // namespace headgate

@@ -1,0 +1,35 @@
+// Turns SIGTERM and SIGINT into a stop token, without a signal handler.
+//
+// Construct one first thing in main: it blocks the signals in the calling thread, and every thread made later inherits
+// that. A thread waits for them. The first asks for a stop; the second ends the process at once with 128 + number.
+// SIGPIPE is ignored as well. Programs that start children must unblock the signals there.
+#pragma once
+
+#include <atomic>
+#include <stop_token>
+#include <thread>
+
+namespace headgate {
+
+class SignalStop {
+ public:
+  SignalStop();
+  ~SignalStop();
+  SignalStop(const SignalStop&) = delete;
+  SignalStop& operator=(const SignalStop&) = delete;
+
+  std::stop_token token() const { return source_.get_token(); }
+  // As if the signal had come.
+  void request_stop() { source_.request_stop(); }
+  // Blocks until stop is requested.
+  void wait();
+
+ private:
+  void run();
+
+  std::stop_source source_;
+  std::atomic<bool> leaving_{false};
+  std::jthread thread_;
+};
+
+}  // namespace headgate
