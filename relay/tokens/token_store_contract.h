@@ -1,0 +1,92 @@
+// What every token store must do. A backend type gives:
+//   Backend();                                             may throw when a server exists but cannot be used
+//   const char* missing() const;                           why it cannot run here, nullptr when it can
+//   StatusOr<std::unique_ptr<TokenStore>> open(scope);     a store on the same data every time
+#pragma once
+
+#include "relay/tokens/store_settings.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::relay::testing {
+
+inline CursorUpdate update_of(const std::string& tenant, uint64_t xid, uint64_t sequence) {
+  return {tenant, {"token-" + std::to_string(xid), xid, 0, false, sequence, "7001/1"}};
+}
+
+TEST_CASE_TEMPLATE_DEFINE("token store: keeps the contract", Backend, token_store_contract) {
+  Backend backend;
+  if (backend.missing() != nullptr) HG_SKIP(backend.missing());
+  auto opened = backend.open("main");
+  REQUIRE_MESSAGE(opened.ok(), describe(opened.status()));
+  std::unique_ptr<TokenStore> store = std::move(*opened);
+  const StatusOr<Fence> fence = store->acquire("pod-1");
+  REQUIRE_MESSAGE(fence.ok(), describe(fence.status()));
+
+  SUBCASE("a new store has no cursors") {
+    CHECK(store->ping().ok());
+    CHECK(store->load("kafka").value().empty());
+  }
+  SUBCASE("a commit is read back, also by a store opened later") {
+    const Cursor odd{"AAAA+/==", (1ULL << 63) + 7, 4'000'000'000u, true, 12, "70\\01\"{}/2"};
+    const std::vector<CursorUpdate> updates{
+        update_of("t1", 5, 1), {"tenant with 'quotes', {braces} and \\", odd}, {"", {"p", 9, 0, false, 0, ""}}};
+    CHECK(store->commit("kafka", updates, *fence).ok());
+    store.reset();
+    store = std::move(backend.open("main").value());
+    const auto cursors = store->load("kafka").value();
+    CHECK(cursors.size() == 3);
+    CHECK(cursors.at("t1") == updates[0].cursor);
+    CHECK(cursors.at("tenant with 'quotes', {braces} and \\") == odd);
+    CHECK(cursors.at("") == updates[2].cursor);
+  }
+  SUBCASE("a later commit replaces, and leaves other tenants and sinks alone") {
+    const std::vector<CursorUpdate> first{update_of("t1", 5, 1), update_of("t2", 6, 1)};
+    const std::vector<CursorUpdate> second{update_of("t1", 9, 2)};
+    CHECK(store->commit("kafka", first, *fence).ok());
+    CHECK(store->commit("redis", first, *fence).ok());
+    CHECK(store->commit("kafka", second, *fence).ok());
+    CHECK(store->load("kafka").value().at("t1").xid == 9);
+    CHECK(store->load("kafka").value().at("t2").xid == 6);
+    CHECK(store->load("redis").value().at("t1").xid == 5);
+  }
+  SUBCASE("an empty commit is fine") { CHECK(store->commit("kafka", {}, *fence).ok()); }
+  SUBCASE("the epoch rises and a stale fence cannot commit nor forget") {
+    const std::vector<CursorUpdate> old{update_of("t1", 5, 1)};
+    const std::vector<CursorUpdate> stale{update_of("t1", 8, 2), update_of("t9", 8, 1)};
+    CHECK(store->commit("kafka", old, *fence).ok());
+    const StatusOr<Fence> newer = store->acquire("pod-2");
+    REQUIRE(newer.ok());
+    CHECK(newer->epoch > fence->epoch);
+    CHECK(store->commit("kafka", stale, *fence).code() == StatusCode::kFailedPrecondition);
+    CHECK(store->forget("t1", *fence).code() == StatusCode::kFailedPrecondition);
+    CHECK(store->load("kafka").value().size() == 1);
+    CHECK(store->load("kafka").value().at("t1").xid == 5);
+    CHECK(store->commit("kafka", stale, *newer).ok());
+  }
+  SUBCASE("forget removes a tenant from all sinks") {
+    const std::vector<CursorUpdate> updates{update_of("t1", 5, 1), update_of("t2", 5, 1)};
+    CHECK(store->commit("kafka", updates, *fence).ok());
+    CHECK(store->commit("redis", updates, *fence).ok());
+    CHECK(store->forget("t1", *fence).ok());
+    CHECK(store->forget("unknown", *fence).ok());
+    CHECK(store->load("kafka").value().count("t1") == 0);
+    CHECK(store->load("redis").value().count("t1") == 0);
+    CHECK(store->load("redis").value().count("t2") == 1);
+  }
+  SUBCASE("ten thousand tenants commit at once") {
+    std::vector<CursorUpdate> updates;
+    for (int i = 0; i < 10'000; ++i) updates.push_back(update_of(fmt::format("tenant-{}", i), i, 1));
+    CHECK(store->commit("kafka", updates, *fence).ok());
+    CHECK(store->load("kafka").value().size() == 10'000);
+  }
+  SUBCASE("scopes do not mix") {
+    const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
+    CHECK(store->commit("kafka", updates, *fence).ok());
+    store.reset();
+    auto other = backend.open("other");
+    REQUIRE(other.ok());
+    CHECK((*other)->load("kafka").value().empty());
+  }
+}
+
+}  // namespace headgate::relay::testing
