@@ -1,21 +1,26 @@
-// What the feed asks of the database: the horizon, and transactions in xid order. See ops/decisions for the reasoning.
+// What the feed asks of the database: the horizon, and transactions in xid order. ops/decisions/0002 has the reasoning.
 //
-// All calls block on one connection of their own and are not thread-safe; the feed thread owns one reader, and every
-// stream that catches up borrows another. UNAVAILABLE when the database is away.
+// All calls block on one connection of their own and, but for interrupt(), are not thread-safe; the feed thread owns
+// one reader, every thread that catches streams up owns another. UNAVAILABLE when the database is away; the reader is
+// then thrown away and a new one opened.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/snap_token.h"
 #include "base/status.h"
 #include "base/v1/base.pb.h"
 
 namespace headgate::engine {
 
-// One committed engine transaction. Changes: deletes before creates, tuples before attributes, then by row id.
+// One committed engine transaction. Changes: deletes before creates, tuples before attributes, then by row id. A row
+// that the transaction both created and expired is one delete, as Permify reports it.
 struct HistoryTransaction {
   uint64_t xid = 0;
   std::string tenant;
@@ -34,31 +39,61 @@ struct HistoryPage {
   uint64_t next = 0;                             // everything below has been returned; equals range.to when complete
 };
 
+// Which history the database's xids belong to.
+struct Incarnation {
+  std::string id;          // "<system identifier>/<timeline>"
+  uint64_t first_xid = 0;  // xids below belong to an earlier incarnation; 0 when none is known
+};
+
 // What is known of one tenant's past.
 struct TenantHistory {
   uint64_t oldest_xid = 0;     // smallest transactions row, 0 when there is none
   uint64_t newest_xid = 0;     // largest
-  uint64_t floor = 0;          // history below this xid was collected (by us, or by Permify's collector as far as visible)
+  uint64_t floor = 0;          // history below this xid was collected (by us, or visibly by Permify's collector)
   bool has_xid = false;        // the asked xid is a transactions row of this tenant
   bool xid_elsewhere = false;  // it is a row of another tenant
+  std::optional<PgSnapshot> snapshot;  // the raw snapshot stored with the asked xid, when has_xid
 };
 
 class HistoryReader {
  public:
   virtual ~HistoryReader() = default;
-  // Identity of the database's history: system identifier and timeline, "7301…/1". The feed compares it on every
-  // reconnect.
-  virtual StatusOr<std::string> incarnation() = 0;
+  // The feed compares it on every reconnect. The first sight of a new incarnation is recorded in the database.
+  virtual StatusOr<Incarnation> incarnation() = 0;
   // The xid below which every engine transaction has ended. Never lower than the last answer of this reader.
+  // UNAVAILABLE when the server turned from standby to primary: its timeline is another one now.
   virtual StatusOr<uint64_t> horizon() = 0;
+  // The state at this moment: only engine transactions are listed as in progress. Its lowest entry (or xmax) is a
+  // horizon. xids from xmax on had not begun.
+  virtual StatusOr<PgSnapshot> now() = 0;
   // Transactions of all tenants (empty `tenants`) or of the named ones within `range`; at most about `changes_max`
-  // changes, but always at least one transaction when there is one.
+  // changes, but never a part of a transaction. It may be empty although `next` is below range.to: ask again from
+  // there.
   virtual StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, size_t changes_max) = 0;
-  // `xid` 0 asks nothing about an xid.
-  virtual StatusOr<TenantHistory> tenant(const std::string& tenant, uint64_t xid) = 0;
+  // One answer per tenant, one statement for all. `xids[i]` 0 asks nothing about an xid.
+  virtual StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> tenants,
+                                                       std::span<const uint64_t> xids) = 0;
   // For each tenant the smallest xid above its entry in `after`, 0 when it has none; one statement for all.
   virtual StatusOr<std::vector<uint64_t>> next_after(std::span<const std::string> tenants,
                                                      std::span<const uint64_t> after) = 0;
+  // Those of `xids` that are transactions rows of the tenant, ascending.
+  virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
+  // The number of transactions rows within `range`, all tenants. For the auditor.
+  virtual StatusOr<uint64_t> count(XidRange range) = 0;
+  // A number that changes when a tenant may have been deleted; costs next to nothing.
+  virtual StatusOr<uint64_t> tenant_deletions() = 0;
+  // Those of `tenants` that are registered now.
+  virtual StatusOr<std::vector<std::string>> registered(std::span<const std::string> tenants) = 0;
+  // Breaks the connection, so that a call that hangs on it returns UNAVAILABLE. Thread-safe.
+  virtual void interrupt() = 0;
+
+  StatusOr<TenantHistory> tenant(const std::string& name, uint64_t xid) {
+    HG_ASSIGN_OR_RETURN(std::vector<TenantHistory> all, tenants({&name, 1}, {&xid, 1}));
+    return std::move(all.front());
+  }
 };
+
+// Opens a reader; called from several threads.
+using HistoryOpener = std::function<StatusOr<std::unique_ptr<HistoryReader>>()>;
 
 }  // namespace headgate::engine

@@ -1,0 +1,204 @@
+#include "engine/storage/history_page.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "engine/storage/attribute_json.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using base::v1::DataChange;
+
+constexpr size_t kRowsPerPageMax = 4096;
+// With more tenants than this, reading all rows of the range is cheaper than one index range for each.
+constexpr size_t kTenantsByIndex = 32;
+// A page may exceed what was asked for by this factor before it is read again with fewer transactions.
+constexpr size_t kOvershoot = 4;
+
+constexpr const char* kColumns = R"(id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint)";
+
+// The columns of both kinds of rows. The two arms never meet in one row of an arm: a row that was created and expired
+// by one transaction comes from the second arm, once.
+constexpr const char* kTuples = R"(
+SELECT created_tx_id, false, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation
+FROM relation_tuples
+WHERE tenant_id = ANY($1::text[]) AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
+  AND created_tx_id <> expired_tx_id
+UNION ALL
+SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation
+FROM relation_tuples
+WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
+  AND expired_tx_id <> '9223372036854775807'::xid8
+LIMIT $4::bigint)";
+
+constexpr const char* kAttributes = R"(
+SELECT created_tx_id, false, id, tenant_id, entity_type, entity_id, attribute, value
+FROM attributes
+WHERE tenant_id = ANY($1::text[]) AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
+  AND created_tx_id <> expired_tx_id
+UNION ALL
+SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, attribute, value
+FROM attributes
+WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
+  AND expired_tx_id <> '9223372036854775807'::xid8
+LIMIT $4::bigint)";
+
+uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
+bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
+
+// A change with what orders it inside its transaction.
+struct Change {
+  bool created = false;
+  bool attribute = false;
+  uint64_t row_id = 0;
+  DataChange message;
+
+  auto order() const { return std::tuple(created, attribute, row_id); }
+};
+
+DataChange tuple_change(const pqxx::row& row) {
+  DataChange change;
+  base::v1::Tuple& tuple = *change.mutable_tuple();
+  tuple.mutable_entity()->set_type(row[4].c_str());
+  tuple.mutable_entity()->set_id(row[5].c_str());
+  tuple.set_relation(row[6].c_str());
+  tuple.mutable_subject()->set_type(row[7].c_str());
+  tuple.mutable_subject()->set_id(row[8].c_str());
+  tuple.mutable_subject()->set_relation(row[9].c_str());
+  return change;
+}
+
+StatusOr<DataChange> attribute_change(const pqxx::row& row) {
+  DataChange change;
+  base::v1::Attribute& attribute = *change.mutable_attribute();
+  attribute.mutable_entity()->set_type(row[4].c_str());
+  attribute.mutable_entity()->set_id(row[5].c_str());
+  attribute.set_attribute(row[6].c_str());
+  HG_ASSIGN_OR_RETURN(*attribute.mutable_value(), attribute_value_from_json(row[7].c_str()));
+  return change;
+}
+
+using ChangesByXid = std::unordered_map<uint64_t, std::vector<Change>>;
+
+// Rows whose transaction is not on the page are no history: whoever wrote them did not register a transaction.
+Status collect(const pqxx::result& rows, bool attribute, const std::vector<HistoryTransaction>& transactions,
+               ChangesByXid* out) {
+  for (const pqxx::row& row : rows) {
+    const uint64_t xid = number(row[0]);
+    const auto at = std::ranges::lower_bound(transactions, xid, {}, &HistoryTransaction::xid);
+    if (at == transactions.end() || at->xid != xid || at->tenant != row[3].c_str()) continue;
+    Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = number(row[2]), .message = {}};
+    if (attribute) {
+      HG_ASSIGN_OR_RETURN(change.message, attribute_change(row));
+    } else {
+      change.message = tuple_change(row);
+    }
+    change.message.set_operation(change.created ? DataChange::OPERATION_CREATE : DataChange::OPERATION_DELETE);
+    (*out)[xid].push_back(std::move(change));
+  }
+  return ok_status();
+}
+
+void put_in_order(ChangesByXid changes, std::vector<HistoryTransaction>& transactions) {
+  for (HistoryTransaction& transaction : transactions) {
+    const auto found = changes.find(transaction.xid);
+    if (found == changes.end()) continue;
+    std::ranges::sort(found->second, {}, &Change::order);
+    transaction.changes.reserve(found->second.size());
+    for (Change& change : found->second) transaction.changes.push_back(std::move(change.message));
+  }
+}
+
+}  // namespace
+
+std::string array_literal(std::span<const std::string> values) {
+  std::string text = "{";
+  for (const std::string& value : values) {
+    text += text.size() == 1 ? "\"" : ",\"";
+    for (const char c : value) {
+      if (c == '"' || c == '\\') text += '\\';
+      text += c;
+    }
+    text += '"';
+  }
+  return text + "}";
+}
+
+std::string array_literal(std::span<const uint64_t> values) { return fmt::format("{{{}}}", fmt::join(values, ",")); }
+
+pqxx::result PageReader::scan_rows(XidRange range, std::span<const std::string> tenants, size_t rows_max) {
+  pqxx::nontransaction work(connection_);
+  const std::string from = std::to_string(range.from), to = std::to_string(range.to), limit = std::to_string(rows_max);
+  if (tenants.empty() || tenants.size() > kTenantsByIndex) {
+    const std::string sql = fmt::format(
+        "SELECT {} FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id LIMIT $3::bigint", kColumns);
+    return work.exec_params(sql, from, to, limit);
+  }
+  // The row comparisons keep the planner on the index (tenant_id, id), whatever it believes about the tenant.
+  const std::string sql = fmt::format(
+      "SELECT r.* FROM unnest($4::text[]) t CROSS JOIN LATERAL (SELECT {} FROM transactions"
+      " WHERE (tenant_id, id) >= (t, $1::xid8) AND (tenant_id, id) < (t, $2::xid8)"
+      " ORDER BY tenant_id, id LIMIT $3::bigint) r ORDER BY 1 LIMIT $3::bigint",
+      kColumns);
+  return work.exec_params(sql, from, to, limit, array_literal(tenants));
+}
+
+PageReader::Scan PageReader::scan(XidRange range, std::span<const std::string> tenants, size_t rows_max) {
+  const pqxx::result rows = scan_rows(range, tenants, rows_max);
+  Scan scan;
+  scan.next = rows.size() < rows_max ? range.to : number(rows.back()[0]) + 1;
+  const std::unordered_set<std::string> wanted = tenants.size() > kTenantsByIndex
+                                                     ? std::unordered_set<std::string>(tenants.begin(), tenants.end())
+                                                     : std::unordered_set<std::string>();
+  scan.transactions.reserve(rows.size());
+  for (const pqxx::row& row : rows) {
+    std::string tenant = row[1].c_str();
+    if (!wanted.empty() && !wanted.contains(tenant)) continue;
+    scan.transactions.push_back({number(row[0]), std::move(tenant), std::strtoll(row[2].c_str(), nullptr, 10), {}});
+  }
+  return scan;
+}
+
+StatusOr<bool> PageReader::add_changes(std::vector<HistoryTransaction>& transactions, size_t rows_max) {
+  if (transactions.empty()) return true;
+  std::set<std::string> names;
+  for (const HistoryTransaction& transaction : transactions) names.insert(transaction.tenant);
+  const std::string tenants = array_literal(std::vector<std::string>(names.begin(), names.end()));
+  const std::string from = std::to_string(transactions.front().xid), to = std::to_string(transactions.back().xid + 1);
+  const std::string limit = rows_max == 0 ? "9223372036854775807" : std::to_string(rows_max + 1);
+  ChangesByXid changes;
+  pqxx::nontransaction work(connection_);
+  const pqxx::result tuples = work.exec_params(kTuples, tenants, from, to, limit);
+  if (rows_max != 0 && tuples.size() > rows_max) return false;
+  const pqxx::result attributes = work.exec_params(kAttributes, tenants, from, to, limit);
+  if (rows_max != 0 && attributes.size() > rows_max) return false;
+  HG_RETURN_IF_ERROR(collect(tuples, false, transactions, &changes));
+  HG_RETURN_IF_ERROR(collect(attributes, true, transactions, &changes));
+  put_in_order(std::move(changes), transactions);
+  return true;
+}
+
+StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::string> tenants, size_t changes_max) {
+  if (range.from >= range.to) return HistoryPage{{}, range.to};
+  size_t rows = std::clamp<size_t>(rows_per_page_, 1, kRowsPerPageMax);
+  while (true) {
+    Scan found = scan(range, tenants, rows);
+    const bool single = found.transactions.size() <= 1;
+    HG_ASSIGN_OR_RETURN(const bool complete, add_changes(found.transactions, single ? 0 : changes_max * kOvershoot));
+    if (!complete) {
+      rows = std::max<size_t>(1, std::min(rows, found.transactions.size()) / kOvershoot);
+      rows_per_page_ = rows;
+      continue;
+    }
+    size_t changes = 1;
+    for (const HistoryTransaction& transaction : found.transactions) changes += transaction.changes.size();
+    if (changes < changes_max / 2) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
+    return HistoryPage{std::move(found.transactions), found.next};
+  }
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,39 @@
+// Reads pages of transactions with their changes: index ranges only, a fixed number of statements per page.
+#pragma once
+
+#include <pqxx/pqxx>
+#include <set>
+#include <span>
+#include <string>
+
+#include "engine/storage/history.h"
+
+namespace headgate::engine {
+
+// "{...}" for a parameter of type text[].
+std::string array_literal(std::span<const std::string> values);
+std::string array_literal(std::span<const uint64_t> values);
+
+// Not thread-safe; borrows a connection in autocommit mode. Throws what libpqxx throws.
+class PageReader {
+ public:
+  explicit PageReader(pqxx::connection& connection) : connection_(connection) {}
+  StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, size_t changes_max);
+
+ private:
+  struct Scan {
+    std::vector<HistoryTransaction> transactions;
+    uint64_t next = 0;
+  };
+  // At most `rows_max` rows of `transactions`; `next` tells how far they reach.
+  Scan scan(XidRange range, std::span<const std::string> tenants, size_t rows_max);
+  pqxx::result scan_rows(XidRange range, std::span<const std::string> tenants, size_t rows_max);
+  // Fills in the changes. False when there are more than `rows_max` (0: any number), and nothing is filled in.
+  StatusOr<bool> add_changes(std::vector<HistoryTransaction>& transactions, size_t rows_max);
+
+  pqxx::connection& connection_;
+  // How many transactions a page takes; follows the number of changes a transaction has had lately.
+  size_t rows_per_page_ = 256;
+};
+
+}  // namespace headgate::engine

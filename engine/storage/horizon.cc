@@ -1,0 +1,29 @@
+#include "engine/storage/horizon.h"
+
+#include <algorithm>
+
+namespace headgate::engine {
+
+namespace {
+
+bool in_progress(const PgSnapshot& snapshot, uint64_t xid) {
+  return xid >= snapshot.xmax || std::ranges::binary_search(snapshot.in_progress, xid);
+}
+
+}  // namespace
+
+PgSnapshot engine_snapshot(const PgSnapshot& before, const LockHolders& holders, const PgSnapshot& after) {
+  PgSnapshot refined{before.xmin, before.xmax, {}};
+  for (const uint64_t xid : before.in_progress) {
+    const bool ours = holders.unknown || holders.xids.contains(static_cast<uint32_t>(xid));
+    if (ours && in_progress(after, xid)) refined.in_progress.push_back(xid);
+  }
+  refined.xmin = horizon_of(refined);
+  return refined;
+}
+
+uint64_t horizon_of(const PgSnapshot& snapshot) {
+  return snapshot.in_progress.empty() ? snapshot.xmax : snapshot.in_progress.front();
+}
+
+}  // namespace headgate::engine

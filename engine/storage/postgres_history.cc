@@ -1,0 +1,292 @@
+#include "engine/storage/postgres_history.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <pqxx/pqxx>
+
+#include "base/log.h"
+#include "engine/storage/history_page.h"
+#include "engine/storage/horizon.h"
+#include "engine/storage/pool.h"
+
+namespace headgate::engine {
+
+namespace {
+
+constexpr const char* kSnapshot = "SELECT pg_current_snapshot()::text, pg_is_in_recovery()";
+
+// One reading of pg_locks, so that a prepared transaction cannot slip from its session to its own entry between two.
+// A transaction writes `transactions` under exactly this lock mode. backend_xid covers the instant at which an xid
+// exists but not yet its lock.
+constexpr const char* kHolders = R"(
+WITH locks AS MATERIALIZED (
+  SELECT locktype, pid, virtualtransaction AS owner, transactionid AS xid FROM pg_locks
+  WHERE granted AND (locktype = 'transactionid' OR (locktype = 'relation' AND mode = 'RowExclusiveLock'
+    AND relation = 'transactions'::regclass
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))))
+SELECT x.xid::text, a.backend_xid::text
+FROM locks h
+LEFT JOIN locks x ON x.locktype = 'transactionid'
+  AND (x.pid = h.pid OR (x.pid IS NULL AND h.pid IS NULL AND x.owner = h.owner))
+LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+WHERE h.locktype = 'relation')";
+
+// The row comparisons keep the planner on the indexes that lead with tenant_id, whatever it believes about a tenant.
+// $1 tenants, $2 xids; the {} is the tenant's recorded floor, where the table for it exists.
+constexpr const char* kTenants = R"(
+SELECT CASE WHEN oldest.tenant_id = a.t THEN oldest.id::text ELSE '0' END,
+       CASE WHEN newest.tenant_id = a.t THEN newest.id::text ELSE '0' END,
+       {},
+       COALESCE(tuple.tenant_id = a.t AND oldest.tenant_id = a.t AND tuple.xid < oldest.id, false)
+         OR COALESCE(attribute.tenant_id = a.t AND oldest.tenant_id = a.t AND attribute.xid < oldest.id, false),
+       asked.tenant_id = a.t, asked.snapshot::text
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
+LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) >= (a.t, '0'::xid8)
+                   ORDER BY tenant_id, id LIMIT 1) oldest ON true
+LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions
+                   WHERE (tenant_id, id) <= (a.t, '18446744073709551615'::xid8)
+                   ORDER BY tenant_id DESC, id DESC LIMIT 1) newest ON true
+LEFT JOIN LATERAL (SELECT tenant_id, created_tx_id AS xid FROM relation_tuples
+                   WHERE (tenant_id, created_tx_id) >= (a.t, '0'::xid8)
+                   ORDER BY tenant_id, created_tx_id LIMIT 1) tuple ON true
+LEFT JOIN LATERAL (SELECT tenant_id, created_tx_id AS xid FROM attributes
+                   WHERE (tenant_id, created_tx_id) >= (a.t, '0'::xid8)
+                   ORDER BY tenant_id, created_tx_id LIMIT 1) attribute ON true
+LEFT JOIN transactions asked ON asked.id = a.x::xid8 AND a.x <> '0'
+ORDER BY a.n)";
+
+constexpr const char* kNextAfter = R"(
+SELECT CASE WHEN r.tenant_id = a.t THEN r.id::text ELSE '0' END
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
+LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) > (a.t, a.x::xid8)
+                   ORDER BY tenant_id, id LIMIT 1) r ON true
+ORDER BY a.n)";
+
+uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
+bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
+
+std::string with_options(const HistorySettings& settings) {
+  const bool is_uri = settings.uri.find("://") != std::string::npos;
+  const std::vector<std::string> options = {
+      fmt::format("connect_timeout={}", std::max<int64_t>(2, settings.connect_timeout.count() / 1000)),
+      "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=3", "tcp_user_timeout=10000"};
+  if (!is_uri) return fmt::format("{} {}", settings.uri, fmt::join(options, " "));
+  const char* separator = settings.uri.find('?') == std::string::npos ? "?" : "&";
+  return fmt::format("{}{}{}", settings.uri, separator, fmt::join(options, "&"));
+}
+
+class PostgresHistory : public HistoryReader {
+ public:
+  explicit PostgresHistory(const HistorySettings& settings)
+      : connection_(with_options(settings)), socket_(::dup(connection_.sock())), pages_(connection_) {
+    pqxx::nontransaction work(connection_);
+    work.exec("SET application_name = " + work.quote(settings.application_name));
+    work.exec(fmt::format("SET statement_timeout = {}", settings.statement_timeout.count()));
+    // Every statement here is meant for an index range; statistics that are old or those of an empty table must not
+    // turn one into a scan. READ COMMITTED gives every statement a snapshot of its own.
+    work.exec("SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed'");
+    standby_ = truth(work.exec1("SELECT pg_is_in_recovery()")[0]);
+    const pqxx::row tables = work.exec1(
+        "SELECT to_regclass('headgate.gc_floors') IS NOT NULL, to_regclass('headgate.incarnations') IS NOT NULL");
+    has_floor_ = truth(tables[0]);
+    has_incarnations_ = truth(tables[1]);
+  }
+
+  ~PostgresHistory() override { ::close(socket_); }
+
+  StatusOr<Incarnation> incarnation() override {
+    return guarded<Incarnation>([&] { return read_incarnation(); });
+  }
+
+  StatusOr<uint64_t> horizon() override {
+    return guarded<uint64_t>([&]() -> StatusOr<uint64_t> {
+      HG_ASSIGN_OR_RETURN(const PgSnapshot before, snapshot());
+      if (before.xmax == horizon_) return horizon_;
+      if (before.in_progress.empty() || before.xmin > horizon_) {
+        horizon_ = std::max(horizon_, horizon_of(before));
+      } else {
+        HG_ASSIGN_OR_RETURN(const PgSnapshot refined, refine(before));
+        horizon_ = std::max(horizon_, horizon_of(refined));
+      }
+      return horizon_;
+    });
+  }
+
+  StatusOr<PgSnapshot> now() override {
+    return guarded<PgSnapshot>([&]() -> StatusOr<PgSnapshot> {
+      HG_ASSIGN_OR_RETURN(PgSnapshot before, snapshot());
+      if (before.in_progress.empty()) return PgSnapshot{before.xmax, before.xmax, {}};
+      return refine(before);
+    });
+  }
+
+  StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, size_t changes_max) override {
+    return guarded<HistoryPage>([&] { return pages_.read(range, tenants, changes_max); });
+  }
+
+  StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> names,
+                                               std::span<const uint64_t> xids) override {
+    return guarded<std::vector<TenantHistory>>([&] { return read_tenants(names, xids); });
+  }
+
+  StatusOr<std::vector<uint64_t>> next_after(std::span<const std::string> names,
+                                             std::span<const uint64_t> after) override {
+    return guarded<std::vector<uint64_t>>([&] {
+      pqxx::nontransaction work(connection_);
+      return numbers(work.exec_params(kNextAfter, array_literal(names), array_literal(after)));
+    });
+  }
+
+  StatusOr<std::vector<uint64_t>> rows_among(const std::string& name, std::span<const uint64_t> xids) override {
+    return guarded<std::vector<uint64_t>>([&] {
+      pqxx::nontransaction work(connection_);
+      return numbers(work.exec_params(
+          "SELECT id FROM transactions WHERE id = ANY($1::text[]::xid8[]) AND tenant_id = $2 ORDER BY id",
+          array_literal(xids), name));
+    });
+  }
+
+  StatusOr<uint64_t> count(XidRange range) override {
+    return guarded<uint64_t>([&] {
+      pqxx::nontransaction work(connection_);
+      return number(work.exec_params1("SELECT count(*) FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8",
+                                      std::to_string(range.from), std::to_string(range.to))[0]);
+    });
+  }
+
+  StatusOr<uint64_t> tenant_deletions() override {
+    return guarded<uint64_t>([&] {
+      pqxx::nontransaction work(connection_);
+      return number(work.exec1("SELECT pg_stat_get_tuples_deleted('tenants'::regclass)")[0]);
+    });
+  }
+
+  StatusOr<std::vector<std::string>> registered(std::span<const std::string> names) override {
+    return guarded<std::vector<std::string>>([&] {
+      pqxx::nontransaction work(connection_);
+      std::vector<std::string> found;
+      for (const pqxx::row& row :
+           work.exec_params("SELECT id FROM tenants WHERE id = ANY($1::text[])", array_literal(names))) {
+        found.emplace_back(row[0].c_str());
+      }
+      return found;
+    });
+  }
+
+  void interrupt() override { ::shutdown(socket_, SHUT_RDWR); }
+
+ private:
+  template <typename T>
+  static StatusOr<T> guarded(const std::function<StatusOr<T>()>& work) {
+    try {
+      return work();
+    } catch (...) {
+      return status_of_current_exception();
+    }
+  }
+
+  static std::vector<uint64_t> numbers(const pqxx::result& rows) {
+    std::vector<uint64_t> values;
+    values.reserve(rows.size());
+    for (const pqxx::row& row : rows) values.push_back(number(row[0]));
+    return values;
+  }
+
+  // A standby does not show which transactions are in progress, nor locks of the primary: xmin is all it can say.
+  StatusOr<PgSnapshot> snapshot() {
+    pqxx::nontransaction work(connection_);
+    const pqxx::row row = work.exec1(kSnapshot);
+    if (truth(row[1]) != standby_) return unavailable("the database was promoted; its history is looked at again");
+    HG_ASSIGN_OR_RETURN(PgSnapshot snapshot, parse_pg_snapshot(row[0].c_str()));
+    if (standby_) return PgSnapshot{snapshot.xmin, snapshot.xmin, {}};
+    return snapshot;
+  }
+
+  StatusOr<PgSnapshot> refine(const PgSnapshot& before) {
+    LockHolders holders;
+    {
+      pqxx::nontransaction work(connection_);
+      for (const pqxx::row& row : work.exec(kHolders)) {
+        if (row[0].is_null() && row[1].is_null()) holders.unknown = true;
+        for (int column = 0; column < 2; ++column) {
+          if (!row[column].is_null()) holders.xids.insert(static_cast<uint32_t>(number(row[column])));
+        }
+      }
+    }
+    HG_ASSIGN_OR_RETURN(const PgSnapshot after, snapshot());
+    return engine_snapshot(before, holders, after);
+  }
+
+  StatusOr<std::vector<TenantHistory>> read_tenants(std::span<const std::string> names,
+                                                    std::span<const uint64_t> xids) {
+    const std::string sql = fmt::format(
+        kTenants, has_floor_ ? "(SELECT f.floor::text FROM headgate.gc_floors f WHERE f.tenant_id = a.t)" : "NULL");
+    pqxx::nontransaction work(connection_);
+    std::vector<TenantHistory> answers;
+    answers.reserve(names.size());
+    for (const pqxx::row& row : work.exec_params(sql, array_literal(names), array_literal(xids))) {
+      TenantHistory history{.oldest_xid = number(row[0]), .newest_xid = number(row[1])};
+      if (!row[2].is_null()) history.floor = number(row[2]);
+      // Rows older than the oldest transaction prove that a collector has been there.
+      if (truth(row[3])) history.floor = std::max(history.floor, history.oldest_xid);
+      history.has_xid = truth(row[4]);
+      history.xid_elsewhere = !row[4].is_null() && !history.has_xid;
+      if (history.has_xid) {
+        HG_ASSIGN_OR_RETURN(history.snapshot, parse_pg_snapshot(row[5].c_str()));
+      }
+      answers.push_back(std::move(history));
+    }
+    return answers;
+  }
+
+  StatusOr<Incarnation> read_incarnation() {
+    pqxx::nontransaction work(connection_);
+    // A primary tells its timeline at once after a promotion, the control file only at the next checkpoint.
+    const std::string timeline =
+        standby_ ? "(SELECT timeline_id FROM pg_control_checkpoint())::text"
+                 : "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
+    const std::string id =
+        work.exec1("SELECT system_identifier::text || '/' || " + timeline + " FROM pg_control_system()")[0].c_str();
+    // Without our own tables, tokens of an earlier incarnation cannot be told; everything else works.
+    if (!has_incarnations_) {
+      log_warn("incarnation_not_recorded", {{"incarnation", id}});
+      return Incarnation{id, 0};
+    }
+    if (!standby_) record(work, id);
+    const pqxx::result known = work.exec_params("SELECT first_xid FROM headgate.incarnations WHERE id = $1", id);
+    return Incarnation{id, known.empty() ? 0 : number(known[0][0])};
+  }
+
+  // The history that was there before us has no earlier incarnation that we know of: its first xid is 0.
+  static void record(pqxx::nontransaction& work, const std::string& id) {
+    work.exec_params(
+        "INSERT INTO headgate.incarnations (id, first_xid)"
+        " SELECT $1::text, CASE WHEN EXISTS (SELECT FROM headgate.incarnations)"
+        " THEN pg_snapshot_xmax(pg_current_snapshot()) ELSE '0'::xid8 END"
+        " WHERE NOT EXISTS (SELECT FROM headgate.incarnations WHERE id = $1::text) ON CONFLICT DO NOTHING",
+        id);
+  }
+
+  pqxx::connection connection_;
+  const int socket_;  // the same socket; ours to shut down from another thread
+  PageReader pages_;
+  bool standby_ = false;
+  bool has_floor_ = false;
+  bool has_incarnations_ = false;
+  uint64_t horizon_ = 0;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<HistoryReader>> open_history(const HistorySettings& settings) {
+  try {
+    return std::make_unique<PostgresHistory>(settings);
+  } catch (...) {
+    return status_of_current_exception();
+  }
+}
+
+}  // namespace headgate::engine
