@@ -1,0 +1,44 @@
+#include "engine/api/authenticator.h"
+
+#include <strings.h>
+
+#include "base/v1/errors.pb.h"
+
+namespace headgate::engine {
+namespace {
+
+Status unauthenticated(base::v1::ErrorCode code) {
+  return make_status(StatusCode::kUnauthenticated, base::v1::ErrorCode_Name(code));
+}
+
+}  // namespace
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  volatile unsigned char difference = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const unsigned char other = b.empty() ? 0 : static_cast<unsigned char>(b[i % b.size()]);
+    difference = difference | static_cast<unsigned char>(static_cast<unsigned char>(a[i]) ^ other);
+  }
+  return difference == 0;
+}
+
+Status Authenticator::check(std::string_view authorization) const {
+  if (keys_.empty()) return ok_status();
+  constexpr std::string_view kScheme = "bearer ";
+  const bool is_bearer =
+      authorization.size() >= kScheme.size() && strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) == 0;
+  if (!is_bearer) return unauthenticated(base::v1::ERROR_CODE_MISSING_BEARER_TOKEN);
+  authorization.remove_prefix(kScheme.size());
+  bool known = false;
+  for (const std::string& key : keys_) known |= equal_in_constant_time(authorization, key);
+  return known ? ok_status() : unauthenticated(base::v1::ERROR_CODE_INVALID_KEY);
+}
+
+Status Authenticator::check(const grpc::ServerContextBase& context) const {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  if (found == metadata.end()) return check(std::string_view());
+  return check(std::string_view(found->second.data(), found->second.size()));
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,52 @@
+#include "engine/api/services.h"
+
+namespace headgate::engine {
+namespace {
+
+using namespace base::v1;
+
+class BundleService : public Bundle::CallbackService {
+ public:
+  BundleService(CallRunner& calls, BundleStore& bundles) : calls_(calls), bundles_(bundles) {}
+
+  grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context, const BundleWriteRequest* request,
+                                  BundleWriteResponse* response) override {
+    return calls_.run(context, *request, write_, ERROR_CODE_EXECUTION, [=, this]() -> Status {
+      const std::vector<DataBundle> bundles(request->bundles().begin(), request->bundles().end());
+      HG_ASSIGN_OR_RETURN(const std::vector<std::string> names, bundles_.write(request->tenant_id(), bundles));
+      for (const std::string& name : names) response->add_names(name);
+      return ok_status();
+    });
+  }
+
+  grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const BundleReadRequest* request,
+                                 BundleReadResponse* response) override {
+    return calls_.run(context, *request, read_, ERROR_CODE_SCAN, [=, this]() -> Status {
+      HG_ASSIGN_OR_RETURN(*response->mutable_bundle(), bundles_.read(request->tenant_id(), request->name()));
+      return ok_status();
+    });
+  }
+
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const BundleDeleteRequest* request,
+                                   BundleDeleteResponse* response) override {
+    return calls_.run(context, *request, delete_, ERROR_CODE_EXECUTION, [=, this] {
+      response->set_name(request->name());
+      return bundles_.remove(request->tenant_id(), request->name());
+    });
+  }
+
+ private:
+  CallRunner& calls_;
+  BundleStore& bundles_;
+  MethodMetrics write_{calls_.metrics(), "Bundle.Write"};
+  MethodMetrics read_{calls_.metrics(), "Bundle.Read"};
+  MethodMetrics delete_{calls_.metrics(), "Bundle.Delete"};
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, BundleStore& bundles) {
+  return std::make_unique<BundleService>(calls, bundles);
+}
+
+}  // namespace headgate::engine

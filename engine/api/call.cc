@@ -1,0 +1,77 @@
+#include "engine/api/call.h"
+
+#include "base/log.h"
+#include "engine/api/errors.h"
+#include "engine/model/errors.h"
+
+namespace headgate::engine {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+// What the caller has made of its call while it waited.
+Status still_wanted(grpc::CallbackServerContext& context) {
+  if (context.IsCancelled()) return api_error(base::v1::ERROR_CODE_CANCELLED);
+  if (context.deadline() < std::chrono::system_clock::now()) {
+    return make_status(StatusCode::kDeadlineExceeded, "the deadline passed before the call was started");
+  }
+  return ok_status();
+}
+
+// Nothing thrown may leave a worker: it would end the process.
+Status guarded(const std::function<Status()>& work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    return internal_error("exception: {}", error.what());
+  }
+}
+
+}  // namespace
+
+MethodMetrics::MethodMetrics(Metrics& metrics, std::string name)
+    : metrics_(metrics),
+      name_(std::move(name)),
+      seconds_(metrics.histogram("headgate_engine_rpc_seconds", "Time from arrival to answer of a call.",
+                                 {{"method", name_}})) {}
+
+void MethodMetrics::on_finished(StatusCode code, double seconds) {
+  seconds_.Observe(seconds);
+  const size_t index = std::min<size_t>(static_cast<size_t>(code), by_code_.size() - 1);
+  Counter* counter = by_code_[index].load();
+  if (counter == nullptr) {
+    counter = &metrics_.counter("headgate_engine_rpc_total", "Calls answered.",
+                                {{"method", name_}, {"code", std::string(code_name(code))}});
+    by_code_[index] = counter;
+  }
+  counter->Increment();
+}
+
+Status CallRunner::admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const {
+  HG_RETURN_IF_ERROR(validator_.check(request));
+  return authenticator_.check(context);
+}
+
+grpc::ServerUnaryReactor* CallRunner::run(grpc::CallbackServerContext* context,
+                                          const google::protobuf::Message& request, MethodMetrics& method,
+                                          base::v1::ErrorCode away, std::function<Status()> work) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto finish = [reactor, &method, begin = SteadyClock::now()](const Status& status) {
+    method.on_finished(status.code(), std::chrono::duration<double>(SteadyClock::now() - begin).count());
+    reactor->Finish(to_grpc(status));
+  };
+  const Status admitted = admit(*context, request);
+  if (!admitted.ok()) {
+    finish(admitted);
+    return reactor;
+  }
+  const bool accepted = workers_.try_run([context, away, finish, work = std::move(work)] {
+    Status status = still_wanted(*context);
+    if (status.ok()) status = for_client(guarded(work), away);
+    finish(status);
+  });
+  if (!accepted) finish(make_status(StatusCode::kResourceExhausted, "too many calls are waiting; try again later"));
+  return reactor;
+}
+
+}  // namespace headgate::engine

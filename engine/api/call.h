@@ -1,0 +1,58 @@
+// The way of every unary call: validate, authenticate, wait in a bounded line, run on a worker, finish.
+//
+// A full line answers RESOURCE_EXHAUSTED at once; a call that was cancelled or whose deadline passed while it waited is
+// not started. Methods count themselves: headgate_engine_rpc_total and headgate_engine_rpc_seconds.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "base/metrics.h"
+#include "base/v1/errors.pb.h"
+#include "engine/api/authenticator.h"
+#include "engine/api/validation.h"
+#include "engine/api/worker_pool.h"
+
+namespace headgate::engine {
+
+// The metrics of one method. Thread-safe.
+class MethodMetrics {
+ public:
+  // `name` as "Data.Write".
+  MethodMetrics(Metrics& metrics, std::string name);
+  void on_finished(StatusCode code, double seconds);
+
+ private:
+  Metrics& metrics_;
+  const std::string name_;
+  Histogram& seconds_;
+  std::array<std::atomic<Counter*>, 17> by_code_{};
+};
+
+class CallRunner {
+ public:
+  // All are borrowed and must outlive the server.
+  CallRunner(WorkerPool& workers, const Validator& validator, const Authenticator& authenticator, Metrics& metrics)
+      : workers_(workers), validator_(validator), authenticator_(authenticator), metrics_(metrics) {}
+
+  Metrics& metrics() { return metrics_; }
+
+  // `work` runs on a worker, may block, and fills the response; `request` stays valid until then. `away`: the error of
+  // this call when the database is away.
+  grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
+                                MethodMetrics& method, base::v1::ErrorCode away, std::function<Status()> work);
+
+ private:
+  Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const;
+
+  WorkerPool& workers_;
+  const Validator& validator_;
+  const Authenticator& authenticator_;
+  Metrics& metrics_;
+};
+
+}  // namespace headgate::engine

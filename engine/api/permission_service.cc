@@ -1,0 +1,68 @@
+#include "engine/api/errors.h"
+#include "engine/api/services.h"
+#include "engine/model/errors.h"
+
+namespace headgate::engine {
+namespace {
+
+using namespace base::v1;
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+// A stream that ends at once.
+class EndedStream : public grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse> {
+ public:
+  explicit EndedStream(const Status& status) { Finish(to_grpc(status)); }
+  void OnDone() override { std::unique_ptr<EndedStream> self(this); }
+};
+
+class PermissionService : public Permission::CallbackService {
+ public:
+  explicit PermissionService(CallRunner& calls) : calls_(calls) {}
+
+  ServerUnaryReactor* Check(CallbackServerContext* context, const PermissionCheckRequest* request,
+                            PermissionCheckResponse*) override {
+    return refuse(context, *request);
+  }
+  ServerUnaryReactor* BulkCheck(CallbackServerContext* context, const PermissionBulkCheckRequest* request,
+                                PermissionBulkCheckResponse*) override {
+    return refuse(context, *request);
+  }
+  ServerUnaryReactor* Expand(CallbackServerContext* context, const PermissionExpandRequest* request,
+                             PermissionExpandResponse*) override {
+    return refuse(context, *request);
+  }
+  ServerUnaryReactor* LookupEntity(CallbackServerContext* context, const PermissionLookupEntityRequest* request,
+                                   PermissionLookupEntityResponse*) override {
+    return refuse(context, *request);
+  }
+  grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse>* LookupEntityStream(
+      CallbackServerContext*, const PermissionLookupEntityRequest*) override {
+    return std::make_unique<EndedStream>(api_error(ERROR_CODE_NOT_IMPLEMENTED)).release();
+  }
+  ServerUnaryReactor* LookupSubject(CallbackServerContext* context, const PermissionLookupSubjectRequest* request,
+                                    PermissionLookupSubjectResponse*) override {
+    return refuse(context, *request);
+  }
+  ServerUnaryReactor* SubjectPermission(CallbackServerContext* context,
+                                        const PermissionSubjectPermissionRequest* request,
+                                        PermissionSubjectPermissionResponse*) override {
+    return refuse(context, *request);
+  }
+
+ private:
+  ServerUnaryReactor* refuse(CallbackServerContext* context, const google::protobuf::Message& request) {
+    return calls_.run(context, request, all_, ERROR_CODE_SCAN, [] { return api_error(ERROR_CODE_NOT_IMPLEMENTED); });
+  }
+
+  CallRunner& calls_;
+  MethodMetrics all_{calls_.metrics(), "Permission"};
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls) {
+  return std::make_unique<PermissionService>(calls);
+}
+
+}  // namespace headgate::engine

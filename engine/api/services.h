@@ -1,0 +1,33 @@
+// The unary services of base.v1. Each is a thin gRPC edge over the datastore, the schema compiler and the writer; all
+// are thread-safe and borrow what they are given, which must outlive the server.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+
+#include "engine/api/call.h"
+#include "engine/storage/datastore.h"
+
+namespace headgate::engine {
+
+class WriteService;
+
+// Pages of reads and lists.
+struct PageLimits {
+  uint32_t size_default = 50;
+  uint32_t size_max = 5000;  // more is served in several pages
+
+  // The request as the store takes it.
+  PageRequest page(uint32_t size, const std::string& continuous_token) const {
+    return {std::min(size == 0 ? size_default : size, size_max), continuous_token};
+  }
+};
+
+std::unique_ptr<grpc::Service> make_tenancy_service(CallRunner& calls, TenantStore& tenants, PageLimits limits);
+std::unique_ptr<grpc::Service> make_schema_service(CallRunner& calls, SchemaStore& schemas, PageLimits limits);
+std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, BundleStore& bundles);
+// Answers ERROR_CODE_NOT_IMPLEMENTED to valid requests.
+std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls);
+
+}  // namespace headgate::engine

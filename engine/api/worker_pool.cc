@@ -1,0 +1,53 @@
+#include "engine/api/worker_pool.h"
+
+namespace headgate::engine {
+
+WorkerPool::WorkerPool(int threads, size_t waiting_max) : waiting_max_(waiting_max) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { loop(); });
+}
+
+WorkerPool::~WorkerPool() {
+  {
+    MutexLock lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+}
+
+bool WorkerPool::try_run(std::function<void()> work) {
+  {
+    MutexLock lock(mutex_);
+    if (closing_ || line_.size() >= waiting_max_) return false;
+    line_.push_back(std::move(work));
+  }
+  changed_.notify_one();
+  return true;
+}
+
+size_t WorkerPool::waiting() const {
+  MutexLock lock(mutex_);
+  return line_.size();
+}
+
+int WorkerPool::busy() const {
+  MutexLock lock(mutex_);
+  return busy_;
+}
+
+void WorkerPool::loop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return closing_ || !line_.empty(); });
+    if (line_.empty()) return;
+    std::function<void()> work = std::move(line_.front());
+    line_.pop_front();
+    ++busy_;
+    lock.unlock();
+    work();
+    work = nullptr;
+    lock.lock();
+    --busy_;
+  }
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,214 @@
+#include "engine/app.h"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/backoff.h"
+#include "base/http_server.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "engine/api/health.h"
+#include "engine/api/server.h"
+#include "engine/api/services.h"
+#include "engine/storage/migrations.h"
+#include "engine/storage/postgres_datastore.h"
+
+namespace headgate::engine {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+PoolSettings pool_settings(const DatabaseConfig& config) {
+  PoolSettings settings;
+  settings.uri = config.uri;
+  // The rest belongs to the health checker and the feed.
+  settings.connections_max = std::max(1, config.max_connections - 3);
+  settings.acquire_timeout = config.acquire_timeout;
+  settings.connect_timeout = config.connect_timeout;
+  settings.statement_timeout = config.statement_timeout;
+  return settings;
+}
+
+PoolSettings probe_settings(const DatabaseConfig& config) {
+  PoolSettings settings;
+  settings.uri = config.uri;
+  settings.connections_max = 1;
+  settings.connect_timeout = Duration(2'000);
+  settings.statement_timeout = Duration(1'000);
+  settings.application_name = "headgate-health";
+  return settings;
+}
+
+ServerSettings server_settings(const EngineConfig& config) {
+  ServerSettings settings;
+  settings.address = config.server.address;
+  settings.port = config.server.port;
+  settings.tls = {config.tls.certificate, config.tls.key, config.tls.client_ca, config.tls.reload_interval};
+  settings.reflection = config.server.reflection;
+  settings.receive_bytes_max = static_cast<int>(config.server.receive_bytes_max);
+  settings.keepalive_time = config.server.keepalive_time;
+  settings.keepalive_timeout = config.server.keepalive_timeout;
+  settings.client_ping_interval_min = config.server.client_ping_interval_min;
+  return settings;
+}
+
+std::vector<std::string> accepted_keys(const AuthnConfig& config) {
+  return config.method == "preshared" ? config.keys : std::vector<std::string>();
+}
+
+HttpResponse probe(bool good, const std::string& reason) {
+  return {good ? 200 : 503, "text/plain; charset=utf-8", good ? "ok\n" : reason + "\n"};
+}
+
+// A thread that hangs in the database's driver must not keep the process from ending.
+std::jthread leave_after(Duration limit) {
+  return std::jthread([limit](std::stop_token stop) {
+    if (system_clock().sleep(limit, stop)) {
+      log_error("shutdown_stuck", {{"waited_ms", limit.count()}});
+      _exit(3);
+    }
+  });
+}
+
+}  // namespace
+
+// In the order of construction; members die before what they use.
+struct App::Parts {
+  Parts(const EngineConfig& config)
+      : admin({.address = config.admin.address, .port = config.admin.port}),
+        pool(std::make_shared<Pool>(pool_settings(config.database))),
+        probe_pool(probe_settings(config.database)),
+        authenticator(accepted_keys(config.authn)),
+        workers(config.server.workers, config.server.waiting_max),
+        calls(workers, validator, authenticator, metrics),
+        health([this] { return ask_database(); }, system_clock()) {}
+
+  Status ask_database() {
+    return probe_pool.run([](pqxx::connection& connection) {
+      pqxx::nontransaction(connection).exec("SELECT 1");
+      return ok_status();
+    });
+  }
+
+  const SteadyClock::time_point started = SteadyClock::now();
+  Metrics metrics;
+  HttpServer admin;
+  std::shared_ptr<Pool> pool;
+  Pool probe_pool;
+  Datastore store;
+  Validator validator;
+  Authenticator authenticator;
+  WorkerPool workers;
+  CallRunner calls;
+  std::vector<std::unique_ptr<grpc::Service>> owned_services;
+  std::vector<grpc::Service*> services;
+  std::vector<std::string> service_names;
+  HealthChecker health;
+  std::unique_ptr<ApiServer> server;
+
+  void add(const std::string& name, std::unique_ptr<grpc::Service> service) {
+    services.push_back(service.get());
+    owned_services.push_back(std::move(service));
+    service_names.push_back(name);
+  }
+};
+
+App::App(EngineConfig config, std::string version)
+    : config_(std::move(config)), version_(std::move(version)), parts_(std::make_unique<Parts>(config_)) {}
+
+App::~App() = default;
+
+Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_listening) {
+  add_routes();
+  HG_RETURN_IF_ERROR(parts_->admin.start());
+  const Status prepared = prepare_database(stop);
+  if (stop.stop_requested()) return ok_status();
+  HG_RETURN_IF_ERROR(prepared);
+  HG_RETURN_IF_ERROR(build());
+  HG_RETURN_IF_ERROR(listen());
+  on_listening({parts_->server->port(), parts_->admin.port()});
+  std::mutex mutex;
+  std::condition_variable_any stopped;
+  std::unique_lock lock(mutex);
+  stopped.wait(lock, stop, [] { return false; });
+  shut_down();
+  return ok_status();
+}
+
+Status App::prepare_database(std::stop_token stop) {
+  Backoff backoff({.initial = Duration(200), .max = Duration(5'000)}, random_seed());
+  for (;;) {
+    Status status;
+    if (config_.database.auto_migrate) {
+      MigrationSettings settings;
+      settings.uri = config_.database.uri;
+      status = migrate_database(settings, stop);
+    } else {
+      status = parts_->pool->run([](pqxx::connection& connection) { return check_database(connection); });
+    }
+    if (status.ok() || status.code() != StatusCode::kUnavailable) return status;
+    log_warn("database_away", {{"error", message_of(status)}, {"attempt", backoff.attempts() + 1}});
+    if (!system_clock().sleep(backoff.next(), stop)) return ok_status();
+  }
+}
+
+Status App::build() {
+  Parts& parts = *parts_;
+  DatastoreSettings settings;
+  settings.retries_max = config_.database.max_retries;
+  HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
+  const PageLimits pages{config_.limits.page_size_default, config_.limits.page_size_max};
+  if (config_.has_role("write")) {
+    parts.add("base.v1.Tenancy", make_tenancy_service(parts.calls, *parts.store.tenants, pages));
+    parts.add("base.v1.Schema", make_schema_service(parts.calls, *parts.store.schemas, pages));
+    parts.add("base.v1.Bundle", make_bundle_service(parts.calls, *parts.store.bundles));
+  }
+  if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls));
+  return ok_status();
+}
+
+Status App::listen() {
+  Parts& parts = *parts_;
+  HG_ASSIGN_OR_RETURN(parts.server, ApiServer::start(server_settings(config_), parts.services));
+  parts.health.start(parts.server->health(), parts.service_names);
+  return ok_status();
+}
+
+void App::shut_down() {
+  const ServerConfig& limits = config_.server;
+  const std::jthread guard = leave_after(limits.drain_window + limits.shutdown_timeout + Duration(5'000));
+  log_info("stopping");
+  parts_->health.stop();
+  parts_->server->stop(limits.shutdown_timeout);
+  parts_->admin.stop();
+  parts_.reset();
+  log_info("stopped");
+}
+
+void App::add_routes() {
+  HttpServer& admin = parts_->admin;
+  Parts& parts = *parts_;
+  admin.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
+  admin.route("/readyz", [&parts](const HttpRequest&) { return probe(parts.health.serving(), parts.health.reason()); });
+  admin.route("/startupz", [&parts](const HttpRequest&) { return probe(parts.health.ever_served(), "starting"); });
+  admin.route("/metrics", [&parts](const HttpRequest&) {
+    return HttpResponse{200, Metrics::content_type(), parts.metrics.exposition()};
+  });
+  admin.route("/status", [this](const HttpRequest&) { return HttpResponse{200, "application/json", status_json()}; });
+}
+
+std::string App::status_json() const {
+  const Parts& parts = *parts_;
+  nlohmann::ordered_json json;
+  json["version"] = version_;
+  json["roles"] = config_.roles;
+  json["ready"] = parts.health.serving();
+  if (!parts.health.serving()) json["reason"] = parts.health.reason();
+  json["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - parts.started).count();
+  json["calls"] = {{"running", parts.workers.busy()}, {"waiting", parts.workers.waiting()}};
+  json["database"] = {{"connections", parts.pool->open()}, {"in_use", parts.pool->in_use()}};
+  return json.dump(2) + "\n";
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,49 @@
+// The whole engine: the only file that knows all parts, builds them from the configuration and runs them in order.
+//
+// Start: admin HTTP -> database prepared (again and again while it is away) -> gRPC. Stop: not ready -> streams drained
+// -> gRPC ended -> workers -> feed -> admin HTTP. Threads are listed in engine/README.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "base/status.h"
+#include "engine/config/config.h"
+
+namespace headgate::engine {
+
+struct AppPorts {
+  int grpc = 0;
+  int http = 0;
+};
+
+class App {
+ public:
+  App(EngineConfig config, std::string version);
+  ~App();
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  // Blocks until `stop` is requested and everything has ended. `on_listening` is called once, when calls are accepted.
+  // An error is final: an address in use, unreadable TLS files, a database layout that this engine cannot work on.
+  // A database that is away is none.
+  Status run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_listening);
+
+ private:
+  struct Parts;
+
+  Status prepare_database(std::stop_token stop);
+  Status build();
+  Status listen();
+  void shut_down();
+  void add_routes();
+  std::string status_json() const;
+
+  const EngineConfig config_;
+  const std::string version_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace headgate::engine

@@ -1,0 +1,134 @@
+#include "engine/config/config.h"
+
+#include <algorithm>
+
+namespace headgate::engine {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::vector<std::string> kRoles = {"write", "check", "watch"};
+
+void describe(Settings& s, ServerConfig& c) {
+  s.text("address", c.address, "where gRPC listens");
+  s.integer("port", c.port, "port of gRPC; 0 takes any free one", 0, 65535);
+  s.integer("workers", c.workers, "threads that run unary calls", 1, 1000);
+  s.integer("waiting_max", c.waiting_max, "unary calls that may wait for a worker; one more is refused", size_t{1},
+            size_t{1'000'000});
+  s.bytes("receive_bytes_max", c.receive_bytes_max, "largest request", 1024, 1u << 30);
+  s.flag("reflection", c.reflection, "serve gRPC reflection; it is never authenticated");
+  s.duration("keepalive_time", c.keepalive_time, "silence after which a connection is pinged", 1s);
+  s.duration("keepalive_timeout", c.keepalive_timeout, "wait for the answer to a ping", 1s);
+  s.duration("client_ping_interval_min", c.client_ping_interval_min, "clients that ping more often are sent away");
+  s.duration("drain_window", c.drain_window, "time over which streams are ended at shutdown");
+  s.duration("shutdown_timeout", c.shutdown_timeout, "time for open calls at shutdown");
+}
+
+void describe(Settings& s, TlsConfig& c) {
+  s.text("certificate", c.certificate, "path of the PEM certificate chain; empty serves plaintext");
+  s.text("key", c.key, "path of the PEM key");
+  s.text("client_ca", c.client_ca, "path of the authority whose certificates clients must show; empty asks for none");
+  s.duration("reload_interval", c.reload_interval, "how often the files are read again", 1s);
+  s.require(c.certificate.empty() == c.key.empty(), c.key.empty() ? "certificate" : "key",
+            "needs both certificate and key");
+  s.require(c.client_ca.empty() || !c.certificate.empty(), "client_ca", "needs certificate and key");
+}
+
+void describe(Settings& s, AuthnConfig& c) {
+  s.choice("method", c.method, {"none", "preshared"}, "how callers are recognised");
+  s.secret_list("keys", c.keys, "bearer tokens that are accepted, for preshared");
+  s.require(c.method != "preshared" || !c.keys.empty(), "keys", "must hold at least one key for method preshared");
+  s.require(std::find(c.keys.begin(), c.keys.end(), "") == c.keys.end(), "keys", "must not hold an empty key");
+}
+
+void describe(Settings& s, DatabaseConfig& c) {
+  s.secret("uri", c.uri, "postgres://user:password@host:port/database");
+  s.integer("max_connections", c.max_connections, "connections of this process, those of the feed included", 4, 10'000);
+  s.duration("acquire_timeout", c.acquire_timeout, "wait for a free connection", 1ms);
+  s.duration("connect_timeout", c.connect_timeout, "time to open a connection", 1s);
+  s.duration("statement_timeout", c.statement_timeout, "longest statement", 1ms);
+  s.flag("auto_migrate", c.auto_migrate, "create or complete the tables at start");
+  s.integer("max_data_per_write", c.max_data_per_write, "tuples and attributes of one write", 1, 1'000'000);
+  s.integer("max_retries", c.max_retries, "how often a write that could not be serialised is repeated", 0, 1000);
+  s.integer("watch_buffer_size", c.watch_buffer_size, "messages handed to one stream and not yet sent", 1, 100'000);
+  s.require(!c.uri.empty(), "uri", "must be set");
+}
+
+void describe(Settings& s, FeedConfig& c) {
+  s.duration("poll_interval_min", c.poll_interval_min, "between two polls while there is work", 1ms);
+  s.duration("poll_interval_max", c.poll_interval_max, "between two polls while idle", 1ms);
+  s.bytes("ring_bytes", c.ring_bytes, "recent changes kept for streams", 1 << 20);
+  s.duration("ring_age", c.ring_age, "age up to which changes are kept", 1s);
+  s.require(c.poll_interval_min <= c.poll_interval_max, "poll_interval_max", "must not be less than poll_interval_min");
+}
+
+void describe(Settings& s, WatchConfig& c) {
+  s.bytes("buffer_bytes", c.buffer_bytes, "bytes handed to one stream and not yet sent", 64 << 10);
+  s.integer("streams_max", c.streams_max, "open streams; one more is refused", 1, 10'000'000);
+  s.real("opens_per_second", c.opens_per_second, "streams one client address may open a second", 0.001);
+  s.real("opens_burst", c.opens_burst, "streams one client address may open at once", 1);
+  s.duration("heartbeat_min", c.heartbeat_min, "shortest heartbeat a client may ask for", 10ms);
+}
+
+void describe(Settings& s, GcConfig& c) {
+  s.flag("enabled", c.enabled, "remove history that is older than the window");
+  s.duration("interval", c.interval, "between two runs", 1s);
+  s.duration("window", c.window, "history that is kept", 1min);
+  s.integer("batch_rows", c.batch_rows, "rows removed by one statement", 1, 1'000'000);
+}
+
+void describe(Settings& s, LimitsConfig& c) {
+  s.integer("page_size_default", c.page_size_default, "page size of reads and lists that ask for none", 1u, 1'000'000u);
+  s.integer("page_size_max", c.page_size_max, "larger pages are served in parts", 1u, 1'000'000u);
+  s.require(c.page_size_default <= c.page_size_max, "page_size_default", "must not be more than page_size_max");
+}
+
+void describe(Settings& s, AdminConfig& c) {
+  s.text("address", c.address, "where probes and metrics are served over HTTP");
+  s.integer("port", c.port, "port of HTTP; 0 takes any free one", 0, 65535);
+}
+
+void describe(Settings& s, LogConfig& c) {
+  s.choice("level", c.level, {"trace", "debug", "info", "warn", "error", "off"}, "least severe level that is written");
+  s.choice("format", c.format, {"text", "json"}, "how a record looks");
+}
+
+}  // namespace
+
+bool EngineConfig::has_role(const std::string& role) const {
+  return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
+
+void describe(Settings& s, EngineConfig& c) {
+  s.list("roles", c.roles, "what this process serves: write, check, watch");
+  s.require(!c.roles.empty(), "roles", "must not be empty");
+  for (const std::string& role : c.roles) {
+    s.require(std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end(), "roles",
+              fmt::format("holds '{}', which is not one of write, check, watch", role));
+  }
+  s.section("server", [&] { describe(s, c.server); });
+  s.section("tls", [&] { describe(s, c.tls); });
+  s.section("authn", [&] { describe(s, c.authn); });
+  s.section("database", [&] { describe(s, c.database); });
+  s.section("feed", [&] { describe(s, c.feed); });
+  s.section("watch", [&] { describe(s, c.watch); });
+  s.section("gc", [&] { describe(s, c.gc); });
+  s.section("limits", [&] { describe(s, c.limits); });
+  s.section("admin", [&] { describe(s, c.admin); });
+  s.section("log", [&] { describe(s, c.log); });
+}
+
+Status load_config(const std::string& file, const std::map<std::string, std::string>& environment, EngineConfig& config,
+                   std::vector<std::string>* warnings) {
+  SettingsSource source;
+  source.file = file;
+  source.env_prefix = kEnvironmentPrefix;
+  source.environment = environment;
+  return load_settings([&](Settings& s) { describe(s, config); }, source, warnings);
+}
+
+std::string print_config(EngineConfig config) {
+  return print_settings([&](Settings& s) { describe(s, config); });
+}
+
+}  // namespace headgate::engine
