@@ -1,0 +1,140 @@
+// The ring of recent events, in order of arrival. One publisher, few readers; a reader is only a place in the ring.
+//
+// The ring is bounded by bytes. A full ring drops its oldest item once any reader has read it: a slow reader loses its
+// place and is told so, it never slows the others. When all readers stand still the publisher waits, which is the
+// back-pressure towards the source. Readers that have lost their place do not count.
+//
+// Thread-safe. Items are shared, never copied.
+#pragma once
+
+#include <deque>
+#include <limits>
+#include <memory>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "relay/upstream/upstream.h"
+
+namespace headgate::relay {
+
+// Everything of the stream's tenants below `position` lies before this mark.
+struct Progress {
+  uint64_t position = 0;
+  std::string snap_token;
+  std::string incarnation;
+};
+struct TenantRemoved {
+  std::string tenant;
+};
+
+using HubItem = std::variant<EventPtr, std::shared_ptr<const Progress>, std::shared_ptr<const TenantFailure>,
+                             std::shared_ptr<const TenantRemoved>>;
+size_t bytes_of(const HubItem& item);
+
+struct ReadLimits {
+  size_t items_max = 512;
+  size_t bytes_max = 1 << 20;  // a single larger item still comes, alone
+  Duration linger{0};          // how long to wait for more after the first item
+};
+
+struct ReadResult {
+  enum class Outcome {
+    kItems,
+    kNothing,  // the time-out is over, or stop was requested
+    kLagged,   // the place was dropped; the reader stays useless, make another
+    kClosed,   // closed by the publisher, and everything has been read
+  };
+  Outcome outcome = Outcome::kNothing;
+  std::vector<HubItem> items;
+};
+
+class Hub;
+
+// Belongs to one thread. Leaves the hub when destroyed; REQUIRES: the hub lives longer.
+class HubReader {
+ public:
+  ~HubReader();
+  HubReader(const HubReader&) = delete;
+  HubReader& operator=(const HubReader&) = delete;
+
+  ReadResult read(const ReadLimits& limits, Duration timeout, std::stop_token stop);
+  // Published, and not yet read by this reader.
+  size_t bytes_behind() const;
+
+ private:
+  friend class Hub;
+  HubReader(Hub& hub, uint64_t offset) : hub_(hub), offset_(offset) {}
+
+  Hub& hub_;
+  uint64_t offset_;  // guarded by the hub's mutex
+};
+
+class Hub {
+ public:
+  static constexpr uint64_t kNoJoin = std::numeric_limits<uint64_t>::max();
+
+  explicit Hub(size_t bytes_max) : bytes_max_(bytes_max) {}
+  Hub(const Hub&) = delete;
+  Hub& operator=(const Hub&) = delete;
+
+  // The publisher says what follows: of which history, whether ordered by xid within a tenant, and the xid up to which
+  // (inclusive) the ring misses events that came before its first one. Of one history only the first call counts.
+  void begin(const std::string& incarnation, bool ordered, uint64_t floor);
+  // Corrects a floor that was not known when the stream began.
+  void set_floor(uint64_t floor);
+  // Blocks while the ring is full of items that nobody has read. False when stopped or closed.
+  bool publish(std::vector<HubItem> items, std::stop_token stop);
+  // Nothing more comes; readers still get what is inside.
+  void close();
+
+  // At the oldest item that is still here.
+  std::unique_ptr<HubReader> attach();
+  // A reader for somebody who has everything of this history below `position` already, at a place from which nothing
+  // is missing; nullptr while there is no such place. Items that the caller has come again.
+  std::unique_ptr<HubReader> try_join(const std::string& incarnation, uint64_t position);
+
+  bool ordered() const;
+  size_t bytes() const;
+  size_t items() const;
+  // The publisher is waiting for a reader now.
+  bool blocked() const;
+
+ private:
+  friend class HubReader;
+  struct Slot {
+    HubItem item;
+    size_t bytes;
+    uint64_t bytes_before;  // of all items ever published before this one
+  };
+
+  bool make_room(std::unique_lock<Mutex>& lock, size_t bytes, std::stop_token stop);
+  bool oldest_is_free() const REQUIRES_LOCK(mutex_);
+  void drop_oldest() REQUIRES_LOCK(mutex_);
+  std::unique_ptr<HubReader> attach_locked() REQUIRES_LOCK(mutex_);
+  bool enough(const HubReader& reader, const ReadLimits& limits) const REQUIRES_LOCK(mutex_);
+  void take(HubReader& reader, const ReadLimits& limits, std::vector<HubItem>& out) REQUIRES_LOCK(mutex_);
+  uint64_t end() const REQUIRES_LOCK(mutex_) { return base_ + ring_.size(); }
+
+  const size_t bytes_max_;
+  mutable Mutex mutex_;
+  Condition readable_;
+  Condition writable_;
+  std::deque<Slot> ring_ GUARDED_BY(mutex_);
+  uint64_t base_ GUARDED_BY(mutex_) = 0;  // offset of the oldest item
+  size_t bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t bytes_published_ GUARDED_BY(mutex_) = 0;
+  std::set<HubReader*> readers_ GUARDED_BY(mutex_);
+  bool began_ GUARDED_BY(mutex_) = false;
+  bool ordered_ GUARDED_BY(mutex_) = false;
+  bool blocked_ GUARDED_BY(mutex_) = false;
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::string incarnation_ GUARDED_BY(mutex_);
+  uint64_t floor_ GUARDED_BY(mutex_) = 0;  // every event of this history with a higher xid is in the ring or to come
+};
+
+}  // namespace headgate::relay
