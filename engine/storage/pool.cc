@@ -1,5 +1,7 @@
 #include "engine/storage/pool.h"
 
+#include <poll.h>
+
 #include "base/log.h"
 
 namespace headgate::engine {
@@ -26,25 +28,58 @@ Status status_of_current_exception() {
   }
 }
 
+namespace {
+
+// libpq itself would wait for the operating system, two minutes and more.
+std::string with_timeout(const std::string& uri, Duration timeout) {
+  if (uri.find("connect_timeout") != std::string::npos) return uri;
+  const std::string option = fmt::format("connect_timeout={}", std::max<int64_t>(2, timeout.count() / 1000));
+  if (uri.find("://") == std::string::npos) return uri + " " + option;
+  return uri + (uri.find('?') == std::string::npos ? "?" : "&") + option;
+}
+
+// An idle session has nothing to say. When its socket can be read, the server has ended it.
+bool ended_by_server(const pqxx::connection& connection) {
+  pollfd socket{connection.sock(), POLLIN, 0};
+  return ::poll(&socket, 1, 0) != 0;
+}
+
+}  // namespace
+
 Pool::Pool(PoolSettings settings) : settings_(std::move(settings)) {}
 
 Pool::~Pool() = default;
 
-StatusOr<std::unique_ptr<pqxx::connection>> Pool::connect() {
+StatusOr<Pool::Session> Pool::connect() {
   try {
-    auto connection = std::make_unique<pqxx::connection>(settings_.uri);
-    connection->set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
-    connection->set_variable("application_name", connection->quote(settings_.application_name));
-    if (settings_.prepare) settings_.prepare(*connection);
-    return connection;
+    Session session{std::make_unique<pqxx::connection>(with_timeout(settings_.uri, settings_.connect_timeout)), {}};
+    pqxx::connection& connection = *session.connection;
+    connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
+    connection.set_variable("application_name", connection.quote(settings_.application_name));
+    if (settings_.prepare) settings_.prepare(connection);
+    return session;
   } catch (...) {
     return status_of_current_exception();
   }
 }
 
-StatusOr<std::unique_ptr<pqxx::connection>> Pool::acquire() {
+Pool::Session Pool::take_idle(const SessionSetup* setup) {
+  auto chosen = std::prev(idle_.end());
+  if (setup != nullptr) {
+    const auto ready = std::find_if(idle_.rbegin(), idle_.rend(),
+                                    [&](const Session& session) { return session.setups.contains(setup->name); });
+    if (ready != idle_.rend()) chosen = std::prev(ready.base());
+  }
+  Session session = std::move(*chosen);
+  idle_.erase(chosen);
+  return session;
+}
+
+StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
   {
     std::unique_lock lock(mutex_);
+    open_ -=
+        static_cast<int>(std::erase_if(idle_, [](const Session& idle) { return ended_by_server(*idle.connection); }));
     const bool free = changed_.wait_for(lock, settings_.acquire_timeout,
                                         [&] { return !idle_.empty() || open_ < settings_.connections_max; });
     if (!free) {
@@ -52,41 +87,56 @@ StatusOr<std::unique_ptr<pqxx::connection>> Pool::acquire() {
                        "all {} database connections are busy for {} ms; raise database.max_connections",
                        settings_.connections_max, settings_.acquire_timeout.count());
     }
-    if (!idle_.empty()) {
-      auto connection = std::move(idle_.back());
-      idle_.pop_back();
-      return connection;
-    }
+    if (!idle_.empty()) return take_idle(setup);
     ++open_;
   }
-  auto connection = connect();
-  if (!connection.ok()) release(nullptr);
-  return connection;
+  auto session = connect();
+  if (!session.ok()) release({});
+  return session;
 }
 
-void Pool::release(std::unique_ptr<pqxx::connection> connection) {
+void Pool::release(Session session) {
   MutexLock lock(mutex_);
-  if (connection != nullptr && connection->is_open()) {
-    idle_.push_back(std::move(connection));
+  if (session.connection != nullptr && session.connection->is_open()) {
+    idle_.push_back(std::move(session));
   } else {
     --open_;
   }
   changed_.notify_one();
 }
 
-Status Pool::run(const std::function<Status(pqxx::connection&)>& work) {
-  auto acquired = acquire();
-  if (!acquired.ok()) return acquired.status();
-  std::unique_ptr<pqxx::connection> connection = std::move(*acquired);
+void Pool::drop_idle() {
+  std::vector<Session> dropped;
+  {
+    MutexLock lock(mutex_);
+    dropped.swap(idle_);
+    open_ -= static_cast<int>(dropped.size());
+  }
+  changed_.notify_all();
+}
+
+Status Pool::run(const std::function<Status(pqxx::connection&)>& work) { return run_on_session(nullptr, work); }
+
+Status Pool::run(const SessionSetup& setup, const std::function<Status(pqxx::connection&)>& work) {
+  return run_on_session(&setup, work);
+}
+
+Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work) {
+  HG_ASSIGN_OR_RETURN(Session session, acquire(setup));
   Status status;
   try {
-    status = work(*connection);
+    if (setup != nullptr && !session.setups.contains(setup->name)) {
+      pqxx::nontransaction(*session.connection).exec(setup->sql);
+      session.setups.insert(setup->name);
+    }
+    status = work(*session.connection);
   } catch (...) {
     status = status_of_current_exception();
     // A failed session may hold anything; a fresh one costs a millisecond.
-    if (status.code() != StatusCode::kAborted) connection.reset();
+    if (status.code() != StatusCode::kAborted) session = {};
+    if (status.code() == StatusCode::kUnavailable) drop_idle();
   }
-  release(std::move(connection));
+  release(std::move(session));
   return status;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <pqxx/pqxx>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,14 +18,20 @@
 namespace headgate::engine {
 
 struct PoolSettings {
-  std::string uri;                      // postgres://… or key=value; holds a secret, never logged
+  std::string uri;  // postgres://… or key=value; holds a secret, never logged
   int connections_max = 20;
-  Duration acquire_timeout{5'000};      // RESOURCE_EXHAUSTED when no connection gets free in that time
+  Duration acquire_timeout{5'000};  // RESOURCE_EXHAUSTED when no connection gets free in that time
   Duration connect_timeout{5'000};
   Duration statement_timeout{30'000};
   std::string application_name = "headgate-engine";
   // Run once on every new connection: prepared statements, session settings.
   std::function<void(pqxx::connection&)> prepare;
+};
+
+// SQL that some code needs run once on a connection before it uses it, for example PREPARE. Equal names mean equal SQL.
+struct SessionSetup {
+  std::string name;
+  std::string sql;
 };
 
 class Pool {
@@ -40,6 +47,9 @@ class Pool {
   //   57014 (statement timeout, cancel)   DEADLINE_EXCEEDED
   //   any other SQL error                 INTERNAL with SQLSTATE and the server's primary message
   Status run(const std::function<Status(pqxx::connection&)>& work);
+
+  // The same with a connection that has had `setup`; one that has had it already is preferred.
+  Status run(const SessionSetup& setup, const std::function<Status(pqxx::connection&)>& work);
 
   // As run(), with a typed result.
   template <typename T>
@@ -57,14 +67,23 @@ class Pool {
   int open() const;
 
  private:
-  StatusOr<std::unique_ptr<pqxx::connection>> acquire();
-  void release(std::unique_ptr<pqxx::connection> connection);
-  StatusOr<std::unique_ptr<pqxx::connection>> connect();
+  struct Session {
+    std::unique_ptr<pqxx::connection> connection;
+    std::set<std::string> setups;
+  };
+
+  Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work);
+  StatusOr<Session> acquire(const SessionSetup* setup);
+  Session take_idle(const SessionSetup* setup) REQUIRES_LOCK(mutex_);
+  void release(Session session);
+  // A server that ended one session has usually ended all; the others would fail one caller each.
+  void drop_idle();
+  StatusOr<Session> connect();
 
   const PoolSettings settings_;
   mutable Mutex mutex_;
   Condition changed_;
-  std::vector<std::unique_ptr<pqxx::connection>> idle_ GUARDED_BY(mutex_);
+  std::vector<Session> idle_ GUARDED_BY(mutex_);
   int open_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -1,0 +1,153 @@
+#include "engine/storage/migrations.h"
+
+#include "base/log.h"
+#include "engine/storage/permify_tables.h"
+#include "engine/storage/pool.h"
+
+namespace headgate::engine {
+
+namespace {
+
+constexpr int kServerVersionMin = 130008;
+// Any number that nobody else uses; the same in all versions of this program.
+constexpr int64_t kMigrationLock = 0x68656164'67617465;
+
+constexpr char kOwnObjects[] = R"sql(
+CREATE SCHEMA IF NOT EXISTS headgate;
+CREATE TABLE IF NOT EXISTS headgate.migrations (
+  version int PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS headgate.gc_floors (
+  tenant_id varchar PRIMARY KEY,
+  floor xid8 NOT NULL,
+  recorded_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS headgate.incarnations (
+  id text PRIMARY KEY,
+  first_xid xid8 NOT NULL,
+  seen_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO headgate.migrations (version) VALUES (1) ON CONFLICT DO NOTHING;
+)sql";
+
+struct Index {
+  const char* name;
+  const char* table;
+};
+constexpr Index kIndexes[] = {{"headgate_relation_tuples_expired", "relation_tuples"},
+                              {"headgate_attributes_expired", "attributes"}};
+
+std::string value(pqxx::connection& connection, const std::string& sql) {
+  pqxx::nontransaction work(connection);
+  const pqxx::result result = work.exec(sql);
+  return result.empty() || result[0][0].is_null() ? "" : result[0][0].as<std::string>();
+}
+
+Status check_server(pqxx::connection& connection) {
+  const int version = std::stoi(value(connection, "SHOW server_version_num"));
+  if (version >= kServerVersionMin) return ok_status();
+  return status_of(StatusCode::kFailedPrecondition,
+                   "the database server is PostgreSQL {}, and Headgate needs 13.8 or newer; update the server",
+                   value(connection, "SHOW server_version"));
+}
+
+// True when the tables are there and current, false on a database without any of them.
+StatusOr<bool> has_tables(pqxx::connection& connection) {
+  const bool versions = !value(connection, "SELECT to_regclass('migrations')::text").empty();
+  const bool tuples = !value(connection, "SELECT to_regclass('relation_tuples')::text").empty();
+  if (!versions && !tuples) return false;
+  const std::string newest =
+      versions ? value(connection, "SELECT max(version_id) FROM migrations WHERE is_applied") : std::string();
+  const int64_t found = newest.empty() ? 0 : std::stoll(newest);
+  if (!tuples || found < kPermifyMigration) {
+    return status_of(StatusCode::kFailedPrecondition,
+                     "the tables in this database are at migration {} of Permify, and Headgate needs {}; let Permify "
+                     "1.7 migrate them first (permify migrate up), or use an empty database",
+                     found, kPermifyMigration);
+  }
+  if (found > kPermifyMigration) {
+    log_warn("database_newer_than_known", {{"migration", found}, {"known", kPermifyMigration}});
+  }
+  return true;
+}
+
+void create_tables(pqxx::connection& connection) {
+  pqxx::work work(connection);
+  work.exec(kPermifyTables);
+  work.commit();
+  log_info("database_created", {{"migration", kPermifyMigration}});
+}
+
+void create_own_objects(pqxx::connection& connection) {
+  if (!value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty()) return;
+  pqxx::work work(connection);
+  work.exec(kOwnObjects);
+  work.commit();
+}
+
+// A build that was interrupted leaves an index that is maintained but never used; it is dropped and built again.
+void create_index(pqxx::connection& connection, const Index& index) {
+  const std::string valid = value(
+      connection, fmt::format("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}')", index.name));
+  if (valid == "t") return;
+  pqxx::nontransaction work(connection);
+  if (valid == "f") {
+    log_warn("index_repaired", {{"index", index.name}});
+    work.exec(fmt::format("DROP INDEX CONCURRENTLY {}", index.name));
+  }
+  work.exec(fmt::format("CREATE INDEX CONCURRENTLY {} ON {} (tenant_id, expired_tx_id) WHERE expired_tx_id <> {}",
+                        index.name, index.table, kActive));
+}
+
+// Asks again and again instead of waiting in the server: a session that waits there holds a snapshot, for which the
+// index build of the lock's holder would wait in turn.
+Status lock(pqxx::connection& connection, Duration timeout, std::stop_token stop) {
+  const MonotonicTime end = system_clock().now() + timeout;
+  while (value(connection, fmt::format("SELECT pg_try_advisory_lock({})", kMigrationLock)) != "t") {
+    if (system_clock().now() > end) {
+      return unavailable("another process has been migrating the database for {} s", timeout.count() / 1000);
+    }
+    if (!system_clock().sleep(Duration(100), stop)) return make_status(StatusCode::kCancelled, "stopped");
+  }
+  return ok_status();
+}
+
+Status migrate(pqxx::connection& connection) {
+  HG_RETURN_IF_ERROR(check_server(connection));
+  HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
+  if (!present) create_tables(connection);
+  create_own_objects(connection);
+  for (const Index& index : kIndexes) create_index(connection, index);
+  return ok_status();
+}
+
+}  // namespace
+
+Status migrate_database(const MigrationSettings& settings, std::stop_token stop) {
+  try {
+    // The lock lives and dies with the session.
+    pqxx::connection connection(settings.uri);
+    connection.set_variable("statement_timeout", "0");
+    connection.set_variable("client_min_messages", "warning");
+    HG_RETURN_IF_ERROR(lock(connection, settings.lock_timeout, stop));
+    return migrate(connection);
+  } catch (...) {
+    return status_of_current_exception();
+  }
+}
+
+Status check_database(pqxx::connection& connection) {
+  try {
+    HG_RETURN_IF_ERROR(check_server(connection));
+    HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
+    if (present && !value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty()) return ok_status();
+    return make_status(StatusCode::kFailedPrecondition,
+                       "the database has not been prepared for Headgate; start an engine with database.auto_migrate "
+                       "against the primary once");
+  } catch (...) {
+    return status_of_current_exception();
+  }
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,37 @@
+// Brings a database to the layout that the engine works on: Permify's own tables, and a few additions of ours.
+//
+// A fresh database gets the tables exactly as Permify 1.7's migrations leave them, together with the rows of its
+// `migrations` table, so a Permify that is pointed at it later finds nothing to do. A database of Permify is left as it
+// is. In both cases these are added, and nothing else:
+//   headgate.migrations    our own version
+//   headgate.gc_floors     per tenant the xid below which history was removed; readers and Watch refuse older tokens
+//   headgate.incarnations  identities of the database's history, written by the feed
+//   headgate_relation_tuples_expired, headgate_attributes_expired
+//                          indexes on (tenant_id, expired_tx_id) of rows that have expired, built CONCURRENTLY
+//
+// Safe to run from several processes at the same time and again after it was killed. Blocks until done; building an
+// index over a large table can take minutes, so there is no statement time-out.
+#pragma once
+
+#include <pqxx/pqxx>
+#include <stop_token>
+#include <string>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace headgate::engine {
+
+struct MigrationSettings {
+  std::string uri;                     // as in PoolSettings
+  Duration lock_timeout{15 * 60'000};  // UNAVAILABLE when another process migrates for longer
+};
+
+// FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, or the tables are those of an
+// older Permify (which has to migrate them itself). UNAVAILABLE when the database is away.
+Status migrate_database(const MigrationSettings& settings, std::stop_token stop = {});
+
+// The same checks without changing anything, for processes that must not or cannot change the layout.
+Status check_database(pqxx::connection& connection);
+
+}  // namespace headgate::engine

@@ -1,0 +1,114 @@
+#include "engine/storage/migrations.h"
+
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "tests/support/postgres.h"
+
+namespace headgate::engine {
+namespace {
+
+constexpr char kIndexValid[] =
+    "SELECT bool_and(indisvalid) FROM pg_index WHERE indexrelid IN ('headgate_relation_tuples_expired'::regclass, "
+    "'headgate_attributes_expired'::regclass)";
+constexpr char kLayout[] =
+    "SELECT md5(string_agg(t, E'\\n' ORDER BY t)) FROM ("
+    " SELECT table_name || column_name || data_type || is_nullable || coalesce(column_default, '') AS t"
+    "   FROM information_schema.columns WHERE table_schema = 'public'"
+    " UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    " UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = "
+    "'public'::regnamespace"
+    ") x";
+
+TEST_SUITE("storage/migrations") {
+  TEST_CASE("migrations: a fresh database gets Permify's tables, its version rows and the first tenant") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(database->execute("SELECT string_agg(version_id::text, ' ' ORDER BY id) FROM migrations") ==
+          "0 20230117143902 20230117145140 20230118185622 20230729145034 20231122120124 20231230174418 20241018182912 "
+          "20250912101325 20250913120000");
+    CHECK(database->execute("SELECT id || '/' || name FROM tenants") == "t1/example tenant");
+    CHECK(database->execute(kIndexValid) == "t");
+  }
+
+  TEST_CASE("migrations: running again changes nothing") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    const std::string before = database->execute(kLayout);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(database->execute(kLayout) == before);
+    CHECK(database->execute("SELECT count(*) FROM migrations") == "10");
+    CHECK(database->execute("SELECT count(*) FROM tenants") == "1");
+  }
+
+  TEST_CASE("migrations: several processes starting at once all succeed") {
+    HG_POSTGRES(database);
+    std::atomic<int> succeeded{0};
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < 6; ++i) {
+        threads.emplace_back([&] { succeeded += migrate_database({.uri = database->uri()}).ok(); });
+      }
+    }
+    CHECK(succeeded == 6);
+    CHECK(database->execute("SELECT count(*) FROM migrations") == "10");
+    CHECK(database->execute(kIndexValid) == "t");
+  }
+
+  TEST_CASE("migrations: an index left invalid is built again") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    database->execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'headgate_attributes_expired'::regclass");
+    REQUIRE(database->execute(kIndexValid) == "f");
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(database->execute(kIndexValid) == "t");
+  }
+
+  TEST_CASE("migrations: tables of an older Permify are refused and left alone") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    database->execute("DELETE FROM migrations WHERE version_id >= 20250912101325");
+    database->execute("DROP SCHEMA headgate CASCADE");
+    const Status status = migrate_database({.uri = database->uri()});
+    CHECK(status.code() == StatusCode::kFailedPrecondition);
+    CHECK(message_of(status).find("20241018182912") != std::string::npos);
+    CHECK(database->execute("SELECT to_regnamespace('headgate')::text") == "");
+  }
+
+  TEST_CASE("migrations: a database of Permify keeps its rows and its version table") {
+    HG_POSTGRES(database);
+    std::ifstream file(std::string(HEADGATE_SOURCE_DIR) + "/tests/cases/permify_database.sql");
+    std::stringstream sql;
+    sql << file.rdbuf();
+    REQUIRE(!sql.str().empty());
+    {
+      // The file holds transactions of its own; each COMMIT ends one.
+      pqxx::connection connection(database->uri());
+      pqxx::nontransaction work(connection);
+      const std::string text = sql.str();
+      size_t from = 0;
+      for (size_t end; (end = text.find("\nBEGIN ", from + 1)) != std::string::npos; from = end) {
+        work.exec(text.substr(from, end - from));
+      }
+      work.exec(text.substr(from));
+    }
+    const std::string rows = "SELECT count(*)::text || (SELECT count(*) FROM transactions)::text FROM relation_tuples";
+    const std::string before = database->execute(rows);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(database->execute(rows) == before);
+    CHECK(database->execute("SELECT count(*) FROM migrations") == "10");
+  }
+
+  TEST_CASE("migrations: a database that was never prepared does not pass the check") {
+    HG_POSTGRES(database);
+    pqxx::connection connection(database->uri());
+    CHECK(check_database(connection).code() == StatusCode::kFailedPrecondition);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(check_database(connection).ok());
+  }
+}
+
+}  // namespace
+}  // namespace headgate::engine

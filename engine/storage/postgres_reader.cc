@@ -1,0 +1,153 @@
+#include "engine/model/errors.h"
+#include "engine/storage/attribute_json.h"
+#include "engine/storage/postgres_stores.h"
+#include "engine/storage/sql.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using base::v1::Attribute;
+using base::v1::AttributeFilter;
+using base::v1::Tuple;
+using base::v1::TupleFilter;
+
+// One statement sees the newest transaction, everything in progress, and no writer between the two.
+constexpr char kHead[] =
+    "SELECT (SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id DESC LIMIT 1), pg_current_snapshot()";
+
+// Rows come with what decides whether the token can be answered at all, read in the same snapshot: a floor is recorded
+// before rows are removed, so when rows are missing here the floor is seen here too.
+constexpr char kPage[] =
+    "SELECT g.floor, g.known, g.horizon, g.standby, r.* FROM ("
+    "SELECT (SELECT floor FROM headgate.gc_floors WHERE tenant_id = {0}) AS floor,"
+    " {1} AS known, pg_snapshot_xmax(pg_current_snapshot()) AS horizon, pg_is_in_recovery() AS standby) g"
+    " LEFT JOIN LATERAL (SELECT {2} FROM {3} WHERE tenant_id = {0} AND id >= {4} AND {5}{6} ORDER BY id LIMIT {7}) r"
+    " ON true ORDER BY r.id";
+
+constexpr char kTupleColumns[] = "id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation";
+constexpr char kAttributeColumns[] = "id, entity_type, entity_id, attribute, value";
+
+Status check_readable(const SnapToken& at, const pqxx::row& row) {
+  if (const uint64_t floor = to_xid(row["floor"]); lowest_invisible(at) < floor) {
+    return status_of(StatusCode::kOutOfRange,
+                     "the snap token is older than the history that is kept (it needs xid {}, kept from {}); read "
+                     "without a token, or raise the garbage collection window",
+                     lowest_invisible(at), floor);
+  }
+  if (end_of(at) > to_xid(row["horizon"])) {
+    if (row["standby"].as<bool>()) {
+      return unavailable("the read replica has not yet replayed xid {} of the snap token; try again", at.xid);
+    }
+    return status_of(StatusCode::kOutOfRange,
+                     "the snap token is from the future of this database (xid {}); it belongs to another database or "
+                     "to one that was restored from a backup",
+                     at.xid);
+  }
+  if (!row["known"].as<bool>()) {
+    return status_of(StatusCode::kOutOfRange, "xid {} of the snap token is no transaction of this database", at.xid);
+  }
+  return ok_status();
+}
+
+Status append(const pqxx::row& row, std::vector<Tuple>& items) {
+  Tuple& tuple = items.emplace_back();
+  tuple.mutable_entity()->set_type(row["entity_type"].c_str());
+  tuple.mutable_entity()->set_id(row["entity_id"].c_str());
+  tuple.set_relation(row["relation"].c_str());
+  tuple.mutable_subject()->set_type(row["subject_type"].c_str());
+  tuple.mutable_subject()->set_id(row["subject_id"].c_str());
+  tuple.mutable_subject()->set_relation(row["subject_relation"].c_str());
+  return ok_status();
+}
+
+Status append(const pqxx::row& row, std::vector<Attribute>& items) {
+  Attribute& attribute = items.emplace_back();
+  attribute.mutable_entity()->set_type(row["entity_type"].c_str());
+  attribute.mutable_entity()->set_id(row["entity_id"].c_str());
+  attribute.set_attribute(row["attribute"].c_str());
+  HG_ASSIGN_OR_RETURN(*attribute.mutable_value(), attribute_value_from_json(row["value"].c_str()));
+  return ok_status();
+}
+
+class PostgresReader : public DataReader {
+ public:
+  explicit PostgresReader(std::shared_ptr<Pool> pool) : pool_(std::move(pool)) {}
+
+  StatusOr<SnapToken> head(const std::string& tenant) override {
+    SnapToken token;
+    const Status status = pool_->run([&](pqxx::connection& connection) {
+      const pqxx::row row = pqxx::nontransaction(connection).exec_params1(kHead, tenant);
+      const uint64_t newest = to_xid(row[0]);
+      if (newest == 0) return ok_status();
+      HG_ASSIGN_OR_RETURN(const PgSnapshot now, parse_pg_snapshot(row[1].c_str()));
+      token = head_of(newest, now);
+      return ok_status();
+    });
+    if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_SCAN);
+    return token;
+  }
+
+  StatusOr<Page<Tuple>> tuples(const std::string& tenant, const SnapToken& at, const TupleFilter& filter,
+                               const PageRequest& page) override {
+    return read<Tuple>(tenant, at, filter, page, kTupleColumns, "relation_tuples");
+  }
+
+  StatusOr<Page<Attribute>> attributes(const std::string& tenant, const SnapToken& at, const AttributeFilter& filter,
+                                       const PageRequest& page) override {
+    return read<Attribute>(tenant, at, filter, page, kAttributeColumns, "attributes");
+  }
+
+ private:
+  // `newest` is the tenant's newest visible transaction, so among the xids above it none of the tenant is visible: the
+  // state at `now` equals the state up to `newest` without those that were in progress. Unlike `now` itself, this
+  // stays the same text until the tenant is written to.
+  static SnapToken head_of(uint64_t newest, const PgSnapshot& now) {
+    SnapToken token{SnapToken::Form::kSnapshot, newest, {newest + 1, newest + 1, {}}};
+    for (const uint64_t xid : now.in_progress) {
+      if (xid < newest) token.snapshot.in_progress.push_back(xid);
+    }
+    if (!token.snapshot.in_progress.empty()) token.snapshot.xmin = token.snapshot.in_progress.front();
+    return token;
+  }
+
+  template <typename T, typename Filter>
+  StatusOr<Page<T>> read(const std::string& tenant, const SnapToken& at, const Filter& filter,
+                         const PageRequest& request, const char* columns, const char* table) {
+    HG_ASSIGN_OR_RETURN(const int64_t first, decode_row_token(request.continuous_token));
+    Page<T> page;
+    // Nothing precedes every transaction; this is the head of a tenant that was never written to.
+    if (at.form == SnapToken::Form::kLegacy && at.xid == 0) return page;
+    const Status status = pool_->run([&](pqxx::connection& connection) {
+      const uint64_t limit = rows_for_page(request);
+      const std::string known = at.form == SnapToken::Form::kLegacy
+                                    ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", at.xid)
+                                    : "true";
+      const std::string sql = fmt::format(kPage, connection.quote(tenant), known, columns, table, first, visible_at(at),
+                                          condition_of(connection, filter), limit);
+      const pqxx::result rows = pqxx::nontransaction(connection).exec(sql);
+      HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
+      for (const pqxx::row& row : rows) {
+        if (row["id"].is_null()) break;
+        if (page.items.size() + 1 == limit) {
+          page.next = encode_page_token(row["id"].c_str());
+        } else {
+          HG_RETURN_IF_ERROR(append(row, page.items));
+        }
+      }
+      return ok_status();
+    });
+    if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_EXECUTION);
+    return page;
+  }
+
+  const std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<DataReader> make_postgres_reader(std::shared_ptr<Pool> pool) {
+  return std::make_unique<PostgresReader>(std::move(pool));
+}
+
+}  // namespace headgate::engine

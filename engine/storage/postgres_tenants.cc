@@ -1,0 +1,102 @@
+#include <google/protobuf/timestamp.pb.h>
+
+#include "engine/model/errors.h"
+#include "engine/storage/postgres_stores.h"
+#include "engine/storage/sql.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using base::v1::Tenant;
+
+constexpr char kColumns[] =
+    "id, COALESCE(name, '') AS name, COALESCE((EXTRACT(EPOCH FROM created_at) * 1000000)::bigint, 0) AS micros";
+
+Tenant tenant_of(const pqxx::row& row) {
+  Tenant tenant;
+  tenant.set_id(row["id"].c_str());
+  tenant.set_name(row["name"].c_str());
+  const int64_t micros = row["micros"].as<int64_t>();
+  tenant.mutable_created_at()->set_seconds(micros / 1'000'000);
+  tenant.mutable_created_at()->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+  return tenant;
+}
+
+// The floor makes tokens of the deleted history fail instead of reading an emptier past. It stays at or below every
+// transaction still in progress, whose rows survive the deletion.
+constexpr char kRecordFloor[] =
+    "INSERT INTO headgate.gc_floors AS f (tenant_id, floor)"
+    " SELECT $1::varchar, LEAST((SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id DESC LIMIT "
+    "1)::text::bigint + 1,"
+    "                  pg_snapshot_xmin(pg_current_snapshot())::text::bigint)::text::xid8"
+    " WHERE EXISTS (SELECT FROM transactions WHERE tenant_id = $1)"
+    " ON CONFLICT (tenant_id) DO UPDATE SET floor = excluded.floor, recorded_at = now() WHERE f.floor < excluded.floor";
+
+class PostgresTenants : public TenantStore {
+ public:
+  explicit PostgresTenants(std::shared_ptr<Pool> pool) : pool_(std::move(pool)) {}
+
+  StatusOr<Tenant> create(const std::string& id, const std::string& name) override {
+    Tenant tenant;
+    const Status status = pool_->run([&](pqxx::connection& connection) {
+      pqxx::nontransaction work(connection);
+      tenant = tenant_of(work.exec_params1(
+          fmt::format("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING {}", kColumns), id, name));
+      return ok_status();
+    });
+    if (status.code() == StatusCode::kAborted) return api_error(base::v1::ERROR_CODE_UNIQUE_CONSTRAINT);
+    if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_EXECUTION);
+    return tenant;
+  }
+
+  Status remove(const std::string& id) override {
+    const Status status = pool_->run([&](pqxx::connection& connection) {
+      pqxx::work work(connection);
+      if (work.exec_params("SELECT 1 FROM tenants WHERE id = $1 FOR UPDATE", id).empty()) {
+        return api_error(base::v1::ERROR_CODE_NOT_FOUND);
+      }
+      work.exec_params(kRecordFloor, id);
+      for (const char* table : {"bundles", "relation_tuples", "attributes", "schema_definitions", "transactions"}) {
+        work.exec_params(fmt::format("DELETE FROM {} WHERE tenant_id = $1", table), id);
+      }
+      work.exec_params("DELETE FROM tenants WHERE id = $1", id);
+      work.commit();
+      return ok_status();
+    });
+    return client_error(status, base::v1::ERROR_CODE_EXECUTION);
+  }
+
+  StatusOr<Page<Tenant>> list(const PageRequest& request) override {
+    HG_ASSIGN_OR_RETURN(const std::string first, decode_page_token(request.continuous_token));
+    Page<Tenant> page;
+    const Status status = pool_->run([&](pqxx::connection& connection) {
+      const uint64_t limit = rows_for_page(request);
+      const pqxx::result rows =
+          pqxx::nontransaction(connection)
+              .exec_params(fmt::format("SELECT {} FROM tenants WHERE id >= $1 ORDER BY id LIMIT {}", kColumns, limit),
+                           first);
+      for (const pqxx::row& row : rows) {
+        if (page.items.size() + 1 == limit) {
+          page.next = encode_page_token(row["id"].c_str());
+        } else {
+          page.items.push_back(tenant_of(row));
+        }
+      }
+      return ok_status();
+    });
+    if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_EXECUTION);
+    return page;
+  }
+
+ private:
+  const std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<TenantStore> make_postgres_tenants(std::shared_ptr<Pool> pool) {
+  return std::make_unique<PostgresTenants>(std::move(pool));
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,50 @@
+// Small pieces that the stores over PostgreSQL share. Pure functions.
+#pragma once
+
+#include <pqxx/pqxx>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/snap_token.h"
+#include "base/status.h"
+#include "base/v1/base.pb.h"
+#include "base/v1/errors.pb.h"
+#include "engine/storage/datastore.h"
+
+namespace headgate::engine {
+
+// The text of a PostgreSQL array, for a parameter or between quotes: {"a","b"}.
+std::string array_text(const std::vector<std::string>& items);
+
+// Errors of Pool as clients see them. ABORTED becomes SERIALIZATION, RESOURCE_EXHAUSTED stays, everything else becomes
+// `otherwise` and is logged, because the reason must not reach clients. Errors that already name an ERROR_CODE_ stay.
+Status client_error(const Status& status, base::v1::ErrorCode otherwise);
+
+// Continuation tokens: standard base64 over the first key of the next page, as Permify writes them.
+std::string encode_page_token(std::string_view key);
+// INVALID_CONTINUOUS_TOKEN for anything that is not base64.
+StatusOr<std::string> decode_page_token(const std::string& token);
+// Row ids: INVALID_CONTINUOUS_TOKEN when it is no number, EXECUTION when it cannot be a row id. 0 for an empty token.
+StatusOr<int64_t> decode_row_token(const std::string& token);
+
+// How many rows to ask for so that the first row of the next page is seen. Pages have an upper bound, so that no client
+// can make the process run out of memory.
+uint64_t rows_for_page(const PageRequest& page);
+
+// The condition "row is visible at the token" over created_tx_id and expired_tx_id, as comparisons that indexes can
+// serve. The legacy form means the state {xid <= token.xid}.
+std::string visible_at(const SnapToken& token);
+
+// The lowest xid that is not visible at the token; history from here on must exist for the token to be readable.
+uint64_t lowest_invisible(const SnapToken& token);
+// One above the highest visible xid.
+uint64_t end_of(const SnapToken& token);
+
+// " AND ..." for the filled fields of a filter, empty for an empty filter. A single id is an equality.
+std::string condition_of(pqxx::connection& connection, const base::v1::TupleFilter& filter);
+std::string condition_of(pqxx::connection& connection, const base::v1::AttributeFilter& filter);
+
+uint64_t to_xid(const pqxx::field& field);
+
+}  // namespace headgate::engine
