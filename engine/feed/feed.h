@@ -1,0 +1,148 @@
+// The engine's single tail of all transactions: one thread and one connection read the history forward into a ring, and
+// any number of streams are cursors into it. engine/feed/README.md has the whole picture.
+//
+// All methods are thread-safe. The feed owns its threads and connections; streams may outlive it and then end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/feed/ring.h"
+#include "engine/feed/start.h"
+#include "engine/storage/history.h"
+
+namespace headgate::engine {
+
+struct FeedSettings {
+  RingSettings ring;
+  // A message holds at most this many bytes of changes; larger transactions travel in parts.
+  size_t part_bytes_max = 1 << 20;
+  // How many changes are read from the database at once.
+  size_t page_changes = 5'000;
+  // The pause between two looks at the database: short after something was found, growing to `poll_idle`.
+  Duration poll_busy{1};
+  Duration poll_idle{25};
+  // How long streams stay open while the database is away.
+  Duration outage_grace{30'000};
+  // A statement of the feed that takes longer has its connection broken.
+  Duration hang_max{10'000};
+  // Threads, each with a connection, that read history for streams which start behind the ring or fell out of it.
+  int catch_up_threads = 4;
+  // What such a stream may hold in memory.
+  size_t catch_up_bytes = 1 << 20;
+  // How often deleted tenants are looked for, while somebody wants to know.
+  Duration removal_interval{1'000};
+  Duration audit_interval{60'000};
+  Duration audit_delay{5'000};
+};
+
+struct FeedStats {
+  int streams = 0;
+  int streams_catching_up = 0;
+  size_t ring_bytes = 0;
+  size_t ring_messages = 0;
+  uint64_t horizon = 0;
+  // Behind the ring's end when the database was last asked; 0 when caught up.
+  uint64_t horizon_lag = 0;
+  uint64_t polls = 0;
+  double poll_seconds = 0;  // spent in the database by the feed's own thread
+  uint64_t transactions = 0;
+  uint64_t changes_bytes = 0;
+  uint64_t pages_caught_up = 0;
+  uint64_t reconnects = 0;
+  uint64_t audited = 0;        // transactions rows counted by the auditor
+  uint64_t audit_missing = 0;  // of these, how many the feed had not delivered; anything but 0 is a fault
+  bool connected = false;
+};
+
+// Told when a stream has something for pull(). Called from the feed's threads without a lock held; must be quick.
+class Wakeup {
+ public:
+  virtual ~Wakeup() = default;
+  virtual void wake() = 0;
+};
+
+struct StreamTenant {
+  std::string tenant;
+  std::string snap_token;  // empty: StreamRequest.earliest decides
+};
+
+struct StreamRequest {
+  std::vector<StreamTenant> tenants;
+  // True: a fault of one tenant becomes a notice, deleted tenants too. False: it ends the stream.
+  bool notices = false;
+  // Also every other tenant, present and future.
+  bool all_tenants = false;
+  // Tenants without a token start at their oldest transaction instead of now.
+  bool earliest = false;
+  std::string incarnation;  // empty: any
+};
+
+// Something about one tenant of a stream.
+struct StreamNotice {
+  std::string tenant;
+  bool removed = false;  // else: its start failed
+  std::string reason;
+  std::string text;
+};
+
+struct StreamOpening {
+  std::string incarnation;
+  uint64_t position = 0;
+  std::string snap_token;  // names the state that the stream continues
+};
+
+// What a stream has now.
+struct Pull {
+  // Once, before anything else.
+  std::optional<StreamOpening> opening;
+  std::vector<StreamNotice> notices;
+  std::vector<FeedItemPtr> items;
+  // Every transaction of the stream below it is in this or an earlier answer. 0 before the opening.
+  uint64_t position = 0;
+  // Nothing above and nothing to come at once: wake() will be called when that changes.
+  bool idle() const { return !opening && notices.empty() && items.empty(); }
+};
+
+// One reader of the feed. Thread-safe, but meant for one caller at a time. Destroying it closes it.
+class FeedStream {
+ public:
+  virtual ~FeedStream() = default;
+  // Never blocks. An error ends the stream: OUT_OF_RANGE and INVALID_ARGUMENT carry a reason (start.h), UNAVAILABLE means
+  // the database is away for too long or the process shuts down.
+  virtual StatusOr<Pull> pull(ReadLimit limit) = 0;
+};
+
+class FeedCore;
+class CatchUpPool;
+class FeedLoop;
+
+class Feed {
+ public:
+  // Starts at once; the first connection is made in the background.
+  Feed(HistoryOpener opener, FeedSettings settings = {});
+  ~Feed();
+  Feed(const Feed&) = delete;
+  Feed& operator=(const Feed&) = delete;
+
+  // Never blocks. The start is decided in the background; the stream's first answers are idle until then.
+  std::shared_ptr<FeedStream> open(StreamRequest request, std::weak_ptr<Wakeup> wakeup);
+  // A writer of this process has committed: look at once.
+  void wake();
+  // The lowest xid a stream still has to read from the database or the ring; the collector stays below. UINT64_MAX when
+  // there is no stream.
+  uint64_t lowest_live_xid() const;
+  // True once the feed has read the horizon and as long as the database answers.
+  bool ready() const;
+  FeedStats stats() const;
+
+ private:
+  std::shared_ptr<FeedCore> core_;
+  std::shared_ptr<CatchUpPool> pool_;
+  std::unique_ptr<FeedLoop> loop_;
+};
+
+}  // namespace headgate::engine

@@ -1,0 +1,41 @@
+#include "engine/feed/filter.h"
+
+#include <algorithm>
+
+namespace headgate::engine {
+
+StreamFilter StreamFilter::one(std::string tenant, StartPoint start) {
+  StreamFilter filter;
+  filter.add(tenant, std::move(start));
+  return filter;
+}
+
+StreamFilter StreamFilter::some() { return {}; }
+
+StreamFilter StreamFilter::all(StartPoint others) {
+  StreamFilter filter;
+  filter.all_ = true;
+  filter.others_ = std::move(others);
+  return filter;
+}
+
+void StreamFilter::add(const std::string& tenant, StartPoint start) {
+  if (starts_.insert_or_assign(tenant, std::move(start)).second) tenants_.push_back(tenant);
+}
+
+void StreamFilter::drop(const std::string& tenant) {
+  std::erase(tenants_, tenant);
+  starts_.erase(tenant);
+  dropped_.insert(tenant);
+}
+
+bool StreamFilter::wants(const std::string& tenant, uint64_t xid) const {
+  if (const auto found = starts_.find(tenant); found != starts_.end()) return found->second.wants(xid);
+  return all_ && others_.wants(xid) && !dropped_.contains(tenant);
+}
+
+bool StreamFilter::covers(const std::string& tenant) const {
+  return starts_.contains(tenant) || (all_ && !dropped_.contains(tenant));
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,45 @@
+// Which messages belong to a stream: one tenant, some, or all, each from its own start. Not thread-safe.
+#pragma once
+
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/feed/start.h"
+
+namespace headgate::engine {
+
+class StreamFilter {
+ public:
+  static StreamFilter one(std::string tenant, StartPoint start);
+  static StreamFilter some();
+  // Tenants that are not added start at `others`.
+  static StreamFilter all(StartPoint others);
+
+  void add(const std::string& tenant, StartPoint start);
+  // Nothing more of this tenant.
+  void drop(const std::string& tenant);
+
+  bool wants(const std::string& tenant, uint64_t xid) const;
+  // True when the stream is of this tenant at all.
+  bool covers(const std::string& tenant) const;
+  // The only tenant, or nullptr.
+  const std::string* single() const { return all_ || tenants_.size() != 1 ? nullptr : &tenants_.front(); }
+  // For HistoryReader::page(); empty for all tenants.
+  std::span<const std::string> tenants() const {
+    return all_ ? std::span<const std::string>() : std::span<const std::string>(tenants_);
+  }
+  // A stream of no tenant at all has nothing to read.
+  bool empty() const { return !all_ && tenants_.empty(); }
+
+ private:
+  bool all_ = false;
+  StartPoint others_;
+  std::vector<std::string> tenants_;
+  std::unordered_map<std::string, StartPoint> starts_;
+  std::unordered_set<std::string> dropped_;
+};
+
+}  // namespace headgate::engine

@@ -1,0 +1,72 @@
+#include "engine/feed/item.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+namespace headgate::engine {
+
+namespace {
+
+using base::v1::DataChange;
+using base::v1::DataChanges;
+using google::protobuf::io::CodedOutputStream;
+
+constexpr uint32_t kLengthDelimited = 2;
+
+uint32_t tag(int field) { return static_cast<uint32_t>(field) << 3 | kLengthDelimited; }
+
+// Writes DataChanges field by field: the changes are already messages of their own and need not be copied into one.
+std::string encode(const std::string& token, const DataChange* begin, const DataChange* end, size_t changes_bytes) {
+  std::string bytes;
+  bytes.reserve(changes_bytes + token.size() + 8);
+  google::protobuf::io::StringOutputStream sink(&bytes);
+  CodedOutputStream out(&sink);
+  out.SetSerializationDeterministic(true);
+  out.WriteTag(tag(DataChanges::kSnapTokenFieldNumber));
+  out.WriteVarint32(static_cast<uint32_t>(token.size()));
+  out.WriteString(token);
+  for (const DataChange* change = begin; change != end; ++change) {
+    out.WriteTag(tag(DataChanges::kDataChangesFieldNumber));
+    out.WriteVarint32(static_cast<uint32_t>(change->GetCachedSize()));
+    change->SerializeWithCachedSizes(&out);
+  }
+  out.Trim();
+  return bytes;
+}
+
+// How many bytes a change takes inside DataChanges.
+size_t encoded_size(const DataChange& change) {
+  const size_t size = change.ByteSizeLong();
+  return 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(size)) + size;
+}
+
+}  // namespace
+
+void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out) {
+  const DataChange* const end = transaction.changes.data() + transaction.changes.size();
+  const DataChange* begin = transaction.changes.data();
+  uint32_t part = 0;
+  do {
+    size_t bytes = 0;
+    const DataChange* stop = begin;
+    while (stop != end) {
+      const size_t size = encoded_size(*stop);
+      if (stop != begin && bytes + size > part_bytes_max) break;
+      bytes += size;
+      ++stop;
+    }
+    const bool more = stop != end;
+    auto item = std::make_shared<FeedItem>();
+    item->tenant = transaction.tenant;
+    item->xid = transaction.xid;
+    item->part = part++;
+    item->more_parts = more;
+    item->started_at_us = transaction.started_at_us;
+    item->snap_token = more ? encode_position_token(transaction.xid) : encode_legacy_token(transaction.xid);
+    item->changes = encode(item->snap_token, begin, stop, bytes);
+    out->push_back(std::move(item));
+    begin = stop;
+  } while (begin != end);
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,34 @@
+// One message of the feed: a transaction, or one part of a very large one, encoded once for all streams.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/storage/history.h"
+
+namespace headgate::engine {
+
+// Immutable and shared by all streams that carry it.
+struct FeedItem {
+  std::string tenant;
+  uint64_t xid = 0;
+  uint32_t part = 0;
+  bool more_parts = false;
+  int64_t started_at_us = 0;
+  // Legacy form of the xid in the last part; the position in front of the transaction in the parts before, because who
+  // resumes there must get the transaction again.
+  std::string snap_token;
+  std::string changes;  // serialized base.v1.DataChanges
+
+  // What it costs to keep.
+  size_t bytes() const { return sizeof(FeedItem) + tenant.size() + snap_token.size() + changes.size(); }
+};
+using FeedItemPtr = std::shared_ptr<const FeedItem>;
+
+// Appends the parts of `transaction`. A part holds at most `part_bytes_max` of changes, but at least one change. The
+// same transaction always gives the same bytes.
+void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out);
+
+}  // namespace headgate::engine
