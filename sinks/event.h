@@ -1,25 +1,57 @@
 // What a sink receives. Events are immutable and shared by all sinks; what differs per sink travels in Delivery.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "base/mutex.h"
 
 namespace headgate::sinks {
 
 enum class EventKind { kChanges, kHeartbeat, kGap, kSnapshotBegin, kSnapshotEnd };
 
+// Texts derived from an event, made at most once however many sinks ask. Thread-safe. A copied event starts without.
+class DerivedTexts {
+ public:
+  enum Slot { kJson, kEntity, kEntityType, kSlotCount };
+
+  DerivedTexts() = default;
+  DerivedTexts(const DerivedTexts&) {}
+  DerivedTexts& operator=(const DerivedTexts&) { return *this; }
+
+  // `make` returns StatusOr<std::string>-like; a failure is not kept. The text lives as long as the event.
+  template <typename Make>
+  auto get(Slot slot, Make make) const -> std::pair<const std::string*, decltype(make().status())> {
+    MutexLock lock(mutex_);
+    std::unique_ptr<const std::string>& text = texts_[slot];
+    if (text == nullptr) {
+      auto made = make();
+      if (!made.ok()) return {nullptr, made.status()};
+      text = std::make_unique<const std::string>(*std::move(made));
+    }
+    return {text.get(), {}};
+  }
+
+ private:
+  mutable Mutex mutex_;
+  mutable std::array<std::unique_ptr<const std::string>, kSlotCount> texts_;
+};
+
 struct Event {
   EventKind kind = EventKind::kChanges;
   std::string tenant;
-  uint64_t xid = 0;          // of the transaction; the id of the event is "<tenant>/<xid>/<part>"
-  uint32_t part = 0;         // very large transactions arrive in several parts
-  bool more_parts = false;   // the token of such a part still names the state before the transaction
+  uint64_t xid = 0;         // of the transaction; the id of the event is "<tenant>/<xid>/<part>"
+  uint32_t part = 0;        // very large transactions arrive in several parts
+  bool more_parts = false;  // the token of such a part still names the state before the transaction
   std::string snap_token;
-  std::string incarnation;   // of the source's history; xids of two incarnations never compare
-  int64_t started_at_us = 0; // of the transaction, clock of the source; 0 when the source does not tell
-  std::string payload;       // serialized base.v1.DataChanges; empty for control events
-  std::string reason;        // of a GAP
+  std::string incarnation;    // of the source's history; xids of two incarnations never compare
+  int64_t started_at_us = 0;  // of the transaction, clock of the source; 0 when the source does not tell
+  std::string payload;        // serialized base.v1.DataChanges; empty for control events
+  std::string reason;         // of a GAP
+  DerivedTexts derived = {};  // filled by sinks/encoding
 
   // For queues bounded by bytes.
   size_t bytes() const {
@@ -31,8 +63,8 @@ using EventPtr = std::shared_ptr<const Event>;
 // One event on its way to one sink.
 struct Delivery {
   EventPtr event;
-  uint64_t sequence = 0;        // dense per (tenant, sink), from 1; the same on every retry of the event
-  std::string previous_token;   // token of the event before it in this tenant and sink; empty for the first
+  uint64_t sequence = 0;       // dense per (tenant, sink), from 1; the same on every retry of the event
+  std::string previous_token;  // token of the event before it in this tenant and sink; empty for the first
 };
 
 // The place of a sink in one tenant: the last event that it has durably acknowledged.

@@ -1,0 +1,143 @@
+#include "sinks/encoding/route.h"
+
+#include "sinks/encoding/cloud_event.h"
+
+namespace headgate::sinks {
+namespace {
+
+struct Limit {
+  size_t bytes;
+  std::string_view what;
+};
+
+Limit limit_of(NameTarget target) {
+  switch (target) {
+    case NameTarget::kKafka: return {249, "a Kafka topic"};
+    case NameTarget::kNats: return {1024, "a NATS subject"};
+    case NameTarget::kRedis: return {4096, "a Redis key"};
+    case NameTarget::kRaw: break;
+  }
+  return {65536, "a key"};
+}
+
+// What may stand literally in a template, beside what encoded names use.
+bool is_literal(NameTarget target, char c) {
+  if (is_name_character(target, c)) return true;
+  switch (target) {
+    case NameTarget::kRaw: return true;
+    case NameTarget::kKafka: return c == '.';
+    case NameTarget::kNats: return c > ' ' && c < 0x7f && c != '*' && c != '>';
+    case NameTarget::kRedis: return c > ' ' && c < 0x7f;
+  }
+  return false;
+}
+
+bool separates(NameTarget target, std::string_view literal) {
+  for (const char c : literal) {
+    if (!is_name_character(target, c)) return true;
+  }
+  return target == NameTarget::kRaw && !literal.empty();
+}
+
+}  // namespace
+
+StatusOr<Route> Route::parse(NameTarget target, std::string_view text, std::string_view prefix) {
+  Route route;
+  route.target_ = target;
+  std::string literal;
+  const auto add = [&](Piece::Kind kind) {
+    if (!literal.empty()) route.pieces_.push_back({Piece::kLiteral, std::move(literal)});
+    literal.clear();
+    if (kind != Piece::kLiteral) route.pieces_.push_back({kind, {}});
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool doubled = i + 1 < text.size() && text[i + 1] == text[i];
+    if ((text[i] == '{' || text[i] == '}') && doubled) {
+      literal += text[i++];
+      continue;
+    }
+    if (text[i] == '}') return invalid_argument("template '{}': '}}' without '{{' (write '}}}}' for a brace)", text);
+    if (text[i] != '{') {
+      literal += text[i];
+      continue;
+    }
+    const size_t end = text.find('}', i);
+    if (end == std::string_view::npos) return invalid_argument("template '{}': '{{' without '}}'", text);
+    const std::string_view word = text.substr(i + 1, end - i - 1);
+    if (word == "tenant") {
+      add(Piece::kTenant);
+    } else if (word == "entity_type") {
+      add(Piece::kEntityType);
+    } else if (word == "prefix") {
+      literal += prefix;
+    } else {
+      return invalid_argument("template '{}': unknown placeholder '{{{}}}'; there are tenant, entity_type, prefix",
+                              text, word);
+    }
+    i = end;
+  }
+  add(Piece::kLiteral);
+  HG_RETURN_IF_ERROR(route.check());
+  for (const Piece& piece : route.pieces_) {
+    route.needs_tenant_ |= piece.kind == Piece::kTenant;
+    route.needs_entity_type_ |= piece.kind == Piece::kEntityType;
+  }
+  return route;
+}
+
+Status Route::check() const {
+  if (pieces_.empty()) return invalid_argument("the template of {} is empty", limit_of(target_).what);
+  size_t literal_bytes = 0;
+  for (size_t i = 0; i < pieces_.size(); ++i) {
+    const Piece& piece = pieces_[i];
+    literal_bytes += piece.text.size();
+    for (const char c : piece.text) {
+      if (!is_literal(target_, c)) {
+        return invalid_argument("template: byte 0x{:02x} is not allowed in {}", static_cast<unsigned char>(c),
+                                limit_of(target_).what);
+      }
+    }
+    const bool name = piece.kind != Piece::kLiteral;
+    if (name && i > 0 && pieces_[i - 1].kind != Piece::kLiteral) {
+      return invalid_argument("template: two placeholders need a separator between them");
+    }
+    if (name && i > 1 && !separates(target_, pieces_[i - 1].text)) {
+      return invalid_argument("template: '{}' does not separate two names, because names may contain it too; use '{}'",
+                              pieces_[i - 1].text, target_ == NameTarget::kRedis ? ':' : '.');
+    }
+  }
+  if (literal_bytes > limit_of(target_).bytes) {
+    return invalid_argument("template: {} has at most {} bytes", limit_of(target_).what, limit_of(target_).bytes);
+  }
+  if (target_ == NameTarget::kKafka && pieces_.size() == 1 && (pieces_[0].text == "." || pieces_[0].text == "..")) {
+    return invalid_argument("'{}' is not a Kafka topic", pieces_[0].text);
+  }
+  return ok_status();
+}
+
+StatusOr<std::string> Route::render(const Event& event) const { return render(event.tenant, &event); }
+
+StatusOr<std::string> Route::render_tenant(std::string_view tenant) const { return render(tenant, nullptr); }
+
+StatusOr<std::string> Route::render(std::string_view tenant, const Event* event) const {
+  std::string out;
+  for (const Piece& piece : pieces_) {
+    if (piece.kind == Piece::kLiteral) {
+      out += piece.text;
+    } else if (piece.kind == Piece::kTenant) {
+      out += encode_name(target_, tenant);
+    } else {
+      const std::string type = event == nullptr ? std::string() : entity_type_of(*event);
+      out += type.empty() ? absent_name(target_) : encode_name(target_, type);
+    }
+  }
+  const Limit limit = limit_of(target_);
+  if (out.size() > limit.bytes) {
+    return invalid_argument(
+        "tenant '{}': the name has {} bytes, {} has at most {}; shorten the template or the tenant id", tenant,
+        out.size(), limit.what, limit.bytes);
+  }
+  return out;
+}
+
+}  // namespace headgate::sinks
