@@ -17,14 +17,14 @@ namespace headgate::sinks {
 
 // What a sink promises once write() returned.
 enum class Guarantee {
-  kExactlyOnce,   // position and events change together, or repeats are refused by position
-  kAtLeastOnce,   // durable; after a crash the unacknowledged tail may come twice
-  kSignal,        // fire and forget; subscribers detect gaps by sequence
+  kExactlyOnce,  // position and events change together, or repeats are refused by position
+  kAtLeastOnce,  // durable; after a crash the unacknowledged tail may come twice
+  kSignal,       // fire and forget; subscribers detect gaps by sequence
 };
 
 struct SinkInfo {
-  std::string name;    // from the configuration, unique in one relay; part of the cursor's key
-  std::string kind;    // "kafka", "redis_streams", "redis_pubsub", "nats_jetstream", "nats_core", "stdout", "file"
+  std::string name;  // from the configuration, unique in one relay; part of the cursor's key
+  std::string kind;  // "kafka", "redis_streams", "redis_pubsub", "nats_jetstream", "nats_core", "stdout", "file"
   Guarantee guarantee = Guarantee::kAtLeastOnce;
 };
 
@@ -49,8 +49,8 @@ class Sink {
   // Connects. Called again after a failure; must leave no half-open state behind.
   virtual Status open(std::stop_token stop) = 0;
   // The last delivery of each tenant that the sink itself holds, as far as it can tell; asked once after open() and
-  // before the first write(), with the cursors that the token store knows. A sink that cannot tell returns an empty map.
-  // The worker then skips what the sink already has.
+  // before the first write(), with the cursors that the token store knows. A sink that cannot tell returns an empty
+  // map. The worker then skips what the sink already has.
   virtual StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                           std::stop_token stop) = 0;
   virtual WriteResult write(const Batch& batch, std::stop_token stop) = 0;
