@@ -1,0 +1,59 @@
+// The demo's parts together: engine client, subscribers, ledger, and the commands over them.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ops/demo/engine_client.h"
+#include "ops/demo/ledger.h"
+#include "ops/demo/story.h"
+#include "ops/demo/subscriber.h"
+
+namespace headgate::demo {
+
+// Where things are; an empty one is left out.
+struct Places {
+  std::string engine;
+  std::string kafka;
+  std::string kafka_prefix = "headgate.changes";
+  std::string redis;
+  std::string redis_stream = "headgate:changes:{tenant}";
+  std::string redis_channel = "headgate:signals:*";
+  std::string nats;
+  std::string nats_stream_subject = "headgate.changes.>";
+  std::string nats_subject = "headgate.signals.>";
+  std::string file;
+};
+
+// One thread; the subscribers have their own.
+class Demo {
+ public:
+  explicit Demo(const Places& places);
+
+  // One command line, as listed in main.cc. Prints for people.
+  Status run(const std::string& line);
+
+ private:
+  void subscribe();
+  Inbox& inbox(const std::string& sink);
+
+  Status ready();
+  Status setup();
+  Status write(int count);
+  Status write_blind(int count);
+  Status catch_up(int seconds);
+  Status verdict();
+  void show(const Transaction& transaction) const;
+
+  const Places places_;
+  std::vector<std::string> sinks_;
+  Ledger ledger_;
+  EngineClient engine_;
+  Story story_;
+  std::deque<Inbox> inboxes_;
+  std::vector<Subscriber> subscribers_;  // last: they end before what they use
+};
+
+}  // namespace headgate::demo
