@@ -1,0 +1,44 @@
+#include "engine/write/schema_cache.h"
+
+#include "engine/schema/schema.h"
+
+namespace headgate::engine {
+
+SchemaCache::SchemaCache(SchemaStore& store, size_t entries_max) : store_(store), entries_max_(entries_max) {}
+
+StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> SchemaCache::get(const std::string& tenant,
+                                                                             const std::string& version) {
+  // Versions have no slash, so the two parts cannot be confused.
+  const std::string key = version + "/" + tenant;
+  if (Definition found = find(key); found != nullptr) return found;
+  HG_ASSIGN_OR_RETURN(const std::vector<SchemaRow> rows, store_.read(tenant, version));
+  HG_ASSIGN_OR_RETURN(base::v1::SchemaDefinition read, read_schema(rows));
+  auto definition = std::make_shared<const base::v1::SchemaDefinition>(std::move(read));
+  if (!rows.empty()) insert(key, definition);
+  return definition;
+}
+
+size_t SchemaCache::size() const {
+  MutexLock lock(mutex_);
+  return entries_.size();
+}
+
+SchemaCache::Definition SchemaCache::find(const std::string& key) {
+  MutexLock lock(mutex_);
+  const auto found = index_.find(key);
+  if (found == index_.end()) return nullptr;
+  entries_.splice(entries_.begin(), entries_, found->second);
+  return found->second->definition;
+}
+
+void SchemaCache::insert(const std::string& key, Definition definition) {
+  MutexLock lock(mutex_);
+  if (index_.contains(key)) return;
+  entries_.push_front({key, std::move(definition)});
+  index_[key] = entries_.begin();
+  if (entries_.size() <= entries_max_) return;
+  index_.erase(entries_.back().key);
+  entries_.pop_back();
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,43 @@
+// Definitions of schema versions, read once. A version never changes, so an entry is never wrong; only the number of
+// entries is bounded. Thread-safe; get() may block on the database.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "base/v1/base.pb.h"
+#include "engine/storage/datastore.h"
+
+namespace headgate::engine {
+
+class SchemaCache {
+ public:
+  explicit SchemaCache(SchemaStore& store, size_t entries_max = 1000);
+
+  // An unknown version gives an empty definition, which is not kept: another pod may be writing it now.
+  StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> get(const std::string& tenant,
+                                                                  const std::string& version);
+  size_t size() const;
+
+ private:
+  using Definition = std::shared_ptr<const base::v1::SchemaDefinition>;
+  struct Entry {
+    std::string key;
+    Definition definition;
+  };
+
+  Definition find(const std::string& key);
+  void insert(const std::string& key, Definition definition);
+
+  SchemaStore& store_;
+  const size_t entries_max_;
+  mutable Mutex mutex_;
+  std::list<Entry> entries_ GUARDED_BY(mutex_);  // most recently used first
+  std::unordered_map<std::string, std::list<Entry>::iterator> index_ GUARDED_BY(mutex_);
+};
+
+}  // namespace headgate::engine

@@ -1,0 +1,120 @@
+#include "engine/write/write_service.h"
+
+#include "base/log.h"
+#include "engine/model/errors.h"
+#include "engine/write/text_form.h"
+#include "engine/write/validation.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using base::v1::Attribute;
+using base::v1::Tuple;
+using Arguments = google::protobuf::Map<std::string, std::string>;
+using Texts = google::protobuf::RepeatedPtrField<std::string>;
+
+template <typename T>
+Status render_all(const Texts& texts, const Arguments& arguments, StatusOr<T> (*parse)(std::string_view),
+                  std::vector<T>* out) {
+  for (const std::string& text : texts) {
+    HG_ASSIGN_OR_RETURN(const std::string rendered, render_template(text, arguments));
+    HG_ASSIGN_OR_RETURN(T item, parse(rendered));
+    out->push_back(std::move(item));
+  }
+  return ok_status();
+}
+
+StatusOr<BundleStep> step_of(const base::v1::Operation& operation, const Arguments& arguments) {
+  BundleStep step;
+  HG_RETURN_IF_ERROR(render_all(operation.relationships_write(), arguments, parse_tuple, &step.tuples_write));
+  HG_RETURN_IF_ERROR(render_all(operation.relationships_delete(), arguments, parse_tuple, &step.tuples_delete));
+  HG_RETURN_IF_ERROR(render_all(operation.attributes_write(), arguments, parse_attribute, &step.attributes_write));
+  HG_RETURN_IF_ERROR(render_all(operation.attributes_delete(), arguments, parse_attribute, &step.attributes_delete));
+  return step;
+}
+
+}  // namespace
+
+StatusOr<std::vector<BundleStep>> steps_of(const base::v1::DataBundle& bundle, const Arguments& arguments) {
+  for (const std::string& name : bundle.arguments()) {
+    if (!arguments.contains(name)) return api_error(base::v1::ERROR_CODE_MISSING_ARGUMENT);
+  }
+  std::vector<BundleStep> steps;
+  for (const base::v1::Operation& operation : bundle.operations()) {
+    auto step = step_of(operation, arguments);
+    if (!step.ok()) {
+      // Clients compare this message, so the reason is only told here.
+      log_info("bundle_refused", {{"bundle", bundle.name()}, {"reason", message_of(step.status())}});
+      return api_error(base::v1::ERROR_CODE_DATASTORE);
+    }
+    steps.push_back(std::move(*step));
+  }
+  return steps;
+}
+
+WriteService::WriteService(Datastore& store, SchemaCache& schemas, WriteSettings settings,
+                           std::function<void(uint64_t)> written)
+    : store_(store), schemas_(schemas), settings_(settings), written_(std::move(written)) {}
+
+StatusOr<SnapToken> WriteService::write(const base::v1::DataWriteRequest& request) {
+  return write_data(request.tenant_id(), request.metadata().schema_version(),
+                    {distinct(request.tuples()), distinct(request.attributes())});
+}
+
+StatusOr<SnapToken> WriteService::write_relationships(const base::v1::RelationshipWriteRequest& request) {
+  return write_data(request.tenant_id(), request.metadata().schema_version(), {distinct(request.tuples()), {}});
+}
+
+StatusOr<SnapToken> WriteService::write_data(const std::string& tenant, const std::string& version, const Data& data) {
+  std::string pinned = version;
+  if (pinned.empty()) {
+    HG_ASSIGN_OR_RETURN(pinned, store_.schemas->head_version(tenant));
+  }
+  HG_RETURN_IF_ERROR(validate_all(tenant, pinned, data));
+  if (data.tuples.size() + data.attributes.size() > settings_.data_per_write_max) {
+    return api_error(base::v1::ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED);
+  }
+  return announce(store_.writer->write(tenant, data.tuples, data.attributes));
+}
+
+// A write without rows looks nothing up, so that it succeeds under a version nobody knows, as in Permify.
+Status WriteService::validate_all(const std::string& tenant, const std::string& version, const Data& data) {
+  if (data.tuples.empty() && data.attributes.empty()) return ok_status();
+  HG_ASSIGN_OR_RETURN(const auto schema, schemas_.get(tenant, version));
+  for (const Tuple& tuple : data.tuples) HG_RETURN_IF_ERROR(validate(tuple, *schema));
+  for (const Attribute& attribute : data.attributes) HG_RETURN_IF_ERROR(validate(attribute, *schema));
+  return ok_status();
+}
+
+StatusOr<SnapToken> WriteService::remove(const base::v1::DataDeleteRequest& request) {
+  return remove_data(request.tenant_id(), request.tuple_filter(), request.attribute_filter());
+}
+
+StatusOr<SnapToken> WriteService::remove_relationships(const base::v1::RelationshipDeleteRequest& request) {
+  return remove_data(request.tenant_id(), request.filter(), {});
+}
+
+StatusOr<SnapToken> WriteService::remove_data(const std::string& tenant, const base::v1::TupleFilter& tuples,
+                                              const base::v1::AttributeFilter& attributes) {
+  if (is_empty(tuples) && is_empty(attributes)) return api_error(base::v1::ERROR_CODE_VALIDATION);
+  return announce(store_.writer->remove(tenant, tuples, attributes));
+}
+
+StatusOr<SnapToken> WriteService::run_bundle(const base::v1::BundleRunRequest& request) {
+  HG_ASSIGN_OR_RETURN(const base::v1::DataBundle bundle, store_.bundles->read(request.tenant_id(), request.name()));
+  HG_ASSIGN_OR_RETURN(const std::vector<BundleStep> steps, steps_of(bundle, request.arguments()));
+  return announce(store_.writer->run(request.tenant_id(), steps));
+}
+
+StatusOr<std::vector<std::string>> WriteService::write_bundles(const base::v1::BundleWriteRequest& request) {
+  HG_RETURN_IF_ERROR(validate(request.bundles()));
+  return store_.bundles->write(request.tenant_id(), {request.bundles().begin(), request.bundles().end()});
+}
+
+StatusOr<SnapToken> WriteService::announce(StatusOr<SnapToken> token) {
+  if (token.ok() && written_) written_(token->xid);
+  return token;
+}
+
+}  // namespace headgate::engine
