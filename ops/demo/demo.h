@@ -17,13 +17,13 @@ namespace headgate::demo {
 struct Places {
   std::string engine;
   std::string kafka;
-  std::string kafka_prefix = "headgate.changes";
+  std::string kafka_prefix = "headgate.permission-changes";
   std::string redis;
-  std::string redis_stream = "headgate:changes:{tenant}";
-  std::string redis_channel = "headgate:signals:*";
+  std::string redis_stream = "headgate:{{tenant}}:changes";
+  std::string redis_channel = "headgate:*";
   std::string nats;
-  std::string nats_stream_subject = "headgate.changes.>";
-  std::string nats_subject = "headgate.signals.>";
+  std::string nats_stream_subject = "headgate.>";
+  std::string nats_subject = "signal.>";
   std::string file;
 };
 

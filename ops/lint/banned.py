@@ -13,10 +13,10 @@ CALLS = [
     (r"\bsleep_(?:for|until)\b", "Clock::sleep, a wait with a stop_token, or wait_until in tests",
      ("base/clock.cc", "tests/support/")),
     (r"(?<![\w:.>])(?:::)?(?:usleep|nanosleep|sleep\s*\(\s*\d)\b", "Clock::sleep, a wait with a stop_token, or wait_until in tests", ()),
-    (r"\babsl::string_view\b", "std::string_view; the bridge is base/status.h", ("base/",)),
+    (r"\babsl::string_view\b(?!\()", "std::string_view, converted only in the call itself", ("base/",)),
     (r"(?<![\w.>])(?:std::|::)?system\s*\(", "posix_spawn with a list of arguments, or the library's call", ()),
     (r"\b(?:popen|strtok|gets|sprintf|strcpy|strcat)\s*\(", "the standard library", ()),
-    (r"\busing\s+namespace\s+std\b", "the full name", ()),
+    (r"\busing\s+namespace\s+std\s*;", "the full name", ()),
     (r"\brand\s*\(\s*\)", "<random>", ()),
 ]
 COMPILED = [(re.compile(pattern), instead, allowed) for pattern, instead, allowed in CALLS]

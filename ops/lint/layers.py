@@ -11,7 +11,8 @@ LISTS = {
     "engine": ["engine/model", "engine/schema/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
                "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
                "engine/config", "engine"],
-    "sinks": ["sinks", "sinks/encoding", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats", "sinks/testing"],
+    "sinks": ["sinks", "sinks/encoding", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats",
+              "sinks/table", "sinks/testing"],
     "relay": ["relay/tokens", "relay/lease", "relay/upstream", "relay/hub", "relay/pipeline", "relay/delivery",
               "relay/server", "relay/admin", "relay/config", "relay"],
     "ops": ["ops/demo"],
@@ -24,6 +25,9 @@ BUILT_ON = {
     "relay": ["base", "proto", "sinks"],
     "ops": ["base", "proto"],
 }
+
+# Files that stand above the folder they are in: the table of kinds knows every sink.
+OWN_PLACE = {"sinks/table.h": "sinks/table", "sinks/table.cc": "sinks/table"}
 
 # Header pattern -> folders that may include it. Tests may include anything.
 OWNERS = [
@@ -44,11 +48,13 @@ GENERATED = re.compile(r"^(base|headgate|google)/.*\.pb\.h$")
 
 
 def folder_of(path):
+    if path in OWN_PLACE:
+        return OWN_PLACE[path]
     return path.rsplit("/", 1)[0] if "/" in path else ""
 
 
 def is_test(path):
-    return path.startswith(("tests/", "sinks/testing/")) or path.endswith(("_test.cc", "_contract.h"))
+    return path.startswith(("tests/", "sinks/testing/")) or path.endswith(("_test.cc", "_contract.h", "_fixture.h", "_fixture.cc"))
 
 
 def may_include(folder, target):

@@ -129,7 +129,7 @@ class Run:
             if self.arguments.bench:
                 sys.stdout.write(re.sub(r"^\d+: ", "", line))
                 continue
-            match = re.match(r"\s*\d+/\d+ Test +#\d+: (\S+) .*?(Passed|\*\*\*\w+|Not Run).*?([\d.]+) sec", line)
+            match = re.match(r"\s*\d+/\d+ Test +#\d+: (\S+) .*?(Passed|\*\*\*[A-Z][A-Za-z ]*?)  .*?([\d.]+) sec", line)
             if not match:
                 continue
             done += 1
