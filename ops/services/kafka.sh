@@ -12,6 +12,11 @@ kafka_unavailable() {
   return 1
 }
 
+kafka_copy_jars() {
+  timeout 300 mvn -q -B -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2/libs" \
+    </dev/null >"$2/maven.log" 2>&1
+}
+
 kafka_fetch_jars() {
   local pom=$1 cache=$2 stamp
   stamp=$(cksum <"$pom")
@@ -22,8 +27,7 @@ kafka_fetch_jars() {
     [[ -f $cache/stamp && $(<"$cache/stamp") == "$stamp" ]] && exit 0
     say "fetching Kafka's jars with Maven, about 46 MiB, only once …"
     rm -rf "$cache/libs" "$cache/stamp"
-    timeout 600 mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
-      -DoutputDirectory="$cache/libs" </dev/null >"$cache/maven.log" 2>&1 || {
+    kafka_copy_jars "$pom" "$cache" || kafka_copy_jars "$pom" "$cache" || {
       last_lines "$cache/maven.log" 8
       exit 1
     }
