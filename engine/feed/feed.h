@@ -111,8 +111,8 @@ struct Pull {
 class FeedStream {
  public:
   virtual ~FeedStream() = default;
-  // Never blocks. An error ends the stream: OUT_OF_RANGE and INVALID_ARGUMENT carry a reason (start.h), UNAVAILABLE means
-  // the database is away for too long or the process shuts down.
+  // Never blocks. An error ends the stream: OUT_OF_RANGE and INVALID_ARGUMENT carry a reason (start.h), UNAVAILABLE
+  // means the database is away for too long or the process shuts down.
   virtual StatusOr<Pull> pull(ReadLimit limit) = 0;
 };
 

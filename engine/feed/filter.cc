@@ -34,6 +34,11 @@ bool StreamFilter::wants(const std::string& tenant, uint64_t xid) const {
   return all_ && others_.wants(xid) && !dropped_.contains(tenant);
 }
 
+uint64_t StreamFilter::start_of(const std::string& tenant) const {
+  const auto found = starts_.find(tenant);
+  return found != starts_.end() ? found->second.from : others_.from;
+}
+
 bool StreamFilter::covers(const std::string& tenant) const {
   return starts_.contains(tenant) || (all_ && !dropped_.contains(tenant));
 }

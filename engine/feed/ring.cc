@@ -36,15 +36,15 @@ FeedPlace place_after(const FeedItem& item) {
 void Ring::reset(uint64_t xid) {
   entries_.clear();
   by_tenant_.clear();
-  bytes_ = 0;
-  start_ = end_ = xid;
+  bytes_ = transactions_ = 0;
+  start_ = end_ = durable_end_ = xid;
 }
 
 void Ring::append(const std::vector<FeedItemPtr>& parts, MonotonicTime now) {
   HG_CHECK(!parts.empty() && parts.front()->xid >= end_);
   size_t total = 0;
   for (const FeedItemPtr& item : parts) total += item->bytes();
-  end_ = parts.back()->xid + 1;
+  end_ = durable_end_ = parts.back()->xid + 1;
   if (total > settings_.bytes_max) {
     // Streams read it from the database; keeping a part of it would serve nobody.
     const uint64_t end = end_;
@@ -57,6 +57,7 @@ void Ring::append(const std::vector<FeedItemPtr>& parts, MonotonicTime now) {
     entries_.push_back({item, now});
   }
   bytes_ += total;
+  ++transactions_;
 }
 
 void Ring::drop_older(MonotonicTime now) {
@@ -75,6 +76,7 @@ void Ring::drop_front() {
     entries_.pop_front();
     ++first_number_;
   }
+  --transactions_;
   start_ = xid + 1;
 }
 

@@ -51,8 +51,12 @@ class Ring {
   // behind it.
   uint64_t start() const { return start_; }
   uint64_t end() const { return end_; }
+  // Behind the last transaction seen: the same state as end(), but an xid that survives a crash of the database. Those
+  // between the two were taken by others, and a server that crashes may hand them out again.
+  uint64_t durable_end() const { return durable_end_; }
   size_t bytes() const { return bytes_; }
   size_t size() const { return entries_.size(); }
+  size_t transactions() const { return transactions_; }
 
   // Reads from `place` on and moves it. With a tenant, only that one's. REQUIRES: place->xid >= start().
   std::vector<FeedItemPtr> read(const std::string& tenant, FeedPlace* place, ReadLimit limit) const;
@@ -75,7 +79,9 @@ class Ring {
   std::unordered_map<std::string, std::deque<uint64_t>> by_tenant_;  // numbers, ascending
   uint64_t start_ = 0;
   uint64_t end_ = 0;
+  uint64_t durable_end_ = 0;
   size_t bytes_ = 0;
+  size_t transactions_ = 0;
 };
 
 // Behind a message: the next part, or the next transaction.

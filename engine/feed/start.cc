@@ -22,11 +22,13 @@ bool names_a_state(const SnapToken& token) {
 Status refuse_unknown(const SnapToken& token, const TenantHistory& tenant) {
   const bool collected = tenant.oldest_xid != 0 && token.xid < tenant.oldest_xid && !tenant.xid_elsewhere;
   if (collected) {
-    return out_of_range(kHistoryGone, "the history behind this snap token was collected; read the current state and "
-                                      "watch from its token");
+    return out_of_range(kHistoryGone,
+                        "the history behind this snap token was collected; read the current state and "
+                        "watch from its token");
   }
-  return out_of_range(kUnknownToken, "this snap token is not of this tenant's history (another tenant or database, or "
-                                     "the tenant was deleted meanwhile)");
+  return out_of_range(kUnknownToken,
+                      "this snap token is not of this tenant's history (another tenant or database, or "
+                      "the tenant was deleted meanwhile)");
 }
 
 }  // namespace
@@ -42,9 +44,7 @@ std::string reason_of(const Status& status) {
   return payload.has_value() ? std::string(*payload) : std::string();
 }
 
-bool StartPoint::wants(uint64_t xid) const {
-  return xid >= from_all || std::ranges::binary_search(missing, xid);
-}
+bool StartPoint::wants(uint64_t xid) const { return xid >= from_all || std::ranges::binary_search(missing, xid); }
 
 StartPoint start_behind(const PgSnapshot& snapshot, uint64_t own) {
   StartPoint start = StartPoint::at(snapshot.xmax);
@@ -65,24 +65,28 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
   const TenantHistory& tenant = facts.tenant;
   if (token.form == SnapToken::Form::kLegacy && token.xid == 0) {
     if (tenant.floor == 0) return StartPoint::at(0);
-    return out_of_range(kHistoryGone, "the tenant's oldest history was collected; read the current state and watch "
-                                      "from its token");
+    return out_of_range(kHistoryGone,
+                        "the tenant's oldest history was collected; read the current state and watch "
+                        "from its token");
   }
   const bool state = names_a_state(token);
   const uint64_t from = state ? token.snapshot.xmin : token.xid;
   if (from < facts.incarnation.first_xid) {
-    return out_of_range(kOtherIncarnation, "this snap token was made before the database was restored or promoted; "
-                                           "read the current state and watch from its token");
+    return out_of_range(kOtherIncarnation,
+                        "this snap token was made before the database was restored or promoted; "
+                        "read the current state and watch from its token");
   }
   // A position may equal the newest xmax: nothing had begun behind it.
   if (state ? token.snapshot.xmax > facts.now.xmax : !tenant.has_xid && token.xid >= facts.now.xmax) {
-    return out_of_range(kFutureToken, "this snap token is ahead of the database; it was made by another one, or this "
-                                      "one lost data");
+    return out_of_range(kFutureToken,
+                        "this snap token is ahead of the database; it was made by another one, or this "
+                        "one lost data");
   }
   if (!state && !tenant.has_xid) return refuse_unknown(token, tenant);
   if (from < tenant.floor) {
-    return out_of_range(kHistoryGone, "the history behind this snap token was collected; read the current state and "
-                                      "watch from its token");
+    return out_of_range(kHistoryGone,
+                        "the history behind this snap token was collected; read the current state and "
+                        "watch from its token");
   }
   if (state) return start_behind(token.snapshot, 0);
   if (token.form == SnapToken::Form::kLegacy) return StartPoint::at(token.xid + 1);
@@ -92,8 +96,7 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
 }
 
 void keep_rows(StartPoint& start, uint64_t horizon, const std::vector<uint64_t>& rows) {
-  std::erase_if(start.missing,
-                [&](uint64_t xid) { return xid < horizon && !std::ranges::binary_search(rows, xid); });
+  std::erase_if(start.missing, [&](uint64_t xid) { return xid < horizon && !std::ranges::binary_search(rows, xid); });
   start.from = start.missing.empty() ? start.from_all : start.missing.front();
 }
 

@@ -82,8 +82,8 @@ class HistoryReader {
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
   // A number that changes when a tenant may have been deleted; costs next to nothing.
   virtual StatusOr<uint64_t> tenant_deletions() = 0;
-  // Those of `tenants` that are registered now.
-  virtual StatusOr<std::vector<std::string>> registered(std::span<const std::string> tenants) = 0;
+  // The tenants that are registered now, in byte order.
+  virtual StatusOr<std::vector<std::string>> registered() = 0;
   // Breaks the connection, so that a call that hangs on it returns UNAVAILABLE. Thread-safe.
   virtual void interrupt() = 0;
 

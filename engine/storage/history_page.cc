@@ -130,8 +130,8 @@ std::string array_literal(std::span<const std::string> values) {
 
 std::string array_literal(std::span<const uint64_t> values) { return fmt::format("{{{}}}", fmt::join(values, ",")); }
 
-pqxx::result PageReader::scan_rows(XidRange range, std::span<const std::string> tenants, size_t rows_max) {
-  pqxx::nontransaction work(connection_);
+pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
+                                   size_t rows_max) {
   const std::string from = std::to_string(range.from), to = std::to_string(range.to), limit = std::to_string(rows_max);
   if (tenants.empty() || tenants.size() > kTenantsByIndex) {
     const std::string sql = fmt::format(
@@ -147,8 +147,9 @@ pqxx::result PageReader::scan_rows(XidRange range, std::span<const std::string> 
   return work.exec_params(sql, from, to, limit, array_literal(tenants));
 }
 
-PageReader::Scan PageReader::scan(XidRange range, std::span<const std::string> tenants, size_t rows_max) {
-  const pqxx::result rows = scan_rows(range, tenants, rows_max);
+PageReader::Scan PageReader::scan(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
+                                  size_t rows_max) {
+  const pqxx::result rows = scan_rows(work, range, tenants, rows_max);
   Scan scan;
   scan.next = rows.size() < rows_max ? range.to : number(rows.back()[0]) + 1;
   const std::unordered_set<std::string> wanted = tenants.size() > kTenantsByIndex
@@ -163,7 +164,8 @@ PageReader::Scan PageReader::scan(XidRange range, std::span<const std::string> t
   return scan;
 }
 
-StatusOr<bool> PageReader::add_changes(std::vector<HistoryTransaction>& transactions, size_t rows_max) {
+StatusOr<bool> PageReader::add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
+                                       size_t rows_max) {
   if (transactions.empty()) return true;
   std::set<std::string> names;
   for (const HistoryTransaction& transaction : transactions) names.insert(transaction.tenant);
@@ -171,7 +173,6 @@ StatusOr<bool> PageReader::add_changes(std::vector<HistoryTransaction>& transact
   const std::string from = std::to_string(transactions.front().xid), to = std::to_string(transactions.back().xid + 1);
   const std::string limit = rows_max == 0 ? "9223372036854775807" : std::to_string(rows_max + 1);
   ChangesByXid changes;
-  pqxx::nontransaction work(connection_);
   const pqxx::result tuples = work.exec_params(kTuples, tenants, from, to, limit);
   if (rows_max != 0 && tuples.size() > rows_max) return false;
   const pqxx::result attributes = work.exec_params(kAttributes, tenants, from, to, limit);
@@ -184,11 +185,13 @@ StatusOr<bool> PageReader::add_changes(std::vector<HistoryTransaction>& transact
 
 StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::string> tenants, size_t changes_max) {
   if (range.from >= range.to) return HistoryPage{{}, range.to};
+  pqxx::transaction<pqxx::repeatable_read, pqxx::read_only> work(connection_);
   size_t rows = std::clamp<size_t>(rows_per_page_, 1, kRowsPerPageMax);
   while (true) {
-    Scan found = scan(range, tenants, rows);
+    Scan found = scan(work, range, tenants, rows);
     const bool single = found.transactions.size() <= 1;
-    HG_ASSIGN_OR_RETURN(const bool complete, add_changes(found.transactions, single ? 0 : changes_max * kOvershoot));
+    HG_ASSIGN_OR_RETURN(const bool complete,
+                        add_changes(work, found.transactions, single ? 0 : changes_max * kOvershoot));
     if (!complete) {
       rows = std::max<size_t>(1, std::min(rows, found.transactions.size()) / kOvershoot);
       rows_per_page_ = rows;

@@ -14,7 +14,8 @@ namespace headgate::engine {
 std::string array_literal(std::span<const std::string> values);
 std::string array_literal(std::span<const uint64_t> values);
 
-// Not thread-safe; borrows a connection in autocommit mode. Throws what libpqxx throws.
+// All statements of a page see one state of the database, so a transaction is never seen without its changes.
+// Not thread-safe; borrows a connection. Throws what libpqxx throws.
 class PageReader {
  public:
   explicit PageReader(pqxx::connection& connection) : connection_(connection) {}
@@ -26,10 +27,12 @@ class PageReader {
     uint64_t next = 0;
   };
   // At most `rows_max` rows of `transactions`; `next` tells how far they reach.
-  Scan scan(XidRange range, std::span<const std::string> tenants, size_t rows_max);
-  pqxx::result scan_rows(XidRange range, std::span<const std::string> tenants, size_t rows_max);
+  Scan scan(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants, size_t rows_max);
+  pqxx::result scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
+                         size_t rows_max);
   // Fills in the changes. False when there are more than `rows_max` (0: any number), and nothing is filled in.
-  StatusOr<bool> add_changes(std::vector<HistoryTransaction>& transactions, size_t rows_max);
+  StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
+                             size_t rows_max);
 
   pqxx::connection& connection_;
   // How many transactions a page takes; follows the number of changes a transaction has had lately.

@@ -1,0 +1,47 @@
+// A few threads with a database connection each, which do the blocking work of streams: deciding where one starts, and
+// reading history in front of the ring. A thousand streams that catch up share them, a page at a time, in turn.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "engine/storage/history.h"
+
+namespace headgate::engine {
+
+class CatchUpPool {
+ public:
+  // Blocks in the database. UNAVAILABLE throws the connection away and runs the job again after a pause; anything else
+  // is the job's own business.
+  using Job = std::function<Status(HistoryReader&)>;
+
+  CatchUpPool(HistoryOpener opener, int threads);
+  // Interrupts running statements; jobs that wait are dropped.
+  ~CatchUpPool();
+
+  void submit(Job job);
+
+ private:
+  struct Worker {
+    Mutex mutex;
+    std::unique_ptr<HistoryReader> reader GUARDED_BY(mutex);  // set and reset only by the worker's own thread
+    std::jthread thread;
+  };
+
+  void run(Worker& worker, std::stop_token stop);
+  bool take(Job* job, std::stop_token stop);
+  Status run_once(Worker& worker, const Job& job);
+
+  const HistoryOpener opener_;
+  Mutex mutex_;
+  Condition changed_;
+  std::deque<Job> jobs_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace headgate::engine

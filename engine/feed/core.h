@@ -1,0 +1,113 @@
+// What the feed's threads and its streams share: the ring, the streams, and who waits for what. One mutex guards it
+// all; nothing blocks while it is held, and wake-ups are given when it has been released.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/mutex.h"
+#include "engine/feed/catch_up.h"
+#include "engine/feed/feed.h"
+#include "engine/feed/opening.h"
+
+namespace headgate::engine {
+
+class StreamImpl;
+
+class FeedCore {
+ public:
+  explicit FeedCore(FeedSettings settings) : settings(settings), ring(settings.ring) {}
+
+  // Threads of the feed:
+
+  // A connection was made. True when the ring was kept; false when it starts anew at `horizon` (first connection, or
+  // another history: then all streams have ended).
+  bool connected(const Incarnation& incarnation, uint64_t horizon);
+  // Ends all streams and forgets the ring: it does not describe the database.
+  void restart(const Status& status, uint64_t horizon);
+  void disconnected();
+  // `transactions`, each in its parts and ascending; everything below `next` is complete.
+  void append(const std::vector<std::vector<FeedItemPtr>>& transactions, uint64_t next);
+  void end_streams(const Status& status);
+  void tenants_removed(const std::vector<std::string>& tenants);
+  bool wants_removals() const;
+  uint64_t lowest_live_xid() const;
+  int catching_up_locked() const;
+
+  const FeedSettings settings;
+  std::weak_ptr<CatchUpPool> pool;  // set once, before any stream
+
+  mutable Mutex mutex;
+  // Guarded by the mutex, also for the streams:
+  Ring ring;
+  Incarnation incarnation;
+  bool is_connected = false;
+  bool was_connected = false;
+  bool closed = false;
+  MonotonicTime outage_since{};
+  std::unordered_set<StreamImpl*> streams;
+  std::unordered_map<std::string, std::unordered_set<StreamImpl*>> parked_one;  // by tenant
+  std::unordered_set<StreamImpl*> parked_many;
+  std::vector<std::weak_ptr<StreamImpl>> waiting_to_open;
+  FeedStats stats;
+
+  using Wakeups = std::vector<std::weak_ptr<Wakeup>>;
+
+ private:
+  void end_streams_locked(const Status& status, Wakeups* wakeups);
+  void wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups);
+};
+
+void wake_all(const FeedCore::Wakeups& wakeups);
+
+// The stream behind Feed::open(). Its fields are guarded by the core's mutex.
+class StreamImpl : public FeedStream, public std::enable_shared_from_this<StreamImpl> {
+ public:
+  StreamImpl(std::shared_ptr<FeedCore> core, StreamRequest request, std::weak_ptr<Wakeup> wakeup);
+  ~StreamImpl() override;
+  StatusOr<Pull> pull(ReadLimit limit) override;
+
+  // Called once by Feed::open(): asks the pool to decide the start, now or when the feed is connected.
+  void begin();
+
+ private:
+  friend class FeedCore;
+  enum class Phase { kOpening, kRunning, kEnded };
+
+  // In a thread of the pool:
+  Status run_opening(HistoryReader& reader);
+  Status run_page(HistoryReader& reader);
+  Status check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from);
+  // Parts of `page` that belong to the stream, from `place` on; moves `place`.
+  std::vector<FeedItemPtr> encode_page(const HistoryPage& page, FeedPlace* place) const;
+
+  // With the mutex held:
+  void end_locked(const Status& status);
+  void submit_opening_locked();
+  void submit_page_locked();
+  void read_ring_locked(ReadLimit limit, Pull* pull);
+  void take_buffer_locked(ReadLimit limit, Pull* pull);
+  void park_locked();
+  void unpark_locked(uint64_t xid);
+  void leave_locked();
+
+  const std::shared_ptr<FeedCore> core_;
+  const StreamRequest request_;
+  const std::weak_ptr<Wakeup> wakeup_;
+
+  Phase phase_ = Phase::kOpening;
+  Status end_;
+  StreamFilter filter_;  // changed only by a job of the stream, of which there is at most one, and with the mutex held
+  FeedPlace place_;      // behind what is in buffer_
+  uint64_t position_ = 0;           // the last one told
+  std::deque<FeedItemPtr> buffer_;  // read from the database, not yet pulled
+  bool reading_ = false;            // a job is under way
+  bool parked_ = false;             // read to the ring's end; the feed moves place_ when something comes
+  std::optional<StreamOpening> opening_;
+  std::vector<StreamNotice> notices_;
+};
+
+}  // namespace headgate::engine

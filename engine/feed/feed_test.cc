@@ -1,0 +1,459 @@
+#include "engine/feed/feed.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/storage/migrations.h"
+#include "engine/storage/postgres_history.h"
+#include "tests/support/engine_session.h"
+#include "tests/support/postgres.h"
+#include "tests/support/validators.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using testing::EngineSession;
+using testing::PostgresDatabase;
+using testing::SeenMessage;
+using testing::TruthRow;
+using testing::wait_until;
+
+std::unique_ptr<PostgresDatabase> prepared() {
+  auto database = PostgresDatabase::create();
+  if (database != nullptr) {
+    const Status status = migrate_database({.uri = database->uri()});
+    REQUIRE_MESSAGE(status.ok(), describe(status));
+  }
+  return database;
+}
+
+HistoryOpener opener(const PostgresDatabase& database) {
+  return [uri = database.uri()] { return open_history({.uri = uri}); };
+}
+
+std::string text(const base::v1::DataChange& change) {
+  const bool created = change.operation() == base::v1::DataChange::OPERATION_CREATE;
+  const std::string what = change.has_tuple() ? change.tuple().entity().id()
+                                              : change.attribute().entity().id() + "$" + change.attribute().attribute();
+  return (created ? "+" : "-") + what;
+}
+
+class NoWakeup : public Wakeup {
+ public:
+  void wake() override { ++count; }
+  std::atomic<int> count = 0;
+};
+
+// A client: pulls when asked, and records.
+class Client {
+ public:
+  Client(Feed& feed, StreamRequest request) : stream_(feed.open(std::move(request), wakeup_)) {}
+  Client(Feed& feed, const std::string& tenant, const std::string& token = "")
+      : Client(feed, StreamRequest{.tenants = {{tenant, token}}}) {}
+
+  // Everything there is at the moment; false when the stream has ended.
+  bool pull(ReadLimit limit = {}) {
+    while (true) {
+      auto pull = stream_->pull(limit);
+      if (!pull.ok()) {
+        end = pull.status();
+        return false;
+      }
+      if (pull->opening) opening = pull->opening;
+      for (auto& notice : pull->notices) notices.push_back(notice);
+      for (const FeedItemPtr& item : pull->items) record(*item);
+      CHECK(pull->position >= position);
+      position = pull->position;
+      if (pull->idle()) return true;
+      if (limit.items_max == 1) return true;
+    }
+  }
+  bool open() {
+    return wait_until([&] { return !pull() || opening.has_value(); });
+  }
+  bool receives(size_t count) {
+    return wait_until([&] { return pull() && whole() >= count; });
+  }
+  bool ends() {
+    return wait_until([&] { return !pull(); });
+  }
+  size_t whole() const {
+    return static_cast<size_t>(std::ranges::count_if(seen, [](const SeenMessage& m) { return !m.more_parts; }));
+  }
+  std::vector<uint64_t> xids() const {
+    std::vector<uint64_t> all;
+    for (const SeenMessage& message : seen) all.push_back(message.xid);
+    return all;
+  }
+  int wakeups() const { return wakeup_->count; }
+
+  std::optional<StreamOpening> opening;
+  std::vector<StreamNotice> notices;
+  std::vector<SeenMessage> seen;
+  std::vector<std::string> tokens;
+  uint64_t position = 0;
+  Status end;
+
+ private:
+  void record(const FeedItem& item) {
+    SeenMessage message{item.tenant, item.xid, item.part, item.more_parts, {}, item.changes};
+    base::v1::DataChanges changes;
+    REQUIRE(changes.ParseFromString(item.changes));
+    for (const auto& change : changes.data_changes()) message.changes.push_back(text(change));
+    seen.push_back(std::move(message));
+    tokens.push_back(item.snap_token);
+  }
+
+  std::shared_ptr<NoWakeup> wakeup_ = std::make_shared<NoWakeup>();
+  std::shared_ptr<FeedStream> stream_;
+};
+
+std::vector<TruthRow> truth(const PostgresDatabase& database) {
+  const auto reader = open_history({.uri = database.uri()});
+  REQUIRE(reader.ok());
+  std::vector<TruthRow> rows;
+  const uint64_t to = *(*reader)->horizon();
+  for (uint64_t from = 0; from < to;) {
+    const auto page = (*reader)->page({from, to}, {}, 100'000);
+    REQUIRE(page.ok());
+    for (const auto& transaction : page->transactions) {
+      TruthRow row{transaction.tenant, transaction.xid, {}, {}};
+      for (const auto& change : transaction.changes) {
+        const std::string name = text(change);
+        (name[0] == '-' ? row.deletes : row.creates).push_back(name.substr(1));
+      }
+      rows.push_back(std::move(row));
+    }
+    from = page->next;
+  }
+  return rows;
+}
+
+std::string write_token(EngineSession& session, uint64_t xid) {
+  const std::string raw = session.value("SELECT snapshot FROM transactions WHERE id = '" + std::to_string(xid) + "'");
+  return encode_snap_token(token_of_write(xid, *parse_pg_snapshot(raw)));
+}
+
+}  // namespace
+
+#define HG_PREPARED(name)       \
+  const auto name = prepared(); \
+  if (name == nullptr) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine")
+
+TEST_SUITE("feed/feed") {
+  TEST_CASE("feed: a stream without token starts now, also for a tenant without history") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession writer(database->uri());
+    writer.write("t1", "before");
+    Client client(feed, "t1"), empty(feed, "t2");
+    REQUIRE(client.open());
+    REQUIRE(empty.open());
+    CHECK(client.opening->incarnation.ends_with("/1"));
+    const uint64_t xid = writer.write("t1", "after");
+    writer.write("t2", "first");
+    CHECK(client.receives(1));
+    CHECK(empty.receives(1));
+    CHECK(client.xids() == std::vector<uint64_t>{xid});
+    CHECK(client.tokens[0] == encode_legacy_token(xid));
+  }
+
+  TEST_CASE("feed: what began before a stream without token and ends after it is delivered, what ended before is not") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession low(database->uri()), high(database->uri());
+    const uint64_t first = low.begin("t1");
+    low.add("low");
+    high.write("t1", "high");
+    Client client(feed, "t1");
+    REQUIRE(client.open());
+    low.commit();
+    const uint64_t last = high.write("t1", "last");
+    CHECK(client.receives(2));
+    CHECK(client.xids() == std::vector<uint64_t>{first, last});
+    // The start token names the same state.
+    Client resumed(feed, "t1", client.opening->snap_token);
+    CHECK(resumed.receives(2));
+    CHECK(check_same(client.seen, resumed.seen) == "");
+  }
+
+  TEST_CASE("feed: all commit orders of three open transactions arrive complete and in xid order") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    std::array<int, 3> order = {0, 1, 2};
+    EngineSession first(database->uri());
+    const uint64_t start = first.write("t1", "start");
+    Client client(feed, "t1", encode_legacy_token(start));
+    size_t count = 0;
+    do {
+      std::array<std::unique_ptr<EngineSession>, 3> sessions;
+      for (auto& session : sessions) {
+        session = std::make_unique<EngineSession>(database->uri());
+        session->begin("t1");
+        session->add("e" + std::to_string(++count));
+      }
+      for (const int i : order) {
+        sessions[static_cast<size_t>(i)]->commit();
+        client.pull();
+      }
+      CHECK(client.receives(count));
+    } while (std::ranges::next_permutation(order).found);
+    CHECK(check_complete(truth(*database), client.seen, "t1", start) == "");
+    CHECK(check_atomic(truth(*database), client.seen) == "");
+  }
+
+  TEST_CASE("feed: state at a write's token and the stream behind it leave nothing out") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession a(database->uri()), b(database->uri()), foreign(database->uri());
+    foreign.begin_foreign();
+    const uint64_t low = a.begin("t1");
+    a.add("a");
+    const uint64_t high = b.write("t1", "b");
+    const std::string token = write_token(b, high);
+    a.commit();
+    Client client(feed, "t1", token);
+    CHECK(client.receives(1));
+    CHECK(client.xids() == std::vector<uint64_t>{low});
+    const uint64_t last = b.write("t1", "c");
+    CHECK(client.receives(2));
+    CHECK(client.xids() == std::vector<uint64_t>{low, last});
+  }
+
+  TEST_CASE("feed: foreign transactions do not stall it") {
+    HG_PREPARED(database);
+    const auto other = prepared();
+    Feed feed(opener(*database));
+    EngineSession near(database->uri()), far(other->uri()), prepared_one(database->uri()), writer(database->uri());
+    near.begin_foreign();
+    far.begin("t1");
+    prepared_one.run("BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'feed_foreign'");
+    Client client(feed, "t1");
+    REQUIRE(client.open());
+    std::vector<double> waited;
+    for (size_t i = 1; i <= 20; ++i) {
+      writer.write("t1", "e" + std::to_string(i));
+      const auto committed = std::chrono::steady_clock::now();
+      REQUIRE(client.receives(i));
+      waited.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - committed).count());
+    }
+    CHECK(testing::check_never_stalled(waited, 1'000) == "");
+    prepared_one.run("ROLLBACK PREPARED 'feed_foreign'");
+  }
+
+  TEST_CASE("feed: tokens that cannot be continued from end the stream with a reason") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession writer(database->uri());
+    const uint64_t gone = writer.write("t1", "a"), kept = writer.write("t1", "b"), other = writer.write("t2", "c");
+    writer.run("DELETE FROM transactions WHERE id = '" + std::to_string(gone) + "'");
+    const std::map<std::string, std::string_view> expected = {{encode_legacy_token(gone), kHistoryGone},
+                                                              {encode_legacy_token(0), kHistoryGone},
+                                                              {encode_position_token(gone), kHistoryGone},
+                                                              {encode_legacy_token(other), kUnknownToken},
+                                                              {encode_legacy_token(other + 1'000'000), kFutureToken},
+                                                              {encode_position_token(other + 1'000'000), kFutureToken},
+                                                              {"%%", kMalformedToken}};
+    for (const auto& [token, reason] : expected) {
+      CAPTURE(token);
+      Client client(feed, "t1", token);
+      REQUIRE(client.ends());
+      CHECK(reason_of(client.end) == reason);
+    }
+    Client good(feed, "t1", encode_legacy_token(kept));
+    CHECK(good.open());
+    CHECK(good.end.ok());
+    Client elsewhere(feed, StreamRequest{.tenants = {{"t1", ""}}, .incarnation = "somewhere/1"});
+    REQUIRE(elsewhere.ends());
+    CHECK(reason_of(elsewhere.end) == kOtherIncarnation);
+  }
+
+  TEST_CASE("feed: slow readers fall out of the ring, lose nothing, and two feeds agree to the byte") {
+    HG_PREPARED(database);
+    FeedSettings small;
+    small.ring.bytes_max = 20'000;
+    small.catch_up_bytes = 4'000;
+    small.page_changes = 100;
+    small.part_bytes_max = 2'000;
+    Feed feed(opener(*database), small), twin(opener(*database), small);
+    EngineSession writer(database->uri());
+    const uint64_t start = writer.write("t1", "start");
+    Client slow(feed, "t1", encode_legacy_token(start)), quiet(feed, "t9"),
+        all(feed, StreamRequest{.all_tenants = true});
+    REQUIRE(slow.open());
+    REQUIRE(quiet.open());
+    REQUIRE(all.open());
+    for (int i = 0; i < 300; ++i) {
+      writer.begin(i % 3 == 0 ? "t1" : "t2");
+      writer.add_many(1 + i % 40, "d" + std::to_string(i) + "_");
+      writer.commit();
+      slow.pull({.items_max = 1});
+    }
+    CHECK(wait_until([&] { return feed.stats().transactions >= 300; }));
+    CHECK(feed.stats().ring_bytes <= 20'000);
+    CHECK(slow.receives(100));
+    CHECK(all.receives(300));
+    Client again(twin, "t1", encode_legacy_token(start));
+    CHECK(again.receives(100));
+    const auto rows = truth(*database);
+    CHECK(check_complete(rows, slow.seen, "t1", start) == "");
+    CHECK(check_atomic(rows, slow.seen) == "");
+    CHECK(check_complete(rows, all.seen, "t2", start) == "");
+    CHECK(check_atomic(rows, all.seen) == "");
+    CHECK(check_same(slow.seen, again.seen) == "");
+    CHECK(slow.seen.size() == again.seen.size());
+    CHECK(feed.stats().pages_caught_up > 0);
+    // A tenant without changes was never woken, and the first change still arrives.
+    CHECK(quiet.wakeups() <= 1);
+    writer.write("t9", "first");
+    CHECK(quiet.receives(1));
+    // Resuming at any message's token gives exactly the rest, or the whole transaction when it was in the middle.
+    for (size_t i = 0; i < slow.seen.size(); i += 37) {
+      Client resumed(feed, "t1", slow.tokens[i]);
+      const uint64_t after = slow.seen[i].more_parts ? slow.seen[i].xid - 1 : slow.seen[i].xid;
+      const auto rest =
+          std::ranges::count_if(slow.seen, [&](const SeenMessage& m) { return m.xid > after && !m.more_parts; });
+      CHECK(resumed.receives(static_cast<size_t>(rest)));
+      CHECK(check_complete(rows, resumed.seen, "t1", after) == "");
+    }
+  }
+
+  TEST_CASE("feed: a transaction of 100,000 changes arrives in bounded parts") {
+    HG_PREPARED(database);
+    FeedSettings small;
+    small.ring.bytes_max = 1 << 20;
+    Feed feed(opener(*database), small);
+    EngineSession writer(database->uri());
+    Client client(feed, "t1");
+    REQUIRE(client.open());
+    const uint64_t xid = writer.begin("t1");
+    writer.add_many(100'000);
+    writer.commit();
+    writer.write("t1", "behind");
+    REQUIRE(client.receives(2));
+    CHECK(client.seen.size() > 3);
+    for (const SeenMessage& message : client.seen) CHECK(message.bytes.size() <= (1 << 20) + 200);
+    CHECK(client.seen.front().xid == xid);
+    CHECK(check_atomic(truth(*database), client.seen) == "");
+    CHECK(feed.stats().ring_bytes <= 1 << 20);
+  }
+
+  TEST_CASE("feed: many tenants on one stream, faults of one as notices, deleted ones told") {
+    HG_PREPARED(database);
+    FeedSettings settings;
+    settings.removal_interval = Duration(20);
+    Feed feed(opener(*database), settings);
+    EngineSession writer(database->uri());
+    writer.run("INSERT INTO tenants (id, name) VALUES ('a', ''), ('b', ''), ('c', '')");
+    const uint64_t a = writer.write("a", "1"), b = writer.write("b", "2");
+    writer.write("c", "3");
+    const uint64_t last = writer.write("a", "4");
+    Client some(feed, StreamRequest{.tenants = {{"a", encode_legacy_token(a)},
+                                                {"b", encode_legacy_token(a)},
+                                                {"c", encode_position_token(a)}},
+                                    .notices = true});
+    CHECK(some.receives(2));
+    REQUIRE(some.notices.size() == 1);
+    CHECK(some.notices[0].tenant == "b");
+    CHECK(some.notices[0].reason == kUnknownToken);
+    CHECK(some.xids().back() == last);
+    CHECK(wait_until([&] { return some.pull() && some.position > last; }));
+    Client all(feed,
+               StreamRequest{
+                   .tenants = {{"b", encode_legacy_token(b)}}, .notices = true, .all_tenants = true, .earliest = true});
+    CHECK(all.receives(3));
+    CHECK(check_complete(truth(*database), all.seen, "a", 0) == "");
+    CHECK(check_complete(truth(*database), all.seen, "b", b) == "");
+    // The counter of deletions must have been read once before.
+    CHECK(wait_until([&] {
+      writer.run("INSERT INTO tenants (id, name) VALUES ('c', '') ON CONFLICT DO NOTHING");
+      writer.run("SELECT pg_sleep(0.1)");
+      writer.run("DELETE FROM tenants WHERE id = 'c'; SELECT pg_stat_force_next_flush()");
+      some.pull();
+      return some.notices.size() > 1;
+    }));
+    CHECK(some.notices.back().tenant == "c");
+    CHECK(some.notices.back().removed);
+  }
+
+  TEST_CASE("feed: survives a lost connection without a gap, and ends streams after a long outage") {
+    HG_PREPARED(database);
+    FeedSettings settings;
+    settings.outage_grace = Duration(300);
+    std::atomic<bool> broken = false;
+    Feed feed(
+        [&, uri = database->uri()]() -> StatusOr<std::unique_ptr<HistoryReader>> {
+          if (broken) return unavailable("down");
+          return open_history({.uri = uri});
+        },
+        settings);
+    EngineSession writer(database->uri());
+    Client client(feed, "t1");
+    REQUIRE(client.open());
+    writer.write("t1", "a");
+    CHECK(client.receives(1));
+    database->disconnect_all();
+    EngineSession second(database->uri());
+    second.write("t1", "b");
+    CHECK(client.receives(2));
+    CHECK(feed.stats().reconnects == 1);
+    broken = true;
+    database->disconnect_all();
+    REQUIRE(client.ends());
+    CHECK(client.end.code() == StatusCode::kUnavailable);
+    broken = false;
+    CHECK(wait_until([&] { return feed.ready(); }));
+  }
+
+  TEST_CASE("feed: a past that changed while the database was away ends all streams") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession writer(database->uri());
+    Client client(feed, "t1");
+    REQUIRE(client.open());
+    writer.write("t1", "a");
+    const std::string foreign = writer.value("SELECT pg_current_xact_id()");
+    writer.write("t1", "b");
+    REQUIRE(client.receives(2));
+    // As after a crash: the xid had left nothing durable behind, was handed out again, and became one of ours.
+    writer.run("INSERT INTO transactions (id, tenant_id) VALUES ('" + foreign + "', 't1')");
+    database->disconnect_all();
+    REQUIRE(client.ends());
+    CHECK(client.end.code() == StatusCode::kOutOfRange);
+    CHECK(reason_of(client.end) == kOtherIncarnation);
+    Client next(feed, "t1");
+    CHECK(next.open());
+  }
+
+  TEST_CASE("feed: idle cost is a snapshot, whatever the number of streams, and the auditor agrees") {
+    HG_PREPARED(database);
+    FeedSettings settings;
+    settings.audit_interval = Duration(300);
+    settings.audit_delay = Duration(100);
+    Feed feed(opener(*database), settings);
+    EngineSession writer(database->uri());
+    writer.write("t1", "a");
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int i = 0; i < 300; ++i) clients.push_back(std::make_unique<Client>(feed, "t" + std::to_string(i)));
+    for (auto& client : clients) REQUIRE(client->open());
+    for (auto& client : clients) client->pull();
+    const FeedStats before = feed.stats();
+    CHECK(before.streams == 300);
+    CHECK(wait_until([&] { return feed.stats().polls >= before.polls + 100; }));
+    const FeedStats after = feed.stats();
+    CHECK(after.pages_caught_up == before.pages_caught_up);
+    CHECK((after.poll_seconds - before.poll_seconds) / static_cast<double>(after.polls - before.polls) < 0.002);
+    for (int i = 0; i < 20; ++i) writer.write("t1", "x" + std::to_string(i));
+    CHECK(clients[1]->receives(20));
+    CHECK(wait_until([&] { return feed.stats().audited >= 20; }));
+    CHECK(feed.stats().audit_missing == 0);
+    CHECK(feed.lowest_live_xid() > 0);
+    clients.clear();
+    CHECK(feed.lowest_live_xid() == UINT64_MAX);
+  }
+}
+
+}  // namespace headgate::engine

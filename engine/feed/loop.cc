@@ -1,0 +1,256 @@
+#include "engine/feed/loop.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace headgate::engine {
+
+namespace {
+
+constexpr Duration kWatchInterval{100};
+
+}  // namespace
+
+FeedLoop::FeedLoop(std::shared_ptr<FeedCore> core, std::shared_ptr<CatchUpPool> pool, HistoryOpener opener)
+    : core_(std::move(core)), pool_(std::move(pool)), opener_(std::move(opener)) {
+  follower_ = std::jthread([this](std::stop_token stop) { run(stop); });
+  watcher_ = std::jthread([this](std::stop_token stop) { watch(stop); });
+}
+
+FeedLoop::~FeedLoop() {
+  follower_.request_stop();
+  watcher_.request_stop();
+  {
+    MutexLock lock(mutex_);
+    if (reader_) reader_->interrupt();
+  }
+  follower_.join();
+  watcher_.join();
+}
+
+void FeedLoop::wake() {
+  {
+    MutexLock lock(mutex_);
+    woken_ = true;
+  }
+  changed_.notify_all();
+}
+
+void FeedLoop::run(std::stop_token stop) {
+  Backoff backoff({.initial = Duration(50), .max = Duration(1'000)}, random_seed());
+  while (!stop.stop_requested()) {
+    {
+      MutexLock lock(mutex_);
+      call_since_ = system_clock().now();
+    }
+    StatusOr<bool> found = false;
+    if (reader_ == nullptr) {
+      const Status status = connect();
+      if (!status.ok()) found = status;
+    }
+    if (found.ok()) found = poll();
+    {
+      MutexLock lock(mutex_);
+      call_since_ = {};
+    }
+    if (found.ok()) {
+      backoff.reset();
+      pause(*found, stop);
+    } else {
+      lost(found.status(), backoff, stop);
+    }
+  }
+}
+
+void FeedLoop::lost(const Status& status, Backoff& backoff, std::stop_token stop) {
+  {
+    MutexLock lock(mutex_);
+    reader_.reset();
+  }
+  core_->disconnected();
+  if (stop.stop_requested()) return;
+  log_warn("feed_lost_database", {{"error", describe(status)}, {"attempt", backoff.attempts()}});
+  system_clock().sleep(backoff.next(), stop);
+}
+
+Status FeedLoop::connect() {
+  auto opened = opener_();
+  if (!opened.ok()) return opened.status();
+  {
+    MutexLock lock(mutex_);
+    reader_ = std::move(*opened);
+  }
+  HG_ASSIGN_OR_RETURN(const Incarnation incarnation, reader_->incarnation());
+  HG_ASSIGN_OR_RETURN(const PgSnapshot now, reader_->now());
+  HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+  if (!core_->connected(incarnation, horizon)) {
+    log_info("feed_connected", {{"incarnation", incarnation.id}, {"horizon", horizon}});
+    audited_.reset();
+    to_audit_.reset();
+    return ok_status();
+  }
+  // A server that crashed may hand out an xid again that had been passed because nothing of it was durable. What the
+  // ring holds is compared with the database before anybody relies on it.
+  XidRange kept;
+  uint64_t in_ring = 0;
+  {
+    MutexLock lock(core_->mutex);
+    kept = {core_->ring.start(), core_->ring.end()};
+    in_ring = core_->ring.transactions();
+  }
+  HG_ASSIGN_OR_RETURN(const uint64_t in_database, reader_->count(kept));
+  if (now.xmax >= kept.to && in_database <= in_ring) {
+    log_info("feed_reconnected", {{"horizon", horizon}});
+    return ok_status();
+  }
+  log_error("history_changed", {{"xmax", now.xmax}, {"seen", kept.to}, {"rows", in_database}, {"known", in_ring}});
+  core_->restart(refusal(StatusCode::kOutOfRange, kOtherIncarnation,
+                         "the database lost or replaced a part of its history; read the current state and start anew"),
+                 horizon);
+  return ok_status();
+}
+
+StatusOr<bool> FeedLoop::poll() {
+  const MonotonicTime begin = system_clock().now();
+  HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+  uint64_t end = 0, before = 0;
+  {
+    MutexLock lock(core_->mutex);
+    end = core_->ring.end();
+    before = core_->stats.transactions;
+    core_->stats.horizon = horizon;
+    core_->stats.horizon_lag = horizon > end ? horizon - end : 0;
+  }
+  if (horizon > end) HG_RETURN_IF_ERROR(read_to(horizon));
+  const std::chrono::duration<double> spent = system_clock().now() - begin;
+  MutexLock lock(core_->mutex);
+  ++core_->stats.polls;
+  core_->stats.poll_seconds += spent.count();
+  core_->stats.horizon_lag = 0;
+  return core_->stats.transactions != before;
+}
+
+Status FeedLoop::read_to(uint64_t horizon) {
+  XidRange range{0, horizon};
+  {
+    MutexLock lock(core_->mutex);
+    range.from = core_->ring.end();
+  }
+  while (range.from < range.to) {
+    HG_ASSIGN_OR_RETURN(const HistoryPage page, reader_->page(range, {}, core_->settings.page_changes));
+    std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
+    for (size_t i = 0; i < transactions.size(); ++i) {
+      encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
+    }
+    core_->append(transactions, page.next);
+    range.from = page.next;
+    MutexLock lock(mutex_);
+    call_since_ = system_clock().now();
+  }
+  return ok_status();
+}
+
+void FeedLoop::pause(bool busy, std::stop_token stop) {
+  const FeedSettings& settings = core_->settings;
+  interval_ = busy ? settings.poll_busy : std::min(settings.poll_idle, std::max(interval_ * 2, settings.poll_busy));
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, stop, interval_, [&] { return woken_; });
+  if (std::exchange(woken_, false)) interval_ = settings.poll_busy;
+}
+
+void FeedLoop::watch(std::stop_token stop) {
+  while (system_clock().sleep(kWatchInterval, stop)) {
+    break_hung_call();
+    end_after_outage();
+    look_for_removed();
+    audit();
+  }
+}
+
+void FeedLoop::break_hung_call() {
+  MutexLock lock(mutex_);
+  if (reader_ == nullptr || call_since_ == MonotonicTime{}) return;
+  if (system_clock().now() - call_since_ > core_->settings.hang_max) reader_->interrupt();
+}
+
+void FeedLoop::end_after_outage() {
+  {
+    MutexLock lock(core_->mutex);
+    const bool over = !core_->is_connected && core_->outage_since != MonotonicTime{} && !core_->streams.empty() &&
+                      system_clock().now() - core_->outage_since > core_->settings.outage_grace;
+    if (!over) return;
+  }
+  core_->end_streams(unavailable("the database has been away for too long; try again later"));
+}
+
+void FeedLoop::look_for_removed() {
+  const MonotonicTime now = system_clock().now();
+  if (now - removals_at_ < core_->settings.removal_interval || !core_->wants_removals()) return;
+  removals_at_ = now;
+  {
+    MutexLock lock(removals_->mutex);
+    if (std::exchange(removals_->running, true)) return;
+  }
+  pool_->submit([removals = removals_, core = core_](HistoryReader& reader) {
+    return look_for_removed_in(reader, *removals, *core);
+  });
+}
+
+Status FeedLoop::look_for_removed_in(HistoryReader& reader, Removals& removals, FeedCore& core) {
+  const auto deletions = reader.tenant_deletions();
+  if (deletions.status().code() == StatusCode::kUnavailable) return deletions.status();
+  std::vector<std::string> removed;
+  {
+    MutexLock lock(removals.mutex);
+    removals.running = false;
+    if (!deletions.ok() || removals.deletions == *deletions) return ok_status();
+  }
+  auto registered = reader.registered();
+  if (!registered.ok()) return ok_status();
+  {
+    MutexLock lock(removals.mutex);
+    std::ranges::set_difference(removals.known, *registered, std::back_inserter(removed));
+    removals.known = std::move(*registered);
+    removals.deletions = *deletions;
+  }
+  if (!removed.empty()) core.tenants_removed(removed);
+  return ok_status();
+}
+
+FeedLoop::Mark FeedLoop::mark() {
+  MutexLock lock(core_->mutex);
+  return {core_->ring.end(), core_->stats.transactions, system_clock().now()};
+}
+
+void FeedLoop::audit() {
+  {
+    MutexLock lock(core_->mutex);
+    if (!core_->is_connected) return;
+  }
+  const MonotonicTime now = system_clock().now();
+  if (!audited_) audited_ = mark();
+  if (!to_audit_) {
+    if (now - audited_->at >= core_->settings.audit_interval) to_audit_ = mark();
+    return;
+  }
+  if (now - to_audit_->at < core_->settings.audit_delay) return;
+  const XidRange range{audited_->xid, to_audit_->xid};
+  const uint64_t delivered = to_audit_->transactions - audited_->transactions;
+  pool_->submit([core = core_, range, delivered](HistoryReader& reader) {
+    const auto rows = reader.count(range);
+    if (rows.status().code() == StatusCode::kUnavailable) return rows.status();
+    if (!rows.ok()) return ok_status();
+    MutexLock lock(core->mutex);
+    core->stats.audited += *rows;
+    // Fewer rows than delivered is the collector's work or a deleted tenant.
+    if (*rows > delivered) {
+      core->stats.audit_missing += *rows - delivered;
+      log_error("audit_found_undelivered", {{"from", range.from}, {"to", range.to}, {"missing", *rows - delivered}});
+    }
+    return ok_status();
+  });
+  audited_ = std::exchange(to_audit_, std::nullopt);
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,70 @@
+// The feed's two threads: one follows the database, one watches over it.
+#pragma once
+
+#include <memory>
+#include <thread>
+
+#include "base/backoff.h"
+#include "engine/feed/core.h"
+
+namespace headgate::engine {
+
+class FeedLoop {
+ public:
+  FeedLoop(std::shared_ptr<FeedCore> core, std::shared_ptr<CatchUpPool> pool, HistoryOpener opener);
+  // Stops both threads, also when the database hangs.
+  ~FeedLoop();
+  void wake();
+
+ private:
+  // Follows the database.
+  void run(std::stop_token stop);
+  Status connect();
+  StatusOr<bool> poll();  // true when there was something new
+  Status read_to(uint64_t horizon);
+  void pause(bool busy, std::stop_token stop);
+  void lost(const Status& status, Backoff& backoff, std::stop_token stop);
+
+  // Watches over it. Never waits for the database itself: the pool does.
+  void watch(std::stop_token stop);
+  void break_hung_call();
+  void end_after_outage();
+  void look_for_removed();
+  void audit();
+
+  const std::shared_ptr<FeedCore> core_;
+  const std::shared_ptr<CatchUpPool> pool_;
+  const HistoryOpener opener_;
+
+  Mutex mutex_;
+  Condition changed_;
+  bool woken_ GUARDED_BY(mutex_) = false;
+  std::unique_ptr<HistoryReader> reader_;          // replaced with the mutex held, used by the feed's thread without it
+  MonotonicTime call_since_ GUARDED_BY(mutex_){};  // when the present round began; zero between rounds
+  Duration interval_{1};
+
+  // Of the watching thread and its jobs in the pool.
+  struct Removals {
+    Mutex mutex;
+    bool running GUARDED_BY(mutex) = false;
+    std::optional<uint64_t> deletions GUARDED_BY(mutex);
+    std::vector<std::string> known GUARDED_BY(mutex);
+  };
+  struct Mark {
+    uint64_t xid = 0;
+    uint64_t transactions = 0;  // appended to the ring below xid, ever
+    MonotonicTime at{};
+  };
+  Mark mark();
+  static Status look_for_removed_in(HistoryReader& reader, Removals& removals, FeedCore& core);
+
+  const std::shared_ptr<Removals> removals_ = std::make_shared<Removals>();
+  MonotonicTime removals_at_{};
+  std::optional<Mark> audited_;   // counted up to here
+  std::optional<Mark> to_audit_;  // counted next, when everybody has committed for sure
+
+  std::jthread follower_;
+  std::jthread watcher_;
+};
+
+}  // namespace headgate::engine

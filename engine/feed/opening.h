@@ -1,0 +1,21 @@
+// The database's part of opening a stream: which start every tenant gets, and from which xid the stream has to read.
+#pragma once
+
+#include <vector>
+
+#include "engine/feed/feed.h"
+#include "engine/feed/filter.h"
+
+namespace headgate::engine {
+
+struct OpenedStream {
+  StreamFilter filter;
+  FeedPlace place;  // nothing of the stream lies in front of it
+  StreamOpening opening;
+  std::vector<StreamNotice> notices;
+};
+
+// Blocks for a fixed number of statements per thousand tenants. Errors as those of FeedStream::pull().
+StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnation& incarnation, HistoryReader& reader);
+
+}  // namespace headgate::engine

@@ -1,0 +1,248 @@
+#include <algorithm>
+#include <set>
+
+#include "engine/feed/core.h"
+
+namespace headgate::engine {
+
+namespace {
+
+// A transaction that is larger than what a stream may hold is read again for each piece; a piece is at least this.
+constexpr size_t kPieceBytes = 4 << 20;
+
+// Where a stream that has not been opened yet will need history from, as far as its tokens tell.
+uint64_t lowest_xid(const StreamRequest& request) {
+  uint64_t lowest = request.earliest ? 0 : UINT64_MAX;
+  for (const StreamTenant& wish : request.tenants) {
+    const auto token = decode_snap_token(wish.snap_token);
+    if (token.ok()) lowest = std::min(lowest, token->xid);
+  }
+  return lowest;
+}
+
+}  // namespace
+
+StreamImpl::StreamImpl(std::shared_ptr<FeedCore> core, StreamRequest request, std::weak_ptr<Wakeup> wakeup)
+    : core_(std::move(core)), request_(std::move(request)), wakeup_(std::move(wakeup)) {
+  place_.xid = lowest_xid(request_);
+}
+
+StreamImpl::~StreamImpl() {
+  MutexLock lock(core_->mutex);
+  leave_locked();
+  core_->streams.erase(this);
+}
+
+void StreamImpl::begin() {
+  MutexLock lock(core_->mutex);
+  core_->streams.insert(this);
+  if (core_->closed) {
+    end_locked(unavailable("the server is shutting down"));
+  } else if (core_->was_connected) {
+    submit_opening_locked();
+  } else {
+    core_->waiting_to_open.push_back(weak_from_this());
+  }
+}
+
+void StreamImpl::submit_opening_locked() {
+  const auto pool = core_->pool.lock();
+  if (pool == nullptr) return;
+  reading_ = true;
+  pool->submit([weak = weak_from_this()](HistoryReader& reader) {
+    const auto self = weak.lock();
+    return self ? self->run_opening(reader) : ok_status();
+  });
+}
+
+void StreamImpl::submit_page_locked() {
+  const auto pool = core_->pool.lock();
+  if (pool == nullptr || reading_) return;
+  reading_ = true;
+  pool->submit([weak = weak_from_this()](HistoryReader& reader) {
+    const auto self = weak.lock();
+    return self ? self->run_page(reader) : ok_status();
+  });
+}
+
+Status StreamImpl::run_opening(HistoryReader& reader) {
+  Incarnation incarnation;
+  {
+    MutexLock lock(core_->mutex);
+    if (phase_ != Phase::kOpening) return ok_status();
+    incarnation = core_->incarnation;
+  }
+  auto opened = open_stream(request_, incarnation, reader);
+  if (opened.status().code() == StatusCode::kUnavailable) return opened.status();
+  {
+    MutexLock lock(core_->mutex);
+    if (phase_ != Phase::kOpening) return ok_status();
+    reading_ = false;
+    if (opened.ok()) {
+      phase_ = Phase::kRunning;
+      filter_ = std::move(opened->filter);
+      place_ = opened->place;
+      position_ = opened->opening.position;
+      opening_ = std::move(opened->opening);
+      notices_ = std::move(opened->notices);
+    } else {
+      end_locked(opened.status());
+    }
+  }
+  wake_all({wakeup_});
+  return ok_status();
+}
+
+StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
+  MutexLock lock(core_->mutex);
+  Pull pull;
+  if (phase_ == Phase::kEnded) return end_;
+  if (phase_ == Phase::kOpening) return pull;
+  pull.opening = std::exchange(opening_, std::nullopt);
+  pull.notices = std::exchange(notices_, {});
+  if (!buffer_.empty()) {
+    take_buffer_locked(limit, &pull);
+  } else if (!reading_ && !parked_) {
+    if (place_.xid < core_->ring.start()) {
+      submit_page_locked();
+    } else {
+      read_ring_locked(limit, &pull);
+    }
+  }
+  // A position inside of a transaction is the one in front of it.
+  const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
+  position_ = std::max(position_, std::min(read, core_->ring.durable_end()));
+  pull.position = position_;
+  return pull;
+}
+
+void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
+  size_t bytes = 0;
+  while (!buffer_.empty() && pull->items.size() < limit.items_max) {
+    bytes += buffer_.front()->bytes();
+    if (!pull->items.empty() && bytes > limit.bytes_max) break;
+    pull->items.push_back(std::move(buffer_.front()));
+    buffer_.pop_front();
+  }
+  // The next page is read while this one is sent.
+  if (buffer_.empty() && place_.xid < core_->ring.start()) submit_page_locked();
+}
+
+void StreamImpl::read_ring_locked(ReadLimit limit, Pull* pull) {
+  const Ring& ring = core_->ring;
+  const std::string* single = filter_.single();
+  const auto wanted = [this](const FeedItem& item) { return filter_.wants(item.tenant, item.xid); };
+  while (pull->items.empty() && place_.xid < ring.end()) {
+    pull->items = single ? ring.read(*single, &place_, limit) : ring.read(wanted, &place_, limit);
+    if (single) std::erase_if(pull->items, [&](const FeedItemPtr& item) { return !wanted(*item); });
+  }
+  if (pull->items.empty()) park_locked();
+}
+
+// A stream whose start lies ahead of the feed waits like any other; its filter keeps what comes before away.
+void StreamImpl::park_locked() {
+  parked_ = true;
+  if (const std::string* single = filter_.single()) {
+    core_->parked_one[*single].insert(this);
+  } else {
+    core_->parked_many.insert(this);
+  }
+}
+
+void StreamImpl::unpark_locked(uint64_t xid) {
+  parked_ = false;
+  place_ = {xid, 0};
+}
+
+void StreamImpl::leave_locked() {
+  if (!parked_) return;
+  parked_ = false;
+  core_->parked_many.erase(this);
+  const std::string* single = filter_.single();
+  if (single == nullptr) return;
+  const auto found = core_->parked_one.find(*single);
+  if (found == core_->parked_one.end()) return;
+  found->second.erase(this);
+  if (found->second.empty()) core_->parked_one.erase(found);
+}
+
+void StreamImpl::end_locked(const Status& status) {
+  if (phase_ == Phase::kEnded) return;
+  phase_ = Phase::kEnded;
+  end_ = status;
+  parked_ = false;
+  buffer_.clear();
+}
+
+std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPlace* place) const {
+  std::vector<FeedItemPtr> kept, parts;
+  size_t bytes = 0;
+  for (const HistoryTransaction& transaction : page.transactions) {
+    if (!filter_.wants(transaction.tenant, transaction.xid)) continue;
+    parts.clear();
+    encode_transaction(transaction, core_->settings.part_bytes_max, &parts);
+    const size_t bound = std::max(core_->settings.catch_up_bytes, parts.size() > 1 ? kPieceBytes : 0);
+    for (FeedItemPtr& item : parts) {
+      if (FeedPlace{item->xid, item->part} < *place) continue;
+      if (!kept.empty() && bytes + item->bytes() > bound) return kept;
+      bytes += item->bytes();
+      *place = place_after(*item);
+      kept.push_back(std::move(item));
+    }
+  }
+  *place = std::max(*place, FeedPlace{page.next, 0});
+  return kept;
+}
+
+Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) {
+  std::set<std::string> names;
+  if (const std::string* single = filter_.single()) names.insert(*single);
+  for (const HistoryTransaction& transaction : page.transactions) names.insert(transaction.tenant);
+  const std::vector<std::string> asked(names.begin(), names.end());
+  HG_ASSIGN_OR_RETURN(const auto known, reader.tenants(asked, std::vector<uint64_t>(asked.size(), 0)));
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (!filter_.covers(asked[i]) || known[i].floor <= std::max(from.xid, filter_.start_of(asked[i]))) continue;
+    const std::string text = "the history was collected while the stream was reading it";
+    if (!request_.notices) return refusal(StatusCode::kOutOfRange, kHistoryGone, text);
+    MutexLock lock(core_->mutex);
+    filter_.drop(asked[i]);
+    notices_.push_back({asked[i], false, std::string(kHistoryGone), text});
+  }
+  return ok_status();
+}
+
+Status StreamImpl::run_page(HistoryReader& reader) {
+  FeedPlace from;
+  uint64_t to = 0;
+  {
+    MutexLock lock(core_->mutex);
+    if (phase_ != Phase::kRunning) return ok_status();
+    from = place_;
+    to = core_->ring.end();
+  }
+  FeedPlace place = from;
+  std::vector<FeedItemPtr> items;
+  Status status;
+  auto page = filter_.empty() ? StatusOr<HistoryPage>(HistoryPage{{}, to})
+                              : reader.page({from.xid, to}, filter_.tenants(), core_->settings.page_changes);
+  status = page.status();
+  if (status.ok()) status = check_floors(reader, *page, from);
+  if (status.code() == StatusCode::kUnavailable) return status;
+  if (status.ok()) items = encode_page(*page, &place);
+  {
+    MutexLock lock(core_->mutex);
+    ++core_->stats.pages_caught_up;
+    if (phase_ != Phase::kRunning) return ok_status();
+    reading_ = false;
+    if (status.ok()) {
+      place_ = place;
+      std::ranges::move(items, std::back_inserter(buffer_));
+    } else {
+      end_locked(status);
+    }
+  }
+  wake_all({wakeup_});
+  return ok_status();
+}
+
+}  // namespace headgate::engine
