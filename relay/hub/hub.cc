@@ -57,6 +57,11 @@ size_t HubReader::bytes_behind() const {
   return offset == hub_.end() ? 0 : hub_.bytes_published_ - hub_.ring_[offset - hub_.base_].bytes_before;
 }
 
+size_t HubReader::items_behind() const {
+  MutexLock lock(hub_.mutex_);
+  return hub_.end() - std::max(offset_, hub_.base_);
+}
+
 void Hub::begin(const std::string& incarnation, bool ordered, uint64_t floor) {
   MutexLock lock(mutex_);
   ordered_ = ordered;

@@ -65,6 +65,7 @@ class HubReader {
   ReadResult read(const ReadLimits& limits, Duration timeout, std::stop_token stop);
   // Published, and not yet read by this reader.
   size_t bytes_behind() const;
+  size_t items_behind() const;
 
  private:
   friend class Hub;

@@ -1,0 +1,184 @@
+#include "relay/delivery/place.h"
+
+#include "base/snap_token.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::relay {
+
+namespace {
+
+EventPtr event(const std::string& tenant, uint64_t xid, uint32_t part = 0, bool more = false) {
+  auto made = std::make_shared<Event>();
+  made->tenant = tenant;
+  made->xid = xid;
+  made->part = part;
+  made->more_parts = more;
+  made->snap_token = "t" + std::to_string(more ? xid - 1 : xid);
+  made->incarnation = "7/1";
+  return made;
+}
+
+void deliver(SinkPlace& place, EventPtr made) {
+  std::vector<sinks::Delivery> batch;
+  place.assign(std::move(made), batch);
+  place.end_batch(batch);
+  place.acknowledged(batch.front());
+}
+
+Progress mark(uint64_t position) { return {position, "p" + std::to_string(position), "7/1"}; }
+
+// As a restart would find it.
+SinkPlace reloaded(const SinkPlace& place, std::map<std::string, Cursor> stored = {}) {
+  for (const CursorUpdate& update : place.changes()) stored[update.tenant] = update.cursor;
+  return SinkPlace(stored);
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("relay/delivery");
+
+TEST_CASE("sink place: sequences are dense per tenant and name the token before") {
+  SinkPlace place;
+  std::vector<sinks::Delivery> batch;
+  place.assign(event("a", 5), batch);
+  place.assign(event("b", 6), batch);
+  place.assign(event("a", 7), batch);
+  CHECK(batch[0].sequence == 1);
+  CHECK(batch[0].previous_token == "");
+  CHECK(batch[1].sequence == 1);
+  CHECK(batch[2].sequence == 2);
+  CHECK(batch[2].previous_token == "t5");
+  place.end_batch(batch);
+  place.acknowledged(batch[0]);
+  // What was not acknowledged gets the same numbers again.
+  std::vector<sinks::Delivery> again;
+  place.assign(event("a", 7), again);
+  CHECK(again[0].sequence == 2);
+  CHECK(again[0].previous_token == "t5");
+}
+
+TEST_CASE("sink place: the sequence goes on over a restart") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  SinkPlace later = reloaded(place);
+  std::vector<sinks::Delivery> batch;
+  later.assign(event("a", 8), batch);
+  CHECK(batch[0].sequence == 2);
+  CHECK(batch[0].previous_token == "t5");
+}
+
+TEST_CASE("sink place: what is at or before the cursor of the same history is a repeat") {
+  SinkPlace place;
+  deliver(place, event("a", 5, 0, true));
+  deliver(place, event("a", 5, 1, true));
+  CHECK(place.has(*event("a", 5, 1), true, {}));
+  CHECK(place.has(*event("a", 4), true, {}));
+  CHECK_FALSE(place.has(*event("a", 5, 2), true, {}));
+  CHECK_FALSE(place.has(*event("b", 1), true, {}));
+  auto other = std::make_shared<Event>(*event("a", 3));
+  other->incarnation = "7/2";
+  CHECK_FALSE(place.has(*other, true, {}));
+}
+
+TEST_CASE("sink place: without order only the same event is a repeat") {
+  SinkPlace place;
+  for (const uint64_t xid : {5, 3, 9}) {
+    auto unordered = std::make_shared<Event>(*event("a", xid));
+    unordered->incarnation.clear();
+    deliver(place, unordered);
+  }
+  CHECK(place.has(*event("a", 3), false, {}));
+  CHECK_FALSE(place.has(*event("a", 4), false, {}));
+}
+
+TEST_CASE("sink place: quiet tenants start at the progress, busy ones at their cursor") {
+  SinkPlace place;
+  deliver(place, event("quiet", 5));
+  deliver(place, event("busy", 50));
+  CHECK(place.passed(mark(30)));
+  const SourcePlace start = reloaded(place).source_place();
+  CHECK(start.token_for("quiet") == "p30");
+  CHECK(start.token_for("never seen") == "p30");
+  CHECK(start.token_for("busy") == "t50");
+  CHECK(start.floor() == 50);
+}
+
+TEST_CASE("sink place: a mark that is older than the progress changes nothing") {
+  SinkPlace place;
+  CHECK(place.passed(mark(30)));
+  CHECK_FALSE(place.passed(mark(29)));
+  CHECK(place.progress().position == 30);
+}
+
+TEST_CASE("sink place: progress never carries a failed tenant over its missing events") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  place.pin("a", "t5", true);
+  place.passed(mark(100));
+  CHECK(reloaded(place).source_place().token_for("a") == "t5");
+  CHECK(reloaded(place).source_place().token_for("b") == "p100");
+}
+
+TEST_CASE("sink place: a failed tenant that never had an event keeps the start it was refused") {
+  SinkPlace place;
+  place.passed(mark(40));
+  place.pin("a", "p40", true);
+  place.passed(mark(100));
+  CHECK(reloaded(place).source_place().token_for("a") == "p40");
+}
+
+TEST_CASE("sink place: a tenant that flows again is unpinned only by a mark that covers it") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  place.pin("a", "t5", true);
+  place.passed(mark(100));
+  SinkPlace later = reloaded(place);
+  deliver(later, event("a", 6));
+  CHECK_FALSE(later.passed(mark(20)));
+  CHECK(reloaded(later, {{"", {"p100", 100, 0, false, 0, "7/1"}}}).source_place().token_for("a") == "t6");
+  CHECK(later.passed(mark(101)));
+  CHECK(reloaded(later).source_place().token_for("a") == "p101");
+}
+
+TEST_CASE("sink place: an event that was only assigned leaves no trace in the start") {
+  SinkPlace place;
+  place.passed(mark(40));
+  std::vector<sinks::Delivery> batch;
+  place.assign(event("a", 50), batch);
+  CHECK(place.source_place().token_for("a") == "p40");
+  CHECK(place.cursors().empty());
+}
+
+TEST_CASE("sink place: what the sink holds wins, ahead or behind") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  deliver(place, event("b", 6));
+  deliver(place, event("b", 7));
+  const SinkPlace::Recovery recovery = place.recovered({{"a", {"t8", 8, 0, false, 3, "7/1"}},
+                                                        {"b", {"t6", 6, 0, false, 1, "7/1"}},
+                                                        {"c", {"t9", 9, 0, false, 1, "7/1"}}});
+  CHECK(recovery.ahead == 2);
+  CHECK(recovery.behind == 1);
+  CHECK(place.has(*event("a", 8), true, {}));
+  CHECK_FALSE(place.has(*event("b", 7), true, {}));
+  place.passed(mark(1));
+  CHECK(place.source_place().token_for("b") == "t6");
+}
+
+TEST_CASE("sink place: a quiet tenant costs less than a kibibyte") { CHECK(sizeof(SinkPlace::Tenant) + 3 * 64 < 512); }
+
+TEST_CASE("source place: quiet tenants need no entry once a mark has passed them") {
+  SourcePlace place;
+  place.passed(*event("a", 5));
+  place.passed(*event("b", 50));
+  place.fail("c", "t1");
+  place.passed(mark(30));
+  CHECK(place.tenants.size() == 2);
+  CHECK(place.token_for("a") == "p30");
+  CHECK(place.token_for("b") == "t50");
+  CHECK(place.token_for("c") == "t1");
+}
+
+TEST_SUITE_END();
+
+}  // namespace headgate::relay

@@ -1,0 +1,102 @@
+// Keeps one upstream stream alive and puts what it says into a hub: reconnects with back-off and a budget, resumes at
+// the right place, and turns lost history into an explicit GAP or a visible failure.
+//
+// run() blocks on the caller's thread; everything else may be called from any thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "relay/delivery/place.h"
+#include "relay/hub/hub.h"
+#include "relay/upstream/upstream.h"
+
+namespace headgate::relay {
+
+// What happens to a tenant whose start the source cannot serve any more.
+enum class GapPolicy {
+  kFail,      // it stops, visibly, until somebody decides
+  kFromHead,  // subscribers get a GAP event with the reason, then it goes on at the head
+};
+
+struct SessionSettings {
+  TenantSelection tenants;
+  StartPolicy default_start = StartPolicy::kHead;
+  GapPolicy on_gap = GapPolicy::kFail;
+  BackoffSettings backoff{Duration(200), Duration(30'000)};
+};
+
+struct SessionStatus {
+  enum class State { kConnecting, kOpen, kWaiting, kHistoryLost, kEnded };
+  State state = State::kConnecting;
+  int64_t since_us = 0;
+  std::string last_error;
+  std::string incarnation;
+  bool ordered = false;
+  uint64_t position = 0;
+  uint64_t opened = 0;   // how often the stream stood
+  uint64_t retries = 0;  // how often it had to be opened again
+  uint64_t gaps = 0;     // GAP events made
+  uint64_t events = 0;
+  size_t failed_tenants = 0;
+};
+
+// For /status and metrics, in the words that appear there.
+const char* state_word(SessionStatus::State state);
+
+class Session : private UpstreamListener {
+ public:
+  struct Parts {
+    Upstream& upstream;
+    Hub& hub;
+    TokenBucket& budget;  // of all connections of the process
+    Clock& clock;
+  };
+
+  Session(Parts parts, SessionSettings settings, std::string name, SourcePlace start);
+
+  // Until stop is requested.
+  void run(std::stop_token stop);
+  SessionStatus status() const;
+
+ private:
+  void on_opened(const std::string& incarnation, bool ordered) override;
+  bool on_events(std::vector<EventPtr> events) override;
+  void on_progress(uint64_t position, const std::string& snap_token) override;
+  void on_tenant_failed(const TenantFailure& failure) override;
+  void on_tenant_removed(const std::string& tenant) override;
+
+  Status run_once(std::stop_token stop);
+  StatusOr<UpstreamRequest> request();
+  Duration wait_after(const Status& status);
+  void history_lost(const Status& status);
+  void stop_tenants_of_other_history();
+  void publish(std::vector<HubItem> items);
+  void publish_gap(const TenantFailure& failure, std::vector<HubItem>& items);
+  void change_state(SessionStatus::State state, const std::string& error);
+
+  const Parts parts_;
+  const SessionSettings settings_;
+  const std::string name_;
+  Backoff backoff_;
+
+  // Of the thread in run() and the upstream's calls, which are never at the same time.
+  SourcePlace place_;
+  std::string incarnation_;
+  std::optional<std::stop_source> stream_;  // ends the current stream only
+  bool ordered_ = false;
+  bool started_fresh_ = false;
+  bool at_head_ = false;      // the next mark is the first one of a fresh start at the head
+  bool reseed_ = false;       // tenants have new starts: open the stream again
+  bool gap_for_all_ = false;  // the history changed: every tenant gets a GAP at the first mark
+
+  mutable Mutex mutex_;
+  SessionStatus status_ GUARDED_BY(mutex_);
+};
+
+}  // namespace headgate::relay

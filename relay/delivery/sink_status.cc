@@ -1,0 +1,58 @@
+// The part of SinkWorker that answers /status.
+#include <algorithm>
+
+#include "relay/delivery/sink_worker.h"
+
+namespace headgate::relay {
+
+const char* state_word(SinkState state) {
+  switch (state) {
+    case SinkState::kStarting: return "starting";
+    case SinkState::kLive: return "live";
+    case SinkState::kCatchingUp: return "catching_up";
+    case SinkState::kRetrying: return "retrying";
+    case SinkState::kBlocked: return "blocked";
+    case SinkState::kFenced: return "fenced";
+    case SinkState::kStopped: return "stopped";
+  }
+  return "unknown";
+}
+
+SinkStatus SinkWorker::status() const {
+  MutexLock lock(mutex_);
+  SinkStatus status = status_;
+  status.tenants = place_.tenants().size();
+  status.stopped_tenants = stopped_.size();
+  if (oldest_in_hand_us_ > 0) {
+    status.lag_seconds = std::max(0.0, static_cast<double>(parts_.clock.unix_micros() - oldest_in_hand_us_) / 1e6);
+  }
+  return status;
+}
+
+std::vector<TenantStatus> SinkWorker::tenants(const TenantQuery& query) const {
+  MutexLock lock(mutex_);
+  const int64_t now = parts_.clock.unix_micros();
+  std::vector<TenantStatus> page;
+  auto entry = query.tenant.empty() ? place_.tenants().upper_bound(query.after) : place_.tenants().find(query.tenant);
+  for (; entry != place_.tenants().end() && page.size() < query.limit; ++entry) {
+    const auto& [name, tenant] = *entry;
+    if (!query.tenant.empty() && name != query.tenant) break;
+    const auto stopped = stopped_.find(name);
+    if (query.stopped_only && stopped == stopped_.end()) continue;
+    const Cursor& cursor = tenant.cursor;
+    TenantStatus line{name, name_, "ok", 0, cursor.snap_token, cursor.xid, cursor.sequence, tenant.started_at_us,
+                      0,    ""};
+    if (stopped != stopped_.end()) {
+      line.state = stopped->second.reason;
+      line.since_us = stopped->second.since_us;
+      line.last_error = stopped->second.message;
+      line.lag_seconds = static_cast<double>(now - stopped->second.since_us) / 1e6;
+    } else if (tenant.newest_in_batch >= 0 && oldest_in_hand_us_ > 0) {
+      line.lag_seconds = std::max(0.0, static_cast<double>(now - oldest_in_hand_us_) / 1e6);
+    }
+    page.push_back(std::move(line));
+  }
+  return page;
+}
+
+}  // namespace headgate::relay

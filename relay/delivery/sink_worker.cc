@@ -1,0 +1,441 @@
+#include "relay/delivery/sink_worker.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace headgate::relay {
+
+namespace {
+
+template <typename T>
+const T* held(const HubItem& item) {
+  const auto* found = std::get_if<std::shared_ptr<const T>>(&item);
+  return found == nullptr ? nullptr : found->get();
+}
+
+// After these the connection may be of no use any more.
+bool needs_reopening(const Status& status) {
+  return status.code() != StatusCode::kResourceExhausted && status.code() != StatusCode::kDeadlineExceeded;
+}
+
+}  // namespace
+
+SinkWorker::SinkWorker(Parts parts, WorkerSettings settings, std::unique_ptr<sinks::Sink> sink)
+    : parts_(std::move(parts)),
+      settings_(std::move(settings)),
+      sink_(std::move(sink)),
+      name_(sink_->info().name),
+      metrics_(parts_.metrics, name_),
+      committer_({parts_.store, parts_.clock, metrics_}, settings_.commit, name_, parts_.fence),
+      retry_(settings_.retry, random_seed()),
+      dead_letters_(settings_.dead_letter_file) {
+  status_.name = name_;
+  status_.kind = sink_->info().kind;
+  status_.guarantee = sink_->info().guarantee;
+  status_.since_us = parts_.clock.unix_micros();
+}
+
+SinkWorker::~SinkWorker() { join(); }
+
+void SinkWorker::start(SinkPlace place, std::unique_ptr<HubReader> reader) {
+  place_ = std::move(place);
+  reader_ = std::move(reader);
+  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+  pthread_setname_np(thread_.native_handle(), ("sink-" + name_).substr(0, 15).c_str());
+}
+
+void SinkWorker::join() {
+  if (!thread_.joinable()) return;
+  thread_.request_stop();
+  thread_.join();
+}
+
+void SinkWorker::run(std::stop_token stop) {
+  if (open(stop)) loop(stop);
+  catch_up_.reset();
+  reader_.reset();
+  if (!fenced_) commit_at_end();
+  sink_->close();
+  if (!fenced_) change_state(SinkState::kStopped);
+  finished_ = true;
+}
+
+bool SinkWorker::open(std::stop_token stop) {
+  while (!stop.stop_requested() && !fenced_) {
+    const Status status = open_once(stop);
+    if (status.ok()) {
+      retry_.reset();
+      return true;
+    }
+    if (status.code() == StatusCode::kFailedPrecondition) {
+      fenced(status);
+      return false;
+    }
+    change_state(SinkState::kRetrying, status);
+    if (draining_) return false;
+    parts_.clock.sleep(retry_.next(), stop);
+  }
+  return false;
+}
+
+Status SinkWorker::open_once(std::stop_token stop) {
+  HG_RETURN_IF_ERROR(sink_->open(stop));
+  return recover(stop);
+}
+
+Status SinkWorker::recover(std::stop_token stop) {
+  std::map<std::string, Cursor> known;
+  {
+    MutexLock lock(mutex_);
+    known = place_.cursors();
+  }
+  auto held_by_sink = sink_->recover(known, stop);
+  if (!held_by_sink.ok()) return held_by_sink.status();
+  bool unordered = false;
+  SinkPlace::Recovery recovery;
+  {
+    MutexLock lock(mutex_);
+    recovery = place_.recovered(*held_by_sink);
+    for (const auto& [tenant, cursor] : *held_by_sink) unordered |= cursor.incarnation.empty();
+  }
+  if (recovery.behind > 0) {
+    metrics_.on_rewound();
+    log_warn("sink_lost_events", {{"sink", name_}, {"tenants", recovery.behind}, {"action", "replay"}});
+  }
+  // Where xids give no order, what the sink has already can only be skipped by starting behind it.
+  if (recovery.behind > 0 || (unordered && recovery.ahead > 0)) rewind_ = true;
+  return ok_status();
+}
+
+void SinkWorker::loop(std::stop_token stop) {
+  while (!stop.stop_requested() && !fenced_) {
+    if (std::exchange(rewind_, false)) lose_place("rewound");
+    if (!reader_ && !catch_up_) {
+      if (draining_) return;
+      SourcePlace start;
+      {
+        MutexLock lock(mutex_);
+        start = place_.source_place();
+      }
+      catch_up_ =
+          std::make_unique<CatchUp>(parts_.make_session, std::move(start), "sink-" + name_, settings_.catch_up_bytes);
+    }
+    settle();
+    ReadResult result = read(stop);
+    if (result.outcome == ReadResult::Outcome::kClosed) return;
+    if (result.outcome == ReadResult::Outcome::kLagged) {
+      metrics_.on_lagged();
+      lose_place("lagged");
+      continue;
+    }
+    const bool idle = result.outcome == ReadResult::Outcome::kNothing;
+    if (!idle && !process(std::move(result.items), stop)) continue;
+    if (!commit_when_due(idle, stop)) continue;
+    if (catch_up_) join_hub();
+    if (draining_ && catch_up_) return;
+  }
+}
+
+ReadResult SinkWorker::read(std::stop_token stop) {
+  HubReader& reader = catch_up_ ? catch_up_->reader() : *reader_;
+  Duration wait;
+  {
+    MutexLock lock(mutex_);
+    wait = committer_.idle_wait(place_);
+  }
+  ReadResult result = reader.read(settings_.batch, wait, stop);
+  MutexLock lock(mutex_);
+  status_.bytes_behind = reader.bytes_behind();
+  return result;
+}
+
+bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
+  std::shared_ptr<const Progress> mark;
+  Flush outcome = Flush::kDone;
+  for (HubItem& item : items) {
+    if (auto* event = std::get_if<EventPtr>(&item); event != nullptr) {
+      take(std::move(*event));
+    } else if (auto* progress = std::get_if<std::shared_ptr<const Progress>>(&item); progress != nullptr) {
+      mark = std::move(*progress);
+    } else {
+      outcome = flush(stop);
+      if (outcome != Flush::kDone) break;
+      if (const auto* failure = held<TenantFailure>(item)) on_tenant_failed(*failure);
+      if (const auto* removed = held<TenantRemoved>(item)) on_tenant_removed(removed->tenant);
+    }
+    if (overlap_ > 0) --overlap_;
+  }
+  if (outcome == Flush::kDone) outcome = flush(stop);
+  if (outcome != Flush::kDone) return false;
+  if (mark != nullptr) {
+    MutexLock lock(mutex_);
+    place_.passed(*mark);
+  }
+  return true;
+}
+
+void SinkWorker::take(EventPtr event) {
+  const bool ordered = catch_up_ ? catch_up_->ordered() : parts_.hub.ordered();
+  MutexLock lock(mutex_);
+  if (!stopped_.empty()) {
+    const auto stopped = stopped_.find(event->tenant);
+    if (stopped != stopped_.end() && event->kind == sinks::EventKind::kChanges) {
+      metrics_.on_dropped_of_stopped_tenant();
+      return;
+    }
+  }
+  const bool repeated = overlap_ > 0 && event->xid < joined_at_.position &&
+                        event->incarnation == joined_at_.incarnation && event->kind == sinks::EventKind::kChanges;
+  if (repeated || place_.has(*event, ordered, pending_)) {
+    metrics_.on_duplicates(1);
+    ++status_.duplicates;
+    return;
+  }
+  status_.bytes_in_hand += event->bytes();
+  place_.assign(std::move(event), pending_);
+}
+
+SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
+  size_t done = 0;
+  Flush outcome = Flush::kDone;
+  while (done < pending_.size() && outcome == Flush::kDone) {
+    {
+      MutexLock lock(mutex_);
+      oldest_in_hand_us_ = pending_[done].event->started_at_us;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const std::span<const sinks::Delivery> rest = std::span(pending_).subspan(done);
+    const sinks::WriteResult result = sink_->write({rest, parts_.fence}, stop);
+    const size_t written = std::min(result.written, rest.size());
+    acknowledge(done, done + written);
+    done += written;
+    if (written > 0) {
+      size_t bytes = 0;
+      for (const sinks::Delivery& delivery : rest.first(written)) bytes += delivery.event->bytes();
+      metrics_.on_written(written, bytes,
+                          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      retry_.reset();
+    }
+    if (done == pending_.size()) break;
+    outcome =
+        on_write_failed(result.status.ok() && written == 0 ? internal_error("the sink wrote nothing and gave no reason")
+                                                           : result.status,
+                        done, stop);
+  }
+  MutexLock lock(mutex_);
+  place_.end_batch(pending_);
+  pending_.clear();
+  status_.bytes_in_hand = 0;
+  oldest_in_hand_us_ = 0;
+  return outcome;
+}
+
+SinkWorker::Flush SinkWorker::on_write_failed(const Status& status, size_t done, std::stop_token stop) {
+  if (status.ok()) return Flush::kDone;
+  if (stop.stop_requested()) return Flush::kLeave;
+  metrics_.on_write_failed();
+  if (status.code() == StatusCode::kFailedPrecondition) {
+    fenced(status);
+    return Flush::kLeave;
+  }
+  if (status.code() == StatusCode::kInvalidArgument) {
+    return poison(done, status, stop) ? Flush::kDone : Flush::kLeave;
+  }
+  change_state(SinkState::kRetrying, status);
+  if (!commit_when_due(true, stop)) return Flush::kLeave;
+  const bool hopeless = reaction_to(status) == Reaction::kStop;
+  if (!parts_.clock.sleep(hopeless ? settings_.retry.max : retry_.next(), stop)) return Flush::kLeave;
+  if (needs_reopening(status)) {
+    if (!open(stop)) return Flush::kLeave;
+    // The sink may hold more, or less, than we know: what is pending is read and numbered again.
+    bool moved = rewind_;
+    {
+      MutexLock lock(mutex_);
+      for (size_t i = done; i < pending_.size() && !moved; ++i) {
+        const auto tenant = place_.tenants().find(pending_[i].event->tenant);
+        const uint64_t known = tenant == place_.tenants().end() ? 0 : tenant->second.cursor.sequence;
+        moved = known >= pending_[i].sequence;
+      }
+    }
+    if (moved) {
+      rewind_ = true;
+      return Flush::kRewound;
+    }
+  }
+  settle();
+  return Flush::kDone;
+}
+
+void SinkWorker::acknowledge(size_t begin, size_t end) {
+  if (begin == end) return;
+  const int64_t now = parts_.clock.unix_micros();
+  {
+    MutexLock lock(mutex_);
+    for (size_t i = begin; i < end; ++i) {
+      const sinks::Event& event = *pending_[i].event;
+      place_.acknowledged(pending_[i]);
+      status_.bytes_in_hand -= std::min(status_.bytes_in_hand, event.bytes());
+      if (event.started_at_us > 0) metrics_.on_delay(static_cast<double>(now - event.started_at_us) / 1e6);
+      if (event.kind == sinks::EventKind::kGap) {
+        stopped_.erase(event.tenant);
+        place_.unfail(event.tenant);
+      }
+    }
+    status_.delivered += end - begin;
+  }
+  committer_.on_acknowledged(end - begin);
+  MutexLock lock(mutex_);
+  status_.uncommitted = committer_.uncommitted();
+}
+
+// The first delivery that is left can never be accepted. Afterwards it is gone from `pending_` or acknowledged.
+bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop) {
+  metrics_.on_poison();
+  const sinks::Delivery& delivery = pending_[index];
+  const std::string tenant = delivery.event->tenant;
+  log_error("poison_event", {{"sink", name_},
+                             {"tenant", tenant},
+                             {"xid", delivery.event->xid},
+                             {"part", delivery.event->part},
+                             {"error", describe(status)}});
+  {
+    MutexLock lock(mutex_);
+    place_.end_batch(pending_);
+  }
+  if (settings_.on_poison == PoisonPolicy::kDeadLetterFile) {
+    for (;;) {
+      const Status kept = dead_letters_.append(name_, delivery, status, parts_.clock.unix_micros());
+      if (kept.ok()) break;
+      change_state(SinkState::kRetrying, kept);
+      if (!parts_.clock.sleep(retry_.next(), stop)) return false;
+    }
+    metrics_.on_dead_letter();
+    acknowledge(index, index + 1);
+    pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
+    return true;
+  }
+  stop_tenant(tenant, "POISON", describe(status), "");
+  std::erase_if(pending_, [&](const sinks::Delivery& other) {
+    return &other >= &pending_[index] && other.event->tenant == tenant;
+  });
+  return true;
+}
+
+void SinkWorker::stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
+                             const std::string& start_token) {
+  MutexLock lock(mutex_);
+  stopped_[tenant] = {reason, message, parts_.clock.unix_micros()};
+  place_.pin(tenant, start_token, true);
+  log_error("tenant_stopped", {{"sink", name_}, {"tenant", tenant}, {"reason", reason}, {"error", message}});
+}
+
+void SinkWorker::on_tenant_failed(const TenantFailure& failure) {
+  stop_tenant(failure.tenant, failure.reason, failure.message, failure.start_token);
+}
+
+void SinkWorker::on_tenant_removed(const std::string& tenant) {
+  {
+    MutexLock lock(mutex_);
+    place_.remove(tenant);
+    stopped_.erase(tenant);
+  }
+  const Status status = committer_.forget(tenant);
+  if (!status.ok()) log_warn("forget_failed", {{"sink", name_}, {"tenant", tenant}, {"error", describe(status)}});
+  if (status.code() == StatusCode::kFailedPrecondition) fenced(status);
+}
+
+void SinkWorker::lose_place(const char* why) {
+  log_warn("sink_catching_up", {{"sink", name_}, {"why", why}});
+  reader_.reset();
+  catch_up_.reset();
+  overlap_ = 0;
+}
+
+void SinkWorker::join_hub() {
+  if (!catch_up_->ordered()) return;
+  Progress progress;
+  {
+    MutexLock lock(mutex_);
+    progress = place_.progress();
+  }
+  reader_ = parts_.hub.try_join(progress.incarnation, progress.position);
+  if (!reader_) return;
+  joined_at_ = progress;
+  overlap_ = reader_->items_behind();
+  catch_up_.reset();
+  metrics_.on_caught_up();
+  log_info("sink_caught_up", {{"sink", name_}, {"position", progress.position}});
+}
+
+Status SinkWorker::commit() {
+  std::vector<CursorUpdate> updates;
+  {
+    MutexLock lock(mutex_);
+    updates = place_.changes();
+  }
+  const Status status = committer_.commit(updates);
+  MutexLock lock(mutex_);
+  if (status.ok()) place_.mark_clean();
+  status_.uncommitted = committer_.uncommitted();
+  return status;
+}
+
+bool SinkWorker::commit_when_due(bool idle, std::stop_token stop) {
+  for (;;) {
+    bool due = false;
+    {
+      MutexLock lock(mutex_);
+      due = committer_.due(place_, idle);
+    }
+    const Status status = due ? commit() : ok_status();
+    if (status.code() == StatusCode::kFailedPrecondition) {
+      fenced(status);
+      return false;
+    }
+    if (!status.ok()) log_warn("commit_failed", {{"sink", name_}, {"error", describe(status)}});
+    if (!committer_.must_wait()) return true;
+    change_state(SinkState::kBlocked, status);
+    if (!parts_.clock.sleep(Duration(50), stop)) return false;
+    idle = true;
+  }
+}
+
+void SinkWorker::commit_at_end() {
+  Status status = commit();
+  // The first failure may be a connection that broke long ago; the store opens a new one for the next call.
+  if (!status.ok()) status = commit();
+  if (status.ok()) return;
+  log_error("last_commit_failed", {{"sink", name_},
+                                   {"uncommitted", committer_.uncommitted()},
+                                   {"error", describe(status)},
+                                   {"effect", "these events come twice after the next start"}});
+}
+
+void SinkWorker::fenced(const Status& status) {
+  fenced_ = true;
+  metrics_.on_fenced();
+  change_state(SinkState::kFenced, status);
+  log_error("sink_fenced", {{"sink", name_}, {"error", describe(status)}});
+}
+
+void SinkWorker::change_state(SinkState state, const Status& error) {
+  MutexLock lock(mutex_);
+  const int64_t now = parts_.clock.unix_micros();
+  if (!error.ok()) {
+    status_.last_error = describe(error);
+    status_.last_error_us = now;
+  }
+  if (status_.state == state) return;
+  log_info("sink_state", {{"sink", name_},
+                          {"from", state_word(status_.state)},
+                          {"to", state_word(state)},
+                          {"after_ms", (now - status_.since_us) / 1000},
+                          {"error", error.ok() ? "" : describe(error)}});
+  status_.state = state;
+  status_.since_us = now;
+}
+
+}  // namespace headgate::relay

@@ -1,0 +1,134 @@
+// Brings events from the hub to one sink and keeps the sink's place. One thread, named after the sink.
+//
+//   open -> recover -> read (hub, or a private stream while behind) -> number -> write -> acknowledge -> commit
+//
+// Guarantees: a cursor never leads the sink's acknowledgement; order per tenant; a sink that is away is retried for
+// ever with full-jitter back-off and holds nobody else up; nothing is dropped without a state, a log line and a
+// counter.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/backoff.h"
+#include "relay/delivery/catch_up.h"
+#include "relay/delivery/committer.h"
+#include "relay/delivery/dead_letter.h"
+#include "relay/delivery/place.h"
+#include "relay/delivery/status.h"
+#include "sinks/sink.h"
+
+namespace headgate::relay {
+
+enum class PoisonPolicy {
+  kStop,            // the tenant stops in this sink; its other tenants go on
+  kDeadLetterFile,  // the event is kept in a file and the tenant goes on behind it
+};
+
+struct WorkerSettings {
+  ReadLimits batch;
+  CommitSettings commit;
+  BackoffSettings retry{Duration(100), Duration(10'000)};
+  PoisonPolicy on_poison = PoisonPolicy::kStop;
+  std::string dead_letter_file;
+  size_t catch_up_bytes = 8 << 20;  // of the private ring while behind
+};
+
+class SinkWorker {
+ public:
+  struct Parts {
+    TokenStore& store;
+    Hub& hub;
+    Clock& clock;
+    Metrics& metrics;
+    CatchUp::MakeSession make_session;
+    Fence fence;
+  };
+
+  SinkWorker(Parts parts, WorkerSettings settings, std::unique_ptr<sinks::Sink> sink);
+  ~SinkWorker();
+  SinkWorker(const SinkWorker&) = delete;
+  SinkWorker& operator=(const SinkWorker&) = delete;
+
+  // `reader`: a place in the hub that misses nothing of `place`; null: begin on a private stream.
+  void start(SinkPlace place, std::unique_ptr<HubReader> reader);
+  // Finish what the (closed) hub still holds, then leave. Does not wait.
+  void drain() { draining_ = true; }
+  // Leave now; acknowledged events are still committed. Does not wait.
+  void request_stop() { thread_.request_stop(); }
+  bool finished() const { return finished_; }
+  // Waits for the thread.
+  void join();
+
+  SinkStatus status() const;
+  std::vector<TenantStatus> tenants(const TenantQuery& query) const;
+
+ private:
+  struct Stopped {
+    std::string reason;
+    std::string message;
+    int64_t since_us = 0;
+  };
+  enum class Flush { kDone, kLeave, kRewound };
+
+  void run(std::stop_token stop);
+  bool open(std::stop_token stop);
+  Status open_once(std::stop_token stop);
+  Status recover(std::stop_token stop);
+  void loop(std::stop_token stop);
+  ReadResult read(std::stop_token stop);
+  bool process(std::vector<HubItem> items, std::stop_token stop);
+  void take(EventPtr event);
+  Flush flush(std::stop_token stop);
+  Flush on_write_failed(const Status& status, size_t done, std::stop_token stop);
+  void acknowledge(size_t begin, size_t end);
+  bool poison(size_t index, const Status& status, std::stop_token stop);
+  void stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
+                   const std::string& start_token);
+  void on_tenant_failed(const TenantFailure& failure);
+  void on_tenant_removed(const std::string& tenant);
+  void lose_place(const char* why);
+  void join_hub();
+  Status commit();
+  bool commit_when_due(bool idle, std::stop_token stop);
+  void commit_at_end();
+  void fenced(const Status& status);
+  void settle() { change_state(catch_up_ ? SinkState::kCatchingUp : SinkState::kLive); }
+  void change_state(SinkState state, const Status& error = ok_status());
+
+  const Parts parts_;
+  const WorkerSettings settings_;
+  std::unique_ptr<sinks::Sink> sink_;
+  const std::string name_;
+  SinkMetrics metrics_;
+  Committer committer_;
+  Backoff retry_;
+  DeadLetterFile dead_letters_;
+
+  // Of the worker's thread.
+  std::unique_ptr<HubReader> reader_;
+  std::unique_ptr<CatchUp> catch_up_;
+  std::vector<sinks::Delivery> pending_;
+  size_t overlap_ = 0;  // items at the front of the ring that may repeat what the private stream brought
+  Progress joined_at_;
+  bool fenced_ = false;
+  bool rewind_ = false;
+
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> finished_{false};
+
+  mutable Mutex mutex_;
+  SinkPlace place_ GUARDED_BY(mutex_);
+  std::map<std::string, Stopped> stopped_ GUARDED_BY(mutex_);
+  SinkStatus status_ GUARDED_BY(mutex_);
+  int64_t oldest_in_hand_us_ GUARDED_BY(mutex_) = 0;
+
+  std::jthread thread_;  // last: it uses all of the above
+};
+
+}  // namespace headgate::relay
