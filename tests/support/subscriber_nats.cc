@@ -66,8 +66,8 @@ class NatsSubscriber : public SubscriberBase {
 
 class JetStreamSubscriber final : public NatsSubscriber {
  public:
-  JetStreamSubscriber(const std::string& address, std::string stream)
-      : NatsSubscriber("nats_jetstream", address), stream_(std::move(stream)) {
+  JetStreamSubscriber(const std::string& address, std::string stream, std::string subject)
+      : NatsSubscriber("nats_jetstream", address), stream_(std::move(stream)), subject_(std::move(subject)) {
     set_ready();
     start();
   }
@@ -99,7 +99,8 @@ class JetStreamSubscriber final : public NatsSubscriber {
     options.Config.DeliverPolicy = js_DeliverByStartSequence;
     options.Config.OptStartSeq = last_ + 1;
     natsSubscription* subscription = nullptr;
-    if (js_SubscribeSync(&subscription, jetstream, ">", nullptr, &options, nullptr) != NATS_OK) return false;
+    if (js_SubscribeSync(&subscription, jetstream, subject_.c_str(), nullptr, &options, nullptr) != NATS_OK)
+      return false;
     natsSubscription_SetPendingLimits(subscription, -1, -1);
     while (!stop.stop_requested()) {
       natsMsg* message = nullptr;
@@ -118,6 +119,7 @@ class JetStreamSubscriber final : public NatsSubscriber {
   }
 
   const std::string stream_;
+  const std::string subject_;
   uint64_t last_ = 0;
 };
 
@@ -165,8 +167,9 @@ class CoreSubscriber final : public NatsSubscriber {
 
 }  // namespace
 
-std::unique_ptr<Subscriber> subscribe_jetstream(const std::string& address, const std::string& stream) {
-  return std::make_unique<JetStreamSubscriber>(address, stream);
+std::unique_ptr<Subscriber> subscribe_jetstream(const std::string& address, const std::string& stream,
+                                                const std::string& subject) {
+  return std::make_unique<JetStreamSubscriber>(address, stream, subject);
 }
 
 std::unique_ptr<Subscriber> subscribe_nats_core(const std::string& address, const std::string& subject) {

@@ -72,8 +72,9 @@ std::unique_ptr<Subscriber> subscribe_kafka(const std::string& brokers, const st
 // All streams whose key matches the glob `keys`; new ones are found while it runs. address "host:port".
 std::unique_ptr<Subscriber> subscribe_redis_streams(const std::string& address, const std::string& keys);
 std::unique_ptr<Subscriber> subscribe_redis_pubsub(const std::string& address, const std::string& channels);
-// From the first message of the stream, which may appear later. address "host:port".
-std::unique_ptr<Subscriber> subscribe_jetstream(const std::string& address, const std::string& stream);
+// From the first message of the stream, which may appear later; `subject` covers what is wanted. address "host:port".
+std::unique_ptr<Subscriber> subscribe_jetstream(const std::string& address, const std::string& stream,
+                                                const std::string& subject);
 std::unique_ptr<Subscriber> subscribe_nats_core(const std::string& address, const std::string& subject);
 // JSON lines; the file may appear later.
 std::unique_ptr<Subscriber> subscribe_file(const std::string& path);

@@ -1,0 +1,89 @@
+// Eight concurrent writers over four tenants: every Watch stream and every sink gets every committed transaction once,
+// in xid order. PostgreSQL's own rows are the truth.
+#include "tests/support/delivery.h"
+#include "tests/support/engine_session.h"
+#include "tests/support/load.h"
+#include "tests/support/world.h"
+
+TEST_SUITE("integration/fan_out") {
+  using namespace headgate::testing;
+  using namespace std::chrono_literals;
+  using Streams = std::map<std::string, std::vector<std::unique_ptr<WatchReader>>>;
+
+  void check_streams(const Truth& truth, const Streams& streams) {
+    for (const auto& [tenant, readers] : streams) {
+      for (const auto& reader : readers) {
+        const size_t expected = count_behind(truth, tenant, reader->start_token());
+        CHECK_MESSAGE(reader->wait_for(expected, 60s), tenant << ": " << reader->count() << " of " << expected);
+        CHECK(check_stream(truth, tenant, reader->start_token(), reader->messages()) == "");
+      }
+      // F2: the late stream against the same stretch of the early one.
+      const auto early = seen(tenant, readers[0]->messages());
+      const auto late = seen(tenant, readers[1]->messages());
+      REQUIRE(late.size() <= early.size());
+      CHECK(check_same({early.end() - static_cast<std::ptrdiff_t>(late.size()), early.end()}, late) == "");
+    }
+  }
+
+  TEST_CASE("fan-out: every stream and every sink gets each of 10,000 transactions once and in order") {
+    HG_WORLD(world, {});
+    const std::vector<std::string> tenants = {"t-one", "t.two", "t@three", "t:four"};
+    world->create_tenants(tenants);
+    world->relay().start();
+
+    // Two streams of each tenant: one from before its first write, one that opens in the middle at a token of the
+    // first.
+    Streams streams;
+    for (const std::string& tenant : tenants) {
+      streams[tenant].push_back(std::make_unique<WatchReader>(world->client(), tenant, kBeginning));
+    }
+    Load load({.engine = world->engine().address(),
+               .database = world->database_uri(),
+               .tenants = tenants,
+               .transactions = 10'000});
+    REQUIRE_MESSAGE(load.wait_for(5'000, 150s), load.committed() << " transactions");
+    for (const std::string& tenant : tenants) {
+      REQUIRE(streams[tenant].front()->wait_for(100, 20s));
+      const std::string token = streams[tenant].front()->messages().back().snap_token();
+      streams[tenant].push_back(std::make_unique<WatchReader>(world->client(), tenant, token));
+    }
+    CHECK_MESSAGE(load.wait(150s), load.committed() << " transactions");
+    load.stop();
+    CHECK(load.faults() == std::vector<std::string>{});
+
+    const Truth truth = read_truth(world->database_uri());
+    size_t total = 0;
+    for (const std::string& tenant : tenants) total += truth.at(tenant).size();
+    CHECK(total >= 10'000);
+    check_streams(truth, streams);
+    for (const auto& [sink, subscriber] : world->subscribers()) {
+      CHECK_MESSAGE(subscriber->wait_for(total, 60s), sink << " has " << subscriber->count() << " of " << total);
+      CHECK(subscriber->faults() == std::vector<std::string>{});
+      CHECK_MESSAGE(check_sink(truth, subscriber->received(), Repeats::kNone) == "", sink);
+    }
+  }
+
+  TEST_CASE("fan-out: transactions of others never stall the feed") {
+    HG_WORLD(world, {.sinks = {}});
+    world->create_tenants({"t1"});
+    EngineSession foreign(world->database_uri());
+    foreign.begin_foreign();
+    HG_POSTGRES(other_database);
+    EngineSession elsewhere(other_database->uri());
+    elsewhere.begin_foreign();
+
+    WatchReader reader(world->client(), "t1", kBeginning);
+    std::vector<double> waited_ms;
+    for (size_t i = 1; i <= 30; ++i) {
+      REQUIRE(world->client().write("t1", {tuple_of("doc:" + std::to_string(i) + "#owner@user:a")}).status.ok());
+      const auto committed = std::chrono::steady_clock::now();
+      REQUIRE(reader.wait_for(i, 10s));
+      waited_ms.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - committed).count());
+    }
+    CHECK(check_never_stalled(waited_ms, 1'000) == "");
+    foreign.rollback();
+    elsewhere.rollback();
+    CHECK(check_stream(read_truth(world->database_uri()), "t1", "", reader.messages()) == "");
+  }
+}

@@ -1,0 +1,134 @@
+#include "tests/support/delivery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/snap_token.h"
+#include "tests/support/engine_client.h"
+
+namespace headgate::testing {
+
+namespace pb = ::base::v1;
+
+std::vector<TruthRow> rows_of(const Truth& truth) {
+  std::vector<TruthRow> rows;
+  for (const auto& [tenant, transactions] : truth) {
+    for (const TrueTransaction& transaction : transactions) {
+      TruthRow row{tenant, transaction.xid, {}, {}};
+      for (const pb::DataChange& change : transaction.changes) {
+        const bool is_delete = change.operation() == pb::DataChange::OPERATION_DELETE;
+        (is_delete ? row.deletes : row.creates).push_back(text_of(change).substr(1));
+      }
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
+uint64_t xid_of_token(const std::string& token) {
+  const auto decoded = decode_snap_token(token);
+  return decoded.ok() ? decoded->xid : 0;
+}
+
+SeenMessage seen(const std::string& tenant, const pb::DataChanges& message) {
+  return {tenant, xid_of_token(message.snap_token()), 0, false, texts_of(message), message.SerializeAsString()};
+}
+
+std::vector<SeenMessage> seen(const std::string& tenant, const std::vector<pb::DataChanges>& messages) {
+  std::vector<SeenMessage> all;
+  for (const pb::DataChanges& message : messages) all.push_back(seen(tenant, message));
+  return all;
+}
+
+std::vector<SeenMessage> seen(const std::string& tenant, const std::vector<Received>& events) {
+  std::vector<SeenMessage> all;
+  for (const Received& event : events) {
+    if (event.tenant != tenant) continue;
+    SeenMessage message = seen(tenant, event.changes);
+    message.xid = event.xid;
+    message.part = event.part;
+    message.more_parts = event.more_parts;
+    all.push_back(std::move(message));
+  }
+  return all;
+}
+
+size_t count_behind(const Truth& truth, const std::string& tenant, const std::string& token) {
+  const uint64_t after = token.empty() ? 0 : xid_of_token(token);
+  const auto& transactions = truth.at(tenant);
+  return static_cast<size_t>(std::ranges::count_if(transactions, [&](const auto& t) { return t.xid > after; }));
+}
+
+std::string check_stream(const Truth& truth, const std::string& tenant, const std::string& token,
+                         const std::vector<pb::DataChanges>& messages) {
+  const std::vector<TruthRow> rows = rows_of(truth);
+  const std::vector<SeenMessage> history = seen(tenant, messages);
+  const std::string fault = check_complete(rows, history, tenant, token.empty() ? 0 : xid_of_token(token));
+  return fault.empty() ? check_atomic(rows, history) : fault;
+}
+
+namespace {
+
+// Of one tenant: repeats taken out, sequences and tokens judged.
+std::string take_apart(const std::vector<const Received*>& events, Repeats repeats, std::vector<Received>& unique) {
+  std::map<std::string, const Received*> known;
+  for (const Received* event : events) {
+    const auto [it, fresh] = known.emplace(event->id, event);
+    const Received& first = *it->second;
+    if (!fresh && repeats == Repeats::kNone) return event->id + " came twice";
+    if (!fresh && (first.sequence != event->sequence || first.previous_token != event->previous_token ||
+                   first.changes.SerializeAsString() != event->changes.SerializeAsString())) {
+      return event->id + " came again and was another event";
+    }
+    if (!fresh) continue;
+    const Received* before = unique.empty() ? nullptr : &unique.back();
+    if (event->sequence != unique.size() + 1) {
+      return fmt::format("{} has sequence {} at place {}", event->id, event->sequence, unique.size() + 1);
+    }
+    if (event->previous_token != (before == nullptr ? "" : before->token)) {
+      return event->id + ": the previous token is not the one of the event before it";
+    }
+    if (event->token != event->changes.snap_token()) return event->id + " has two tokens";
+    unique.push_back(*event);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats) {
+  const std::vector<TruthRow> rows = rows_of(truth);
+  std::map<std::string, std::vector<const Received*>> by_tenant;
+  for (const Received& event : received) {
+    if (!event.is_changes()) return event.id + " is a " + event.type;
+    if (!truth.contains(event.tenant)) return event.id + ": there is no such tenant";
+    by_tenant[event.tenant].push_back(&event);
+  }
+  for (const auto& [tenant, transactions] : truth) {
+    std::vector<Received> unique;
+    std::string fault = take_apart(by_tenant[tenant], repeats, unique);
+    const std::vector<SeenMessage> history = seen(tenant, unique);
+    if (fault.empty()) fault = check_complete(rows, history, tenant, 0);
+    if (fault.empty()) fault = check_atomic(rows, history);
+    if (!fault.empty()) return tenant + ": " + fault;
+  }
+  return "";
+}
+
+RepeatCount count_repeats(const std::vector<Received>& received) {
+  RepeatCount count;
+  std::map<std::string, size_t> place;        // of an event within its tenant
+  std::map<std::string, size_t> tenant_size;  // events so far
+  for (const Received& event : received) {
+    const size_t now = tenant_size[event.tenant]++;
+    const auto [it, fresh] = place.emplace(event.id, now);
+    if (fresh) continue;
+    ++count.events;
+    count.longest_way = std::max(count.longest_way, now - it->second);
+    it->second = now;
+  }
+  return count;
+}
+
+}  // namespace headgate::testing
