@@ -142,8 +142,8 @@ class Run:
 
     # -- the rest
 
-    def check_nothing_is_left(self):
-        """Every process of the run carries HEADGATE_TEST_RUN; none may outlive its test."""
+    def kill_leftovers(self):
+        """Every process of the run carries HEADGATE_TEST_RUN; none may outlive its test. Returns what had to be killed."""
         mark = f"HEADGATE_TEST_RUN={self.folder}".encode()
         left = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -152,16 +152,17 @@ class Run:
                     if mark not in environ.read().split(b"\0") or int(pid) == os.getpid():
                         continue
                 with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
-                    left.append((int(pid), cmdline.read().replace(b"\0", b" ").decode(errors="replace")[:200]))
+                    line = cmdline.read().replace(b"\0", b" ").decode(errors="replace")[:200]
+                os.kill(int(pid), signal.SIGKILL)
+                left.append(f"killed {pid}: {line}")
             except OSError:
                 continue
-        for pid, _ in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
+        return left
+
+    def check_nothing_is_left(self):
+        left = self.kill_leftovers()
         if left:
-            self.tally.fail("nothing is left running", "\n".join(f"killed {pid}: {line}" for pid, line in left))
+            self.tally.fail("nothing is left running", "\n".join(left))
         else:
             self.tally.ok()
 
@@ -187,6 +188,7 @@ class Run:
                 os.killpg(process.pid, signal.SIGKILL)
             except OSError:
                 pass
+        self.kill_leftovers()
         self.stop_servers()
         if self.folder and not (self.tally.failed and os.environ.get("HEADGATE_TEST_KEEP")):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -221,6 +223,7 @@ def main():
     def interrupted(number, _):
         raise KeyboardInterrupt(f"signal {number}")
 
+    signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGHUP, interrupted)
     begin = time.monotonic()
