@@ -198,13 +198,13 @@ void FeedLoop::look_for_removed() {
 }
 
 Status FeedLoop::look_for_removed_in(HistoryReader& reader, Removals& removals, FeedCore& core) {
-  const auto deletions = reader.tenant_deletions();
-  if (deletions.status().code() == StatusCode::kUnavailable) return deletions.status();
+  const auto changes = reader.tenant_changes();
+  if (changes.status().code() == StatusCode::kUnavailable) return changes.status();
   std::vector<std::string> removed;
   {
     MutexLock lock(removals.mutex);
     removals.running = false;
-    if (!deletions.ok() || removals.deletions == *deletions) return ok_status();
+    if (!changes.ok() || removals.changes == *changes) return ok_status();
   }
   auto registered = reader.registered();
   if (!registered.ok()) return ok_status();
@@ -212,7 +212,7 @@ Status FeedLoop::look_for_removed_in(HistoryReader& reader, Removals& removals, 
     MutexLock lock(removals.mutex);
     std::ranges::set_difference(removals.known, *registered, std::back_inserter(removed));
     removals.known = std::move(*registered);
-    removals.deletions = *deletions;
+    removals.changes = *changes;
   }
   if (!removed.empty()) core.tenants_removed(removed);
   return ok_status();

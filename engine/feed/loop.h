@@ -47,7 +47,7 @@ class FeedLoop {
   struct Removals {
     Mutex mutex;
     bool running GUARDED_BY(mutex) = false;
-    std::optional<uint64_t> deletions GUARDED_BY(mutex);
+    std::optional<uint64_t> changes GUARDED_BY(mutex);
     std::vector<std::string> known GUARDED_BY(mutex);
   };
   struct Mark {

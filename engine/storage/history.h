@@ -80,8 +80,8 @@ class HistoryReader {
   virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
   // The number of transactions rows within `range`, all tenants. For the auditor.
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
-  // A number that changes when a tenant may have been deleted; costs next to nothing.
-  virtual StatusOr<uint64_t> tenant_deletions() = 0;
+  // A number that changes, within a few seconds, when tenants were created or deleted; costs next to nothing.
+  virtual StatusOr<uint64_t> tenant_changes() = 0;
   // The tenants that are registered now, in byte order.
   virtual StatusOr<std::vector<std::string>> registered() = 0;
   // Breaks the connection, so that a call that hangs on it returns UNAVAILABLE. Thread-safe.

@@ -157,10 +157,12 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
-  StatusOr<uint64_t> tenant_deletions() override {
+  StatusOr<uint64_t> tenant_changes() override {
     return guarded<uint64_t>([&] {
       pqxx::nontransaction work(connection_);
-      return number(work.exec1("SELECT pg_stat_get_tuples_deleted('tenants'::regclass)")[0]);
+      return number(work.exec1(
+          "SELECT pg_stat_get_tuples_inserted('tenants'::regclass) + pg_stat_get_tuples_deleted('tenants'::regclass)")
+                        [0]);
     });
   }
 
