@@ -73,7 +73,10 @@ std::string print(const Rule& rule) {
   for (size_t i = 0; i < rule.parameters.size(); ++i) {
     add(out, "{}{} {}", i == 0 ? "" : ", ", rule.parameters[i].name.text, spell(rule.parameters[i].type));
   }
-  add(out, ") {{\n\t{}\n}}\n", rule.body.text);
+  const std::string_view body = rule.body.text;
+  const size_t begin = std::min(body.find_first_not_of(" \t\r\n"), body.size());
+  const bool breaks_line = body.substr(0, begin).find_first_of("\r\n") != std::string_view::npos;
+  add(out, ") {{\n\t{}{}\n}}\n", breaks_line ? "\n" : "", body.substr(begin));
   return fmt::to_string(out);
 }
 

@@ -26,7 +26,6 @@ class Scanner {
   std::optional<ScannedBody> run() {
     const size_t begin = at_;
     body_.source = &source_;
-    skip_leading_space();
     take_first_word();
     while (at_ < text_.size() && text_[at_] != '}') {
       if (!take()) return std::nullopt;
@@ -45,25 +44,15 @@ class Scanner {
     return false;
   }
 
-  // All of it becomes one line break, if it holds one: reading and storing again must not add lines.
-  void skip_leading_space() {
-    const size_t begin = at_;
-    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
-    const bool breaks_line = text_.substr(begin, at_ - begin).find_first_of("\r\n") != std::string_view::npos;
-    if (!breaks_line) return;
-    body_.origins.push_back({0, begin, false});
-    body_.text = "\n";
-  }
-
-  // Blanks behind the first word of a body that starts on the line of its brace are not kept; one stays where two
-  // words would grow together.
+  // Blanks around the first word are not kept, and a line break counts as a word; one blank stays where two words
+  // would grow together.
   void take_first_word() {
-    if (!body_.text.empty() || at_ >= text_.size() || !starts_word()) return;
+    skip_blanks();
+    if (at_ >= text_.size() || !starts_word()) return;
     Lexer lexer(text_, at_);
-    const size_t length = lexer.next().text.size();
-    copy(length);
+    copy(lexer.next().text.size());
     const size_t begin = at_;
-    while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
+    skip_blanks();
     if (at_ >= text_.size() || at_ == begin) return;
     if (text_[at_] == '}') {
       at_ = begin;
@@ -72,10 +61,14 @@ class Scanner {
     }
   }
 
+  void skip_blanks() {
+    while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
+  }
+
   bool starts_word() const {
     const char c = text_[at_];
     const bool starts_comment = text_.compare(at_, 2, "//") == 0 || text_.compare(at_, 2, "/*") == 0;
-    return c != '}' && c != ';' && !starts_comment && cel::text_literal_length(text_.substr(at_)) == 0;
+    return c != '}' && !starts_comment && cel::text_literal_length(text_.substr(at_)) == 0;
   }
 
   void copy(size_t length) {

@@ -1,0 +1,70 @@
+// Expressions with what cel-go 0.29 made of them, from tests/cases/cel.
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/message_differencer.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/schema/cel/compile.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::engine::cel {
+namespace {
+
+using nlohmann::json;
+
+std::vector<Variable> variables() {
+  std::vector<Variable> all;
+  Type type;
+  type.mutable_dyn();
+  all.push_back({"context", type});
+  constexpr std::pair<const char*, Type::PrimitiveType> kNames[] = {
+      {"n", Type::INT64}, {"s", Type::STRING}, {"b", Type::BOOL}, {"d", Type::DOUBLE}};
+  for (const auto& [name, primitive] : kNames) {
+    type.set_primitive(primitive);
+    all.push_back({name, type});
+    Type list;
+    *list.mutable_list_type()->mutable_elem_type() = type;
+    all.push_back({fmt::format("{}s", name), list});
+  }
+  return all;
+}
+
+std::string difference(const json& expected, const CheckedExpr& actual) {
+  CheckedExpr wanted;
+  const auto status = google::protobuf::util::JsonStringToMessage(expected.dump(), &wanted);
+  if (!status.ok()) return "the case cannot be read: " + status.ToString();
+  google::protobuf::util::MessageDifferencer differencer;
+  std::string report;
+  differencer.ReportDifferencesToString(&report);
+  return differencer.Compare(wanted, actual) ? "" : report;
+}
+
+void check_case(const json& recorded, const std::vector<Variable>& names) {
+  const std::string body = recorded["body"];
+  CAPTURE(body);
+  Problem problem;
+  const auto checked = compile(body, names, problem);
+  if (!recorded.contains("checked")) {
+    CHECK_MESSAGE(!checked, recorded["error"].get<std::string>());
+    CHECK(checked.has_value() != !problem.text.empty());
+    return;
+  }
+  CHECK_MESSAGE(checked, problem.text);
+  if (checked && recorded["checked"] != "accepted") CHECK(difference(recorded["checked"], *checked) == "");
+}
+
+}  // namespace
+
+TEST_SUITE("engine/schema/cel") {
+  TEST_CASE("cel: accepts, refuses and checks as recorded") {
+    std::ifstream file(HEADGATE_SOURCE_DIR "/tests/cases/cel/checked.jsonl");
+    REQUIRE(file.good());
+    const auto names = variables();
+    int count = 0;
+    for (std::string line; std::getline(file, line); ++count) check_case(json::parse(line), names);
+    CHECK(count > 400);
+  }
+}
+
+}  // namespace headgate::engine::cel
