@@ -7,6 +7,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,6 +29,8 @@ struct WatchSettings {
   double opens_burst = 200;
   // Shortest heartbeat a client may ask for.
   Duration heartbeat_min{100};
+  // Asked first for every stream: field rules and authentication. Must not block. Not set: everybody may do anything.
+  std::function<Status(const grpc::CallbackServerContext&, const google::protobuf::Message&)> admit;
 };
 
 struct WatchStats {
