@@ -23,6 +23,13 @@ CREATE TABLE IF NOT EXISTS headgate.gc_floors (
   floor xid8 NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE IF NOT EXISTS headgate.gc_holds (
+  holder text,
+  tenant_id varchar,
+  position xid8 NOT NULL,
+  expires_at timestamptz NOT NULL,
+  PRIMARY KEY (holder, tenant_id)
+);
 CREATE TABLE IF NOT EXISTS headgate.incarnations (
   id text PRIMARY KEY,
   first_xid xid8 NOT NULL,

@@ -4,7 +4,10 @@
 // `migrations` table, so a Permify that is pointed at it later finds nothing to do. A database of Permify is left as it
 // is. In both cases these are added, and nothing else:
 //   headgate.migrations    our own version
-//   headgate.gc_floors     per tenant the xid below which history was removed; readers and Watch refuse older tokens
+//   headgate.gc_floors     per tenant the lowest position whose state can still be read: what expired or committed
+//   below
+//                          may be gone. Written before rows are removed, so readers and Watch can refuse older tokens
+//   headgate.gc_holds      per process and tenant the lowest xid of a token in use, with an end; see engine/gc
 //   headgate.incarnations  identities of the database's history, written by the feed
 //   headgate_relation_tuples_expired, headgate_attributes_expired
 //                          indexes on (tenant_id, expired_tx_id) of rows that have expired, built CONCURRENTLY

@@ -13,6 +13,11 @@ Status status_of_current_exception() {
     return unavailable("the database cannot be reached; check that it runs and that database.uri is right");
   } catch (const pqxx::in_doubt_error&) {
     return unavailable("the connection to the database broke during COMMIT; the outcome is not known");
+  } catch (const pqxx::statement_completion_unknown&) {
+    return unavailable("the database does not know whether the statement completed");
+  } catch (const pqxx::transaction_rollback& error) {
+    // Class 40: serialization failures and deadlocks. libpqxx does not count them among its SQL errors.
+    return status_of(StatusCode::kAborted, "SQLSTATE class 40: {}", error.what());
   } catch (const pqxx::sql_error& error) {
     const std::string state = error.sqlstate();
     const std::string text = fmt::format("SQLSTATE {}: {}", state, error.what());

@@ -3,6 +3,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
 
@@ -23,13 +24,12 @@ Tenant tenant_of(const pqxx::row& row) {
   return tenant;
 }
 
-// The floor makes tokens of the deleted history fail instead of reading an emptier past. It stays at or below every
-// transaction still in progress, whose rows survive the deletion.
+// The floor makes tokens of the deleted history fail instead of reading an emptier past. With nothing older in progress
+// it is behind this transaction; otherwise it stays at the oldest one, which may be a writer whose rows survive.
 constexpr char kRecordFloor[] =
     "INSERT INTO headgate.gc_floors AS f (tenant_id, floor)"
-    " SELECT $1::varchar, LEAST((SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id DESC LIMIT "
-    "1)::text::bigint + 1,"
-    "                  pg_snapshot_xmin(pg_current_snapshot())::text::bigint)::text::xid8"
+    " SELECT $1::varchar, CASE WHEN oldest < own THEN oldest ELSE (own::text::bigint + 1)::text::xid8 END"
+    " FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest, pg_current_xact_id() AS own) x"
     " WHERE EXISTS (SELECT FROM transactions WHERE tenant_id = $1)"
     " ON CONFLICT (tenant_id) DO UPDATE SET floor = excluded.floor, recorded_at = now() WHERE f.floor < excluded.floor";
 
@@ -53,6 +53,8 @@ class PostgresTenants : public TenantStore {
   Status remove(const std::string& id) override {
     const Status status = pool_->run([&](pqxx::connection& connection) {
       pqxx::work work(connection);
+      // Writers of the tenant that have begun finish first, and those that follow wait.
+      work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
       if (work.exec_params("SELECT 1 FROM tenants WHERE id = $1 FOR UPDATE", id).empty()) {
         return api_error(base::v1::ERROR_CODE_NOT_FOUND);
       }

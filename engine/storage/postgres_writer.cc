@@ -2,6 +2,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/write_locks.h"
 #include "engine/storage/write_statements.h"
 
 namespace headgate::engine {
@@ -23,13 +24,18 @@ struct Attempt {
   int backend = 0;
 };
 
-// The INSERT takes its lock on the table before the row's default draws the xid, and in SERIALIZABLE the snapshot is
-// taken before both. So whoever sees this xid in progress finds its holder in pg_locks, and no transaction sees one
-// with a higher xid: that is what the feed's horizon and the order of xids rest on.
-std::string begin_of(pqxx::connection& connection, const std::string& tenant) {
+constexpr char kUnlock[] = ";SELECT pg_advisory_unlock_all()";
+
+// The locks are taken in a transaction of their own, because the snapshot must come after them; they are the session's
+// and outlast it. The INSERT takes its lock on the table before the row's default draws the xid, and in SERIALIZABLE
+// the snapshot is taken before both. So whoever sees this xid in progress finds its holder in pg_locks, and no
+// transaction sees one with a higher xid: that is what the feed's horizon and the order of xids rest on.
+std::string begin_of(pqxx::connection& connection, const std::string& tenant, const WriteLocks& locks) {
+  const std::string lock = locks.sql();
   return fmt::format(
-      "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;"
+      "{}BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;"
       "INSERT INTO transactions (tenant_id) VALUES ({}) RETURNING id, snapshot",
+      lock.empty() ? "" : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;" + lock + "COMMIT;",
       connection.quote(tenant));
 }
 
@@ -45,7 +51,10 @@ class PostgresWriter : public DataWriter {
 
   StatusOr<SnapToken> write(const std::string& tenant, const std::vector<Tuple>& tuples,
                             const std::vector<Attribute>& attributes) override {
-    return transact(tenant, [&](WriteStatements& statements) {
+    WriteLocks locks(tenant);
+    locks.add(tuples);
+    locks.add(attributes);
+    return transact(tenant, locks, [&](WriteStatements& statements) {
       statements.write(tuples);
       return statements.write(attributes);
     });
@@ -53,7 +62,10 @@ class PostgresWriter : public DataWriter {
 
   StatusOr<SnapToken> remove(const std::string& tenant, const TupleFilter& tuples,
                              const AttributeFilter& attributes) override {
-    return transact(tenant, [&](WriteStatements& statements) {
+    WriteLocks locks(tenant);
+    locks.add(tuples);
+    locks.add(attributes);
+    return transact(tenant, locks, [&](WriteStatements& statements) {
       statements.expire(tuples);
       statements.expire(attributes);
       return ok_status();
@@ -61,7 +73,14 @@ class PostgresWriter : public DataWriter {
   }
 
   StatusOr<SnapToken> run(const std::string& tenant, const std::vector<BundleStep>& steps) override {
-    return transact(tenant, [&](WriteStatements& statements) {
+    WriteLocks locks(tenant);
+    for (const BundleStep& step : steps) {
+      locks.add(step.tuples_write);
+      locks.add(step.tuples_delete);
+      locks.add(step.attributes_write);
+      locks.add(step.attributes_delete);
+    }
+    return transact(tenant, locks, [&](WriteStatements& statements) {
       for (const BundleStep& step : steps) {
         statements.write(step.tuples_write);
         HG_RETURN_IF_ERROR(statements.write(step.attributes_write));
@@ -73,11 +92,11 @@ class PostgresWriter : public DataWriter {
   }
 
  private:
-  StatusOr<SnapToken> transact(const std::string& tenant, const Fill& fill) {
+  StatusOr<SnapToken> transact(const std::string& tenant, const WriteLocks& locks, const Fill& fill) {
     Backoff backoff(settings_.retry_pause, random_seed());
     for (int retry = 0;; ++retry) {
       Attempt attempt;
-      const Status status = attempt_once(tenant, fill, attempt);
+      const Status status = attempt_once(tenant, locks, fill, attempt);
       if (status.ok()) return attempt.token;
       if (attempt.in_doubt) {
         HG_ASSIGN_OR_RETURN(const bool committed, outcome_of(attempt));
@@ -95,37 +114,36 @@ class PostgresWriter : public DataWriter {
     }
   }
 
-  Status attempt_once(const std::string& tenant, const Fill& fill, Attempt& attempt) {
+  Status attempt_once(const std::string& tenant, const WriteLocks& locks, const Fill& fill, Attempt& attempt) {
     return pool_->run(write_setup(), [&](pqxx::connection& connection) {
       pqxx::nontransaction work(connection);
-      attempt.sent = true;
-      const pqxx::result begun = work.exec(begin_of(connection, tenant));
-      HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(begun[0][1].c_str()));
-      const uint64_t xid = to_xid(begun[0][0]);
-      attempt.token = token_of_write(xid, snapshot);
-      attempt.backend = connection.backendpid();
-      WriteStatements statements(connection, xid, tenant);
-      if (const Status status = fill(statements); !status.ok()) {
-        work.exec("ROLLBACK");
-        return status;
+      Status status;
+      try {
+        status = attempt_on(connection, work, tenant, locks, fill, attempt);
+      } catch (...) {
+        status = status_of_current_exception();
+        // The session is gone, and its locks with it.
+        if (connection_lost(connection, status)) throw;
+        attempt.in_doubt = false;
       }
-      return commit(work, connection, statements, attempt);
+      // Errors come from the statements or from COMMIT itself, and both mean that nothing was committed.
+      if (!status.ok()) work.exec(std::string("ROLLBACK") + kUnlock);
+      return status;
     });
   }
 
-  static Status commit(pqxx::nontransaction& work, pqxx::connection& connection, const WriteStatements& statements,
-                       Attempt& attempt) {
-    try {
-      work.exec(statements.with_commit());
-      return ok_status();
-    } catch (...) {
-      const Status status = status_of_current_exception();
-      attempt.in_doubt = connection_lost(connection, status);
-      if (attempt.in_doubt) throw;
-      // Any other error came from the statements or from COMMIT itself, and both mean that nothing was committed.
-      work.exec("ROLLBACK");
-      return status;
-    }
+  static Status attempt_on(pqxx::connection& connection, pqxx::nontransaction& work, const std::string& tenant,
+                           const WriteLocks& locks, const Fill& fill, Attempt& attempt) {
+    attempt.sent = true;
+    const pqxx::result begun = work.exec(begin_of(connection, tenant, locks));
+    HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(begun[0][1].c_str()));
+    attempt.token = token_of_write(to_xid(begun[0][0]), snapshot);
+    attempt.backend = connection.backendpid();
+    WriteStatements statements(connection, attempt.token.xid, tenant);
+    HG_RETURN_IF_ERROR(fill(statements));
+    attempt.in_doubt = true;
+    work.exec(statements.with_commit() + kUnlock);
+    return ok_status();
   }
 
   // Asks the database what became of a transaction whose COMMIT got no answer.

@@ -1,0 +1,142 @@
+#include "engine/gc/collector.h"
+
+#include "engine/storage/storage_fixture.h"
+
+namespace headgate::engine {
+namespace {
+
+GcSettings collect_everything(const testing::PostgresDatabase& database) {
+  GcSettings settings;
+  settings.uri = database.uri();
+  settings.window = Duration(0);
+  settings.batch = 3;
+  settings.batch_pause = Duration(0);
+  settings.holder = "test";
+  return settings;
+}
+
+// Writes and deletes one tuple `times` times; returns the tokens.
+std::vector<SnapToken> churn(const StorageFixture& fixture, const std::string& tenant, int times) {
+  std::vector<SnapToken> tokens;
+  base::v1::TupleFilter filter;
+  filter.mutable_entity()->set_type("doc");
+  for (int i = 0; i < times; ++i) {
+    tokens.push_back(*fixture.store.writer->write(tenant, {tuple_of("doc", "1", "owner", "x")},
+                                                  {attribute_of<base::v1::IntegerValue>("1", "n", i)}));
+    tokens.push_back(*fixture.store.writer->remove(tenant, filter, {}));
+  }
+  return tokens;
+}
+
+TEST_SUITE("gc/collector") {
+  TEST_CASE("collector: removes what expired before the newest transaction older than the window, in batches") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const std::vector<SnapToken> tokens = churn(fixture, "unregistered", 5);
+    Collector collector(collect_everything(*database), {});
+    const auto report = collector.collect_once();
+    REQUIRE_MESSAGE(report.ok(), describe(report.status()));
+    CHECK(report->tenants == 1);
+    CHECK(report->tuples == 4);  // the last one expired at the floor itself, which stays readable
+    CHECK(report->attributes == 4);
+    CHECK(report->transactions == 9);
+    CHECK(database->execute("SELECT id FROM transactions") == std::to_string(tokens.back().xid));
+    CHECK(database->execute("SELECT floor FROM headgate.gc_floors") == std::to_string(tokens.back().xid));
+    CHECK(read_names(fixture, "unregistered", tokens.back()) == "");
+    CHECK(read_head(fixture, "unregistered") == "");
+
+    const auto again = collector.collect_once();
+    REQUIRE(again.ok());
+    CHECK(again->tenants == 0);
+  }
+
+  TEST_CASE("collector: older tokens are refused after a collection, never answered from what is left") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const std::vector<SnapToken> tokens = churn(fixture, "a", 3);
+    REQUIRE(Collector(collect_everything(*database), {}).collect_once().ok());
+    for (size_t i = 0; i + 2 < tokens.size(); ++i) {
+      const auto page = fixture.store.reader->tuples("a", tokens[i], {}, {.size = 10, .continuous_token = ""});
+      CHECK(page.status().code() == StatusCode::kOutOfRange);
+    }
+    CHECK(fixture.store.reader->tuples("a", tokens.back(), {}, {.size = 10, .continuous_token = ""}).ok());
+  }
+
+  TEST_CASE("collector: nothing inside the window is touched") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    churn(fixture, "a", 3);
+    GcSettings settings = collect_everything(*database);
+    settings.window = Duration(3'600'000);
+    const auto report = Collector(settings, {}).collect_once();
+    REQUIRE(report.ok());
+    CHECK(report->tenants == 0);
+    CHECK(database->execute("SELECT count(*) FROM transactions") == "6");
+    CHECK(database->execute("SELECT count(*) FROM headgate.gc_floors") == "0");
+  }
+
+  TEST_CASE("collector: a token in use holds back the floor of its tenant, also from another process") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const std::vector<SnapToken> tokens = churn(fixture, "a", 3);
+    const std::vector<SnapToken> others = churn(fixture, "b", 3);
+    GcSettings watcher = collect_everything(*database);
+    watcher.holder = "watcher";
+    watcher.collect = false;
+    REQUIRE(Collector(watcher,
+                      [&] {
+                        return std::map<std::string, uint64_t>{{"a", tokens[1].xid}};
+                      })
+                .collect_once()
+                .ok());
+    REQUIRE(Collector(collect_everything(*database), {}).collect_once().ok());
+    CHECK(database->execute("SELECT floor FROM headgate.gc_floors WHERE tenant_id = 'a'") ==
+          std::to_string(tokens[1].xid));
+    CHECK(read_names(fixture, "a", tokens[2]) == "1#owner@x");
+    CHECK(database->execute("SELECT floor FROM headgate.gc_floors WHERE tenant_id = 'b'") ==
+          std::to_string(others.back().xid));
+  }
+
+  TEST_CASE("collector: the floor stays below transactions in progress") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const std::vector<SnapToken> before = churn(fixture, "a", 1);
+    pqxx::connection slow(database->uri());
+    pqxx::work open(slow);
+    open.exec("INSERT INTO transactions (tenant_id) VALUES ('a')");
+    churn(fixture, "a", 2);
+    REQUIRE(Collector(collect_everything(*database), {}).collect_once().ok());
+    CHECK(database->execute("SELECT floor FROM headgate.gc_floors") == std::to_string(before.back().xid));
+    CHECK(read_head(fixture, "a") == "");
+    open.commit();
+    CHECK(read_head(fixture, "a") == "");
+  }
+
+  TEST_CASE("collector: stands back while another one collects") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    churn(fixture, "a", 2);
+    pqxx::connection other(database->uri());
+    pqxx::nontransaction(other).exec(fmt::format("SELECT pg_advisory_lock({})", 0x68656164'67630001));
+    const auto report = Collector(collect_everything(*database), {}).collect_once();
+    REQUIRE(report.ok());
+    CHECK(report->elsewhere);
+    CHECK(database->execute("SELECT count(*) FROM transactions") == "4");
+  }
+
+  TEST_CASE("collector: its thread collects every interval and stops at once") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    churn(fixture, "a", 2);
+    ManualClock clock;
+    Collector collector(collect_everything(*database), {}, clock);
+    collector.start();
+    REQUIRE(testing::wait_until([&] { return clock.sleepers() == 1; }));
+    CHECK(database->execute("SELECT count(*) FROM transactions") == "4");
+    clock.advance(Duration(180'000));
+    CHECK(testing::wait_until([&] { return database->execute("SELECT count(*) FROM transactions") == "1"; }));
+  }
+}
+
+}  // namespace
+}  // namespace headgate::engine
