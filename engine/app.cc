@@ -13,6 +13,7 @@
 #include "engine/api/services.h"
 #include "engine/storage/migrations.h"
 #include "engine/storage/postgres_datastore.h"
+#include "engine/write/write_service.h"
 
 namespace headgate::engine {
 namespace {
@@ -97,6 +98,8 @@ struct App::Parts {
   std::shared_ptr<Pool> pool;
   Pool probe_pool;
   Datastore store;
+  std::unique_ptr<SchemaCache> schemas;
+  std::unique_ptr<WriteService> writes;
   Validator validator;
   Authenticator authenticator;
   WorkerPool workers;
@@ -158,11 +161,15 @@ Status App::build() {
   DatastoreSettings settings;
   settings.retries_max = config_.database.max_retries;
   HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
+  parts.schemas = std::make_unique<SchemaCache>(*parts.store.schemas);
+  const WriteSettings limits{static_cast<size_t>(config_.database.max_data_per_write)};
+  parts.writes = std::make_unique<WriteService>(parts.store, *parts.schemas, limits);
   const PageLimits pages{config_.limits.page_size_default, config_.limits.page_size_max};
   if (config_.has_role("write")) {
     parts.add("base.v1.Tenancy", make_tenancy_service(parts.calls, *parts.store.tenants, pages));
     parts.add("base.v1.Schema", make_schema_service(parts.calls, *parts.store.schemas, pages));
-    parts.add("base.v1.Bundle", make_bundle_service(parts.calls, *parts.store.bundles));
+    parts.add("base.v1.Bundle", make_bundle_service(parts.calls, *parts.writes, *parts.store.bundles));
+    parts.add("base.v1.Data", make_data_service(parts.calls, *parts.writes, *parts.store.reader, pages));
   }
   if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls));
   return ok_status();

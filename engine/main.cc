@@ -62,6 +62,9 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "headgate-engine: the settings cannot be used:\n%s\n", message_of(status).c_str());
     return 2;
   }
+  for (const std::string& warning : warnings) {
+    if (flags.check) std::fprintf(stderr, "headgate-engine: warning: %s\n", warning.c_str());
+  }
   if (flags.print) std::fputs(print_config(config).c_str(), stdout);
   if (!flags.print && flags.check) std::puts("the settings are good");
   if (flags.check || flags.print) return 0;

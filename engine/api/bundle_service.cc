@@ -1,4 +1,5 @@
 #include "engine/api/services.h"
+#include "engine/write/write_service.h"
 
 namespace headgate::engine {
 namespace {
@@ -7,13 +8,13 @@ using namespace base::v1;
 
 class BundleService : public Bundle::CallbackService {
  public:
-  BundleService(CallRunner& calls, BundleStore& bundles) : calls_(calls), bundles_(bundles) {}
+  BundleService(CallRunner& calls, WriteService& writes, BundleStore& bundles)
+      : calls_(calls), writes_(writes), bundles_(bundles) {}
 
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context, const BundleWriteRequest* request,
                                   BundleWriteResponse* response) override {
     return calls_.run(context, *request, write_, ERROR_CODE_EXECUTION, [=, this]() -> Status {
-      const std::vector<DataBundle> bundles(request->bundles().begin(), request->bundles().end());
-      HG_ASSIGN_OR_RETURN(const std::vector<std::string> names, bundles_.write(request->tenant_id(), bundles));
+      HG_ASSIGN_OR_RETURN(const std::vector<std::string> names, writes_.write_bundles(*request));
       for (const std::string& name : names) response->add_names(name);
       return ok_status();
     });
@@ -37,6 +38,7 @@ class BundleService : public Bundle::CallbackService {
 
  private:
   CallRunner& calls_;
+  WriteService& writes_;
   BundleStore& bundles_;
   MethodMetrics write_{calls_.metrics(), "Bundle.Write"};
   MethodMetrics read_{calls_.metrics(), "Bundle.Read"};
@@ -45,8 +47,8 @@ class BundleService : public Bundle::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, BundleStore& bundles) {
-  return std::make_unique<BundleService>(calls, bundles);
+std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, WriteService& writes, BundleStore& bundles) {
+  return std::make_unique<BundleService>(calls, writes, bundles);
 }
 
 }  // namespace headgate::engine

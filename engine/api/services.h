@@ -26,7 +26,9 @@ struct PageLimits {
 
 std::unique_ptr<grpc::Service> make_tenancy_service(CallRunner& calls, TenantStore& tenants, PageLimits limits);
 std::unique_ptr<grpc::Service> make_schema_service(CallRunner& calls, SchemaStore& schemas, PageLimits limits);
-std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, BundleStore& bundles);
+std::unique_ptr<grpc::Service> make_data_service(CallRunner& calls, WriteService& writes, DataReader& reader,
+                                                 PageLimits limits);
+std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, WriteService& writes, BundleStore& bundles);
 // Answers ERROR_CODE_NOT_IMPLEMENTED to valid requests.
 std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls);
 

@@ -1,0 +1,353 @@
+// The engine as a program: start, probes, authentication, limits, a database that goes away, and its end.
+#include <atomic>
+#include <cstdlib>
+#include <pqxx/pqxx>
+#include <thread>
+
+#include "base/v1/service.grpc.pb.h"
+#include "tests/integration/engine_process.h"
+#include "tests/integration/raw_calls.h"
+#include "tests/support/postgres.h"
+
+namespace headgate::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kSchema = "entity user {}\nentity doc {\n  relation viewer @user\n}\n";
+
+// One client of an engine; every method is one call.
+class Client {
+ public:
+  explicit Client(const std::shared_ptr<grpc::Channel>& channel, std::string key = "")
+      : channel_(channel), key_(std::move(key)) {}
+
+  grpc::Status create(const std::string& id, std::chrono::milliseconds limit = 10s) {
+    base::v1::TenantCreateRequest request;
+    base::v1::TenantCreateResponse response;
+    request.set_id(id);
+    grpc::ClientContext context;
+    prepare(context, limit);
+    return base::v1::Tenancy::NewStub(channel_)->Create(&context, request, &response);
+  }
+
+  grpc::Status list(uint32_t page_size, base::v1::TenantListResponse& response) {
+    base::v1::TenantListRequest request;
+    request.set_page_size(page_size);
+    grpc::ClientContext context;
+    prepare(context, 10s);
+    return base::v1::Tenancy::NewStub(channel_)->List(&context, request, &response);
+  }
+
+  grpc::Status write_schema(const std::string& tenant, const std::string& schema) {
+    base::v1::SchemaWriteRequest request;
+    base::v1::SchemaWriteResponse response;
+    request.set_tenant_id(tenant);
+    request.set_schema(schema);
+    grpc::ClientContext context;
+    prepare(context, 10s);
+    return base::v1::Schema::NewStub(channel_)->Write(&context, request, &response);
+  }
+
+  grpc::Status add_relation(const std::string& tenant, const std::string& statement) {
+    base::v1::SchemaPartialWriteRequest request;
+    base::v1::SchemaPartialWriteResponse response;
+    request.set_tenant_id(tenant);
+    request.mutable_metadata();
+    (*request.mutable_partials())["doc"].add_write(statement);
+    grpc::ClientContext context;
+    prepare(context, 20s);
+    return base::v1::Schema::NewStub(channel_)->PartialWrite(&context, request, &response);
+  }
+
+  base::v1::SchemaDefinition schema(const std::string& tenant) {
+    base::v1::SchemaReadRequest request;
+    base::v1::SchemaReadResponse response;
+    request.set_tenant_id(tenant);
+    request.mutable_metadata();
+    grpc::ClientContext context;
+    prepare(context, 10s);
+    CHECK(base::v1::Schema::NewStub(channel_)->Read(&context, request, &response).ok());
+    return response.schema();
+  }
+
+  grpc::Status write_tuple(const std::string& tenant, const std::string& id) {
+    base::v1::DataWriteRequest request;
+    base::v1::DataWriteResponse response;
+    request.set_tenant_id(tenant);
+    request.mutable_metadata();
+    base::v1::Tuple& tuple = *request.add_tuples();
+    tuple.mutable_entity()->set_type("doc");
+    tuple.mutable_entity()->set_id(id);
+    tuple.set_relation("viewer");
+    tuple.mutable_subject()->set_type("user");
+    tuple.mutable_subject()->set_id("a");
+    grpc::ClientContext context;
+    prepare(context, 10s);
+    return base::v1::Data::NewStub(channel_)->Write(&context, request, &response);
+  }
+
+  grpc::Status read(const std::string& tenant, uint32_t page_size, base::v1::RelationshipReadResponse& response) {
+    base::v1::RelationshipReadRequest request;
+    request.set_tenant_id(tenant);
+    request.mutable_metadata();
+    request.mutable_filter();
+    request.set_page_size(page_size);
+    grpc::ClientContext context;
+    prepare(context, 10s);
+    return base::v1::Data::NewStub(channel_)->ReadRelationships(&context, request, &response);
+  }
+
+ private:
+  void prepare(grpc::ClientContext& context, std::chrono::milliseconds limit) {
+    context.set_deadline(std::chrono::system_clock::now() + limit);
+    if (!key_.empty()) context.AddMetadata("authorization", key_);
+  }
+
+  std::shared_ptr<grpc::Channel> channel_;
+  std::string key_;
+};
+
+int run_engine(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& env,
+               std::string& output) {
+  const TempFolder folder;
+  Process::Options options;
+  options.argv = {HEADGATE_ENGINE_BINARY};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  options.env = env;
+  options.log_file = folder.path() + "/log";
+  Process process(options);
+  CHECK(process.wait(10s));
+  output = read_file(options.log_file);
+  return process.exit_code();
+}
+
+// Nobody gets into `database` any more, as if its server were away. The other one is where the order is given.
+void close_database(const PostgresDatabase& database, const PostgresDatabase& other) {
+  other.execute("ALTER DATABASE \"" + database.name() + "\" ALLOW_CONNECTIONS false");
+  other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database.name() + "'");
+}
+
+void open_database(const PostgresDatabase& database, const PostgresDatabase& other) {
+  other.execute("ALTER DATABASE \"" + database.name() + "\" ALLOW_CONNECTIONS true");
+}
+
+}  // namespace
+
+TEST_SUITE("integration/engine") {
+  TEST_CASE("engine: it is ready within a second on an existing database and ends with 0 on SIGTERM") {
+    HG_POSTGRES(database);
+    { EngineProcess first({.database_uri = database->uri()}); }
+    const auto begin = Clock::now();
+    EngineProcess engine({.database_uri = database->uri()});
+    CHECK(Clock::now() - begin < 1s);
+    CHECK(engine.get("/livez").status == 200);
+    CHECK(engine.get("/startupz").status == 200);
+    CHECK(engine.get("/status").body.find("\"ready\": true") != std::string::npos);
+    CHECK(Client(engine.channel()).create("t2").ok());
+    CHECK(engine.get("/metrics").body.find("headgate_engine_rpc_total{code=\"OK\",method=\"Tenancy.Create\"} 1") !=
+          std::string::npos);
+    engine.process().signal(SIGTERM);
+    CHECK(engine.process().wait(10s));
+    CHECK(engine.process().exit_code() == 0);
+  }
+
+  TEST_CASE("engine: a database that is away at the start is waited for") {
+    HG_POSTGRES(database);
+    HG_POSTGRES(other);
+    close_database(*database, *other);
+    EngineProcess engine({.database_uri = database->uri(), .wait_until_ready = false});
+    CHECK(wait_until([&] { return engine.log().find("database_away") != std::string::npos; }));
+    CHECK(engine.get("/livez").status == 200);
+    CHECK(engine.get("/startupz").status == 503);
+    CHECK(engine.get("/readyz").status == 503);
+    CHECK(engine.log().find(database->name()) == std::string::npos);
+    open_database(*database, *other);
+    CHECK(wait_until([&] { return engine.get("/readyz").status == 200; }));
+    CHECK(engine.listening());
+    CHECK(Client(engine.channel()).create("t2").ok());
+  }
+
+  TEST_CASE("engine: SIGTERM ends it while it waits for its database") {
+    EngineProcess engine({.database_uri = "postgres://127.0.0.1:1/none", .wait_until_ready = false});
+    REQUIRE(wait_until([&] { return engine.log().find("database_away") != std::string::npos; }));
+    engine.process().signal(SIGTERM);
+    CHECK(engine.process().wait(5s));
+    CHECK(engine.process().exit_code() == 0);
+  }
+
+  TEST_CASE("engine: health follows the database, calls meanwhile fail with the codes that clients know") {
+    HG_POSTGRES(database);
+    HG_POSTGRES(other);
+    EngineProcess engine({.database_uri = database->uri()});
+    const auto channel = engine.channel();
+    CHECK(health_of(channel, "") == "SERVING");
+    CHECK(health_of(channel, "base.v1.Data") == "SERVING");
+    CHECK(health_of(channel, "base.v1.Nothing") == "NOT_FOUND");
+
+    close_database(*database, *other);
+    const auto lost = Clock::now();
+    CHECK(wait_until([&] { return health_of(channel, "base.v1.Data") == "NOT_SERVING"; }));
+    CHECK(Clock::now() - lost < 2s);
+    CHECK(health_of(channel, "") == "NOT_SERVING");
+    CHECK(engine.get("/readyz").status == 503);
+    const grpc::Status away = Client(channel).create("t2");
+    CHECK(away.error_code() == grpc::StatusCode::INTERNAL);
+    CHECK(away.error_message() == "ERROR_CODE_EXECUTION");
+    CHECK(Client(channel).write_tuple("t1", "1").error_message() == "ERROR_CODE_SCAN");
+
+    open_database(*database, *other);
+    CHECK(wait_until([&] { return health_of(channel, "") == "SERVING"; }));
+    CHECK(Client(channel).create("t2").ok());
+    CHECK(engine.process().running());
+  }
+
+  TEST_CASE("engine: reflection lists the services") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri()});
+    const std::string services = reflected_services(engine.channel());
+    for (const char* name : {"base.v1.Tenancy", "base.v1.Schema", "base.v1.Data", "base.v1.Bundle",
+                             "base.v1.Permission", "base.v1.Watch", "grpc.health.v1.Health"}) {
+      CAPTURE(name);
+      CHECK(services.find(name) != std::string::npos);
+    }
+  }
+
+  TEST_CASE("engine: roles decide which services there are") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri(), .env = {{"HEADGATE_ENGINE_ROLES", "check"}}});
+    CHECK(Client(engine.channel()).create("t2").error_code() == grpc::StatusCode::UNIMPLEMENTED);
+    CHECK(health_of(engine.channel(), "base.v1.Permission") == "SERVING");
+    CHECK(health_of(engine.channel(), "base.v1.Data") == "NOT_FOUND");
+  }
+
+  TEST_CASE("engine: with preshared keys only their owners are served, after validation") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri(),
+                          .env = {{"HEADGATE_ENGINE_AUTHN_METHOD", "preshared"},
+                                  {"HEADGATE_ENGINE_AUTHN_KEYS", "first-key,second-key"}}});
+    const auto channel = engine.channel();
+    CHECK(Client(channel).create("t2").error_code() == grpc::StatusCode::UNAUTHENTICATED);
+    CHECK(Client(channel).create("t2").error_message() == "ERROR_CODE_MISSING_BEARER_TOKEN");
+    CHECK(Client(channel, "first-key").create("t2").error_message() == "ERROR_CODE_MISSING_BEARER_TOKEN");
+    CHECK(Client(channel, "Bearer other").create("t2").error_message() == "ERROR_CODE_INVALID_KEY");
+    CHECK(Client(channel, "Bearer other").create("t2").error_code() == grpc::StatusCode::UNAUTHENTICATED);
+    CHECK(Client(channel, "Bearer ").create("t2").error_message() == "ERROR_CODE_INVALID_KEY");
+    CHECK(Client(channel).create("").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+    CHECK(Client(channel, "Bearer first-key").create("t2").ok());
+    CHECK(Client(channel, "bearer second-key").create("t3").ok());
+    CHECK(health_of(channel, "") == "SERVING");
+    CHECK(engine.log().find("first-key") == std::string::npos);
+  }
+
+  TEST_CASE("engine: page sizes have a default and a bound") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri(), .env = {{"HEADGATE_ENGINE_LIMITS_PAGE_SIZE_MAX", "60"}}});
+    Client client(engine.channel());
+    for (int i = 0; i < 70; ++i) REQUIRE(client.create("page" + std::to_string(i)).ok());
+    base::v1::TenantListResponse page;
+    CHECK(client.list(0, page).ok());
+    CHECK(page.tenants_size() == 50);
+    CHECK(client.list(4'294'967'295u, page).ok());
+    CHECK(page.tenants_size() == 60);
+    CHECK_FALSE(page.continuous_token().empty());
+    base::v1::RelationshipReadResponse tuples;
+    CHECK(client.read("t1", 4'294'967'294u, tuples).ok());
+    CHECK(tuples.tuples_size() == 0);
+  }
+
+  TEST_CASE("engine: partial writes of a schema at the same time are all kept") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri()});
+    REQUIRE(Client(engine.channel()).write_schema("t1", kSchema).ok());
+    std::atomic<int> written{0};
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < 6; ++i) {
+        threads.emplace_back([&, i] {
+          const std::string name = std::string("extra_") + static_cast<char>('a' + i);
+          if (Client(engine.channel()).add_relation("t1", "relation " + name + " @user").ok()) ++written;
+        });
+      }
+    }
+    CHECK(written == 6);
+    CHECK(Client(engine.channel()).schema("t1").entity_definitions().at("doc").relations_size() == 7);
+  }
+
+  TEST_CASE("engine: a full line refuses calls, and one whose deadline passed is not started") {
+    HG_POSTGRES(database);
+    EngineProcess engine(
+        {.database_uri = database->uri(),
+         .env = {{"HEADGATE_ENGINE_SERVER_WORKERS", "1"}, {"HEADGATE_ENGINE_SERVER_WAITING_MAX", "2"}}});
+    const auto channel = engine.channel();
+    pqxx::connection blocker(database->uri());
+    pqxx::work lock(blocker);
+    lock.exec("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE");
+    std::atomic<int> full{0};
+    std::atomic<int> done{0};
+    std::vector<std::jthread> threads;
+    threads.emplace_back([&] { Client(channel).create("first"); });
+    REQUIRE(wait_until([&] { return engine.get("/status").body.find("\"running\": 1") != std::string::npos; }));
+    for (int i = 0; i < 6; ++i) {
+      threads.emplace_back([&, i] {
+        const grpc::Status status = Client(channel).create("late" + std::to_string(i), 1s);
+        if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) ++full;
+        ++done;
+      });
+    }
+    CHECK(wait_until([&] { return done == 6; }));
+    CHECK(full == 4);
+    lock.commit();
+    threads.clear();
+    CHECK(wait_until([&] { return engine.get("/status").body.find("\"waiting\": 0") != std::string::npos; }));
+    CHECK(wait_until([&] { return engine.get("/status").body.find("\"running\": 0") != std::string::npos; }));
+    CHECK(database->execute("SELECT count(*) FROM tenants WHERE id = 'first'") == "1");
+    CHECK(database->execute("SELECT count(*) FROM tenants WHERE id LIKE 'late%'") == "0");
+  }
+
+  TEST_CASE("engine: it serves TLS with certificates from files") {
+    HG_POSTGRES(database);
+    const TempFolder folder;
+    const std::string certificate = folder.path() + "/cert.pem";
+    const std::string key = folder.path() + "/key.pem";
+    const std::string command =
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext "
+        "subjectAltName=DNS:localhost -keyout " +
+        key + " -out " + certificate + " 2>/dev/null";
+    if (std::system(command.c_str()) != 0) HG_SKIP("no openssl program to make a certificate with");
+    EngineProcess engine({.database_uri = database->uri(),
+                          .env = {{"HEADGATE_ENGINE_TLS_CERTIFICATE", certificate}, {"HEADGATE_ENGINE_TLS_KEY", key}}});
+    const auto credentials = grpc::SslCredentials({read_file(certificate), "", ""});
+    grpc::ChannelArguments arguments;
+    arguments.SetSslTargetNameOverride("localhost");
+    const std::string target = "127.0.0.1:" + std::to_string(engine.grpc_port());
+    CHECK(Client(grpc::CreateCustomChannel(target, credentials, arguments)).create("t2").ok());
+    CHECK(Client(engine.channel()).create("t3", 2s).error_code() != grpc::StatusCode::OK);
+  }
+
+  TEST_CASE("engine: an address in use and wrong settings end the start with a reason") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri()});
+    std::string output;
+    const std::map<std::string, std::string> taken = {
+        {"HEADGATE_ENGINE_DATABASE_URI", database->uri()},
+        {"HEADGATE_ENGINE_SERVER_ADDRESS", "127.0.0.1"},
+        {"HEADGATE_ENGINE_SERVER_PORT", std::to_string(engine.grpc_port())},
+        {"HEADGATE_ENGINE_ADMIN_PORT", "0"}};
+    CHECK(run_engine({}, taken, output) == 1);
+    CHECK(output.find("cannot bind 127.0.0.1") != std::string::npos);
+    const std::map<std::string, std::string> wrong = {{"HEADGATE_ENGINE_ROLES", "write,sing"},
+                                                      {"HEADGATE_ENGINE_SERVER_PORT", "x"}};
+    CHECK(run_engine({"--check-config"}, wrong, output) == 2);
+    CHECK(output.find("database.uri must be set") != std::string::npos);
+    CHECK(output.find("'sing'") != std::string::npos);
+    CHECK(output.find("server.port: 'x' is not a whole number") != std::string::npos);
+    CHECK(run_engine({"--print-config"}, {{"HEADGATE_ENGINE_DATABASE_URI", "postgres://u:hunter2@h/d"}}, output) == 0);
+    CHECK(output.find("hunter2") == std::string::npos);
+    CHECK(run_engine({"--version"}, {}, output) == 0);
+    CHECK(output.find("headgate-engine 0.") != std::string::npos);
+  }
+}
+
+}  // namespace headgate::testing
