@@ -1,0 +1,62 @@
+#include "engine/watch/stream_status.h"
+
+#include <random>
+
+#include "base/backoff.h"
+#include "base/log.h"
+#include "engine/feed/start.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace headgate::engine {
+
+namespace {
+
+// Clients that were not told otherwise spread their return over this time.
+constexpr Duration kReturnWithin{2'000};
+
+Status presentable(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kInternal:
+    case StatusCode::kUnknown:
+      log_error("watch_stream_failed", {{"error", describe(status)}});
+      return make_status(StatusCode::kInternal, "ERROR_CODE_INTERNAL");
+    case StatusCode::kDeadlineExceeded:
+    case StatusCode::kAborted:
+      log_warn("watch_stream_failed", {{"error", describe(status)}});
+      return unavailable("the database did not answer in time; try again later");
+    default: return status;
+  }
+}
+
+}  // namespace
+
+Duration random_delay(Duration max) {
+  thread_local std::mt19937_64 random(random_seed());
+  return Duration(std::uniform_int_distribution<Duration::rep>(0, std::max<Duration::rep>(0, max.count()))(random));
+}
+
+grpc::Status stream_status(const Status& status, std::optional<Duration> retry_after) {
+  if (status.ok()) return grpc::Status::OK;
+  const Status shown = presentable(status);
+  const bool comes_back = shown.code() == StatusCode::kUnavailable || shown.code() == StatusCode::kResourceExhausted;
+  if (comes_back && !retry_after) retry_after = random_delay(kReturnWithin);
+  google::rpc::Status details;
+  details.set_code(static_cast<int>(shown.code()));
+  details.set_message(message_of(shown));
+  if (const std::string reason = reason_of(shown); !reason.empty()) {
+    google::rpc::ErrorInfo info;
+    info.set_reason(reason);
+    info.set_domain("headgate");
+    details.add_details()->PackFrom(info);
+  }
+  if (retry_after) {
+    google::rpc::RetryInfo info;
+    info.mutable_retry_delay()->set_seconds(retry_after->count() / 1000);
+    info.mutable_retry_delay()->set_nanos(static_cast<int>(retry_after->count() % 1000) * 1'000'000);
+    details.add_details()->PackFrom(info);
+  }
+  return {static_cast<grpc::StatusCode>(shown.code()), details.message(), details.SerializeAsString()};
+}
+
+}  // namespace headgate::engine

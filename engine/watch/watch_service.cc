@@ -1,0 +1,198 @@
+#include "engine/watch/watch_service.h"
+
+#include <charconv>
+#include <set>
+
+#include "base/v1/service.grpc.pb.h"
+#include "engine/watch/admission.h"
+#include "engine/watch/session_host.h"
+#include "engine/watch/stream_status.h"
+#include "engine/watch/watch_session.h"
+#include "headgate/v1/feed.grpc.pb.h"
+
+namespace headgate::engine {
+
+namespace {
+
+constexpr size_t kBatchBytes = 256 << 10;
+constexpr size_t kBatchBytesMax = 4 << 20;
+constexpr size_t kBatchItemsMax = 10'000;
+constexpr Duration kFeedHeartbeat{1'000};
+
+// Hands gRPC's reactions to the session.
+class SessionReactor : public StreamReactor {
+ public:
+  explicit SessionReactor(std::shared_ptr<StreamSession> session) : session_(std::move(session)) {}
+  void OnWriteDone(bool ok) override { session_->on_write_done(ok); }
+  void OnCancel() override { session_->on_cancel(); }
+  void OnDone() override {
+    session_->on_done();
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<StreamSession> session_;
+};
+
+class EndedReactor : public StreamReactor {
+ public:
+  explicit EndedReactor(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+std::string metadata(const grpc::CallbackServerContext& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  return found == context.client_metadata().end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
+Status parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {
+  grpc::Slice slice;
+  if (bytes.DumpToSingleSlice(&slice).ok() && message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) {
+    return ok_status();
+  }
+  return internal_error("a request could not be parsed");
+}
+
+// What both services share on the way from a call to a session.
+class Door {
+ public:
+  Door(Feed& feed, const WatchSettings& settings)
+      : feed_(feed),
+        settings_(settings),
+        host_(settings.streams_max),
+        admission_(settings.opens_per_second, settings.opens_burst) {}
+
+  const WatchSettings& settings() const { return settings_; }
+  SessionHost& host() { return host_; }
+
+  Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request,
+               std::optional<Duration>* retry_after) {
+    if (settings_.admit) HG_RETURN_IF_ERROR(settings_.admit(context, request));
+    if (host_.draining()) return unavailable("the server is shutting down");
+    Duration wait{};
+    const Status status = admission_.admit(context.peer(), &wait);
+    if (!status.ok()) *retry_after = wait;
+    return status;
+  }
+
+  StreamReactor* refuse(const Status& status, std::optional<Duration> retry_after = std::nullopt) {
+    if (!status.ok()) host_.count_refusal();
+    return std::make_unique<EndedReactor>(stream_status(status, retry_after)).release();
+  }
+
+  StreamReactor* begin(std::shared_ptr<StreamSession> session, SessionHost::Kind kind, StreamRequest request) {
+    const Status status = host_.add(session, kind);
+    if (!status.ok()) return refuse(status);
+    StreamReactor* reactor = std::make_unique<SessionReactor>(session).release();  // deletes itself in OnDone
+    session->begin(reactor, feed_, std::move(request));
+    return reactor;
+  }
+
+ private:
+  Feed& feed_;
+  const WatchSettings settings_;
+  SessionHost host_;
+  Admission admission_;
+};
+
+class WatchService : public base::v1::Watch::WithRawCallbackMethod_Watch<base::v1::Watch::Service> {
+ public:
+  explicit WatchService(Door& door) : door_(door) {}
+
+  StreamReactor* Watch(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+    base::v1::WatchRequest request;
+    Status status = parse(*bytes, &request);
+    std::optional<Duration> retry_after;
+    if (status.ok()) status = door_.admit(*context, request, &retry_after);
+    if (!status.ok() || !door_.settings().enabled) return door_.refuse(status, retry_after);
+    const ReadLimit limit{static_cast<size_t>(std::max(1, door_.settings().buffer_messages)),
+                          door_.settings().buffer_bytes};
+    auto session = std::make_shared<WatchSession>(door_.host(), context, limit, heartbeat(*context));
+    return door_.begin(std::move(session), SessionHost::Kind::kWatch,
+                       {.tenants = {{request.tenant_id(), request.snap_token()}},
+                        .incarnation = metadata(*context, "headgate-incarnation")});
+  }
+
+ private:
+  // Plain clients of Permify never ask for any.
+  Duration heartbeat(const grpc::CallbackServerContext& context) const {
+    const std::string text = metadata(context, "headgate-heartbeat-ms");
+    int milliseconds = 0;
+    std::from_chars(text.data(), text.data() + text.size(), milliseconds);
+    return milliseconds <= 0 ? Duration::zero() : std::max(Duration(milliseconds), door_.settings().heartbeat_min);
+  }
+
+  Door& door_;
+};
+
+class FeedService : public v1::Feed::WithRawCallbackMethod_Subscribe<v1::Feed::Service> {
+ public:
+  explicit FeedService(Door& door) : door_(door) {}
+
+  StreamReactor* Subscribe(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+    v1::SubscribeRequest request;
+    Status status = parse(*bytes, &request);
+    std::optional<Duration> retry_after;
+    if (status.ok()) status = check(request);
+    if (status.ok()) status = door_.admit(*context, request, &retry_after);
+    if (!status.ok()) return door_.refuse(status, retry_after);
+    const size_t bytes_max = request.batch_bytes_max() == 0 ? kBatchBytes : request.batch_bytes_max();
+    const Duration heartbeat =
+        request.heartbeat_interval_ms() == 0 ? kFeedHeartbeat : Duration(request.heartbeat_interval_ms());
+    auto session = std::make_shared<FeedSession>(door_.host(), context,
+                                                 ReadLimit{kBatchItemsMax, std::min(bytes_max, kBatchBytesMax)},
+                                                 std::max(heartbeat, door_.settings().heartbeat_min));
+    return door_.begin(std::move(session), SessionHost::Kind::kFeed, translate(request));
+  }
+
+ private:
+  static Status check(const v1::SubscribeRequest& request) {
+    if (request.positions().empty() && !request.all_tenants()) {
+      return invalid_argument("a subscription needs all_tenants or at least one position");
+    }
+    std::set<std::string> seen;
+    for (const v1::TenantPosition& position : request.positions()) {
+      if (position.tenant_id().empty()) return invalid_argument("a position needs a tenant_id");
+      if (!seen.insert(position.tenant_id()).second) {
+        return invalid_argument("tenant {} has two positions", position.tenant_id());
+      }
+    }
+    return ok_status();
+  }
+
+  static StreamRequest translate(const v1::SubscribeRequest& request) {
+    StreamRequest wanted{.notices = true,
+                         .all_tenants = request.all_tenants(),
+                         .earliest = request.default_start() == v1::START_POLICY_EARLIEST,
+                         .incarnation = request.incarnation()};
+    wanted.tenants.reserve(static_cast<size_t>(request.positions_size()));
+    for (const v1::TenantPosition& position : request.positions()) {
+      wanted.tenants.push_back({position.tenant_id(), position.snap_token()});
+    }
+    return wanted;
+  }
+
+  Door& door_;
+};
+
+class Services : public WatchServices {
+ public:
+  Services(Feed& feed, const WatchSettings& settings) : door_(feed, settings), watch_(door_), feed_(door_) {}
+  grpc::Service& watch() override { return watch_; }
+  grpc::Service& feed() override { return feed_; }
+  WatchStats stats() const override { return door_.host().stats(); }
+  void drain(Duration window) override { door_.host().drain(window); }
+
+ private:
+  mutable Door door_;
+  WatchService watch_;
+  FeedService feed_;
+};
+
+}  // namespace
+
+std::unique_ptr<WatchServices> make_watch_services(Feed& feed, WatchSettings settings) {
+  return std::make_unique<Services>(feed, settings);
+}
+
+}  // namespace headgate::engine

@@ -1,0 +1,91 @@
+#include "engine/watch/watch_session.h"
+
+#include <google/protobuf/io/coded_stream.h>
+
+#include <array>
+
+#include "base/v1/service.pb.h"
+#include "headgate/v1/feed.pb.h"
+
+namespace headgate::engine {
+
+namespace {
+
+using google::protobuf::io::CodedOutputStream;
+
+grpc::ByteBuffer buffer_of(const google::protobuf::MessageLite& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+// The bytes of the item as they are; the slice keeps the item alive.
+grpc::Slice shared_slice(const FeedItemPtr& item) {
+  auto holder = std::make_unique<FeedItemPtr>(item);
+  const auto release = [](void* pointer) { std::unique_ptr<FeedItemPtr>(static_cast<FeedItemPtr*>(pointer)).reset(); };
+  return grpc::Slice(const_cast<char*>(item->changes.data()), item->changes.size(), release, holder.release());
+}
+
+// WatchResponse{changes} without copying the changes.
+grpc::ByteBuffer response_of(const FeedItemPtr& item) {
+  std::array<uint8_t, 16> header;
+  uint8_t* end =
+      CodedOutputStream::WriteTagToArray(base::v1::WatchResponse::kChangesFieldNumber << 3 | 2, header.data());
+  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(item->changes.size()), end);
+  const std::array<grpc::Slice, 2> slices = {grpc::Slice(header.data(), static_cast<size_t>(end - header.data())),
+                                             shared_slice(item)};
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+}  // namespace
+
+void WatchSession::encode(const Pull& pull, Messages* out) {
+  for (const FeedItemPtr& item : pull.items) out->push_back(response_of(item));
+}
+
+void WatchSession::encode_heartbeat(uint64_t position, Messages* out) {
+  base::v1::WatchResponse response;
+  response.mutable_changes()->set_snap_token(encode_position_token(position));
+  out->push_back(buffer_of(response));
+}
+
+void FeedSession::encode(const Pull& pull, Messages* out) {
+  if (pull.opening) {
+    v1::FeedMessage message;
+    message.mutable_opened()->set_incarnation(pull.opening->incarnation);
+    message.mutable_opened()->set_position(pull.opening->position);
+    message.mutable_opened()->set_snap_token(encode_position_token(pull.opening->position));
+    out->push_back(buffer_of(message));
+  }
+  for (const StreamNotice& notice : pull.notices) {
+    v1::FeedMessage message;
+    v1::TenantEvent& event = *message.mutable_tenant();
+    event.set_tenant_id(notice.tenant);
+    event.set_state(notice.removed ? v1::TenantEvent::STATE_REMOVED : v1::TenantEvent::STATE_FAILED);
+    event.set_reason(notice.reason);
+    event.set_message(notice.text);
+    event.set_snap_token(encode_position_token(pull.position));
+    out->push_back(buffer_of(message));
+  }
+  if (pull.items.empty()) return;
+  v1::FeedMessage message;
+  for (const FeedItemPtr& item : pull.items) {
+    v1::Transaction& transaction = *message.mutable_batch()->add_transactions();
+    transaction.set_tenant_id(item->tenant);
+    transaction.set_xid(item->xid);
+    transaction.set_part(item->part);
+    transaction.set_more_parts(item->more_parts);
+    transaction.set_snap_token(item->snap_token);
+    transaction.set_started_at_us(item->started_at_us);
+    transaction.set_changes(item->changes);
+  }
+  out->push_back(buffer_of(message));
+}
+
+void FeedSession::encode_heartbeat(uint64_t position, Messages* out) {
+  v1::FeedMessage message;
+  message.mutable_heartbeat()->set_position(position);
+  message.mutable_heartbeat()->set_snap_token(encode_position_token(position));
+  out->push_back(buffer_of(message));
+}
+
+}  // namespace headgate::engine
