@@ -15,6 +15,7 @@ namespace headgate::engine {
 class StoredSchema {
  public:
   static StatusOr<StoredSchema> parse(const std::vector<SchemaRow>& rows);
+  static StatusOr<StoredSchema> parse(std::vector<SchemaRow>&& rows) = delete;
 
   StatusOr<base::v1::SchemaDefinition> compile() const;
 

@@ -26,7 +26,8 @@ StatusOr<base::v1::SchemaDefinition> read_schema(const std::vector<SchemaRow>& r
 }
 
 StatusOr<base::v1::EntityDefinition> read_entity(const SchemaRow& row) {
-  HG_ASSIGN_OR_RETURN(const StoredSchema stored, StoredSchema::parse({row}));
+  const std::vector<SchemaRow> rows{row};
+  HG_ASSIGN_OR_RETURN(const StoredSchema stored, StoredSchema::parse(rows));
   HG_ASSIGN_OR_RETURN(base::v1::SchemaDefinition definition, stored.compile());
   const auto found = definition.mutable_entity_definitions()->find(row.name);
   if (found == definition.mutable_entity_definitions()->end()) {
@@ -36,7 +37,8 @@ StatusOr<base::v1::EntityDefinition> read_entity(const SchemaRow& row) {
 }
 
 StatusOr<base::v1::RuleDefinition> read_rule(const SchemaRow& row) {
-  HG_ASSIGN_OR_RETURN(const StoredSchema stored, StoredSchema::parse({row}));
+  const std::vector<SchemaRow> rows{row};
+  HG_ASSIGN_OR_RETURN(const StoredSchema stored, StoredSchema::parse(rows));
   HG_ASSIGN_OR_RETURN(base::v1::SchemaDefinition definition, stored.compile());
   const auto found = definition.mutable_rule_definitions()->find(row.name);
   if (found == definition.mutable_rule_definitions()->end()) {
