@@ -46,11 +46,13 @@ std::string metadata(const grpc::CallbackServerContext& context, const char* key
 }
 
 Status parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {
+  // Without bytes the client has gone before its request arrived.
+  if (!bytes.Valid()) return make_status(StatusCode::kCancelled, "the call was broken off");
   grpc::Slice slice;
   if (bytes.DumpToSingleSlice(&slice).ok() && message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) {
     return ok_status();
   }
-  return internal_error("a request could not be parsed");
+  return invalid_argument("the request is not a message of the expected type");
 }
 
 // What both services share on the way from a call to a session.
@@ -76,7 +78,7 @@ class Door {
   }
 
   StreamReactor* refuse(const Status& status, std::optional<Duration> retry_after = std::nullopt) {
-    if (!status.ok()) host_.count_refusal();
+    if (!status.ok() && status.code() != StatusCode::kCancelled) host_.count_refusal();
     return std::make_unique<EndedReactor>(stream_status(status, retry_after)).release();
   }
 
