@@ -1,0 +1,39 @@
+// What both kinds of upstream share: channels, credentials, the translation of gRPC's errors, the list of tenants.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "relay/upstream/settings.h"
+
+namespace headgate::relay {
+
+class ChannelMaker {
+ public:
+  static StatusOr<ChannelMaker> create(const UpstreamSettings& settings);
+
+  // A connection of its own each time.
+  std::shared_ptr<grpc::Channel> make(Duration keepalive) const;
+  // Adds the key.
+  void authorize(grpc::ClientContext& context) const;
+
+ private:
+  std::string address_;
+  std::string key_;
+  std::string server_name_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
+};
+
+// The same code; RetryInfo becomes a retry delay (retry_delay.h).
+Status to_status(const grpc::Status& status);
+// ErrorInfo.reason of the details; empty without one.
+std::string reason_of(const grpc::Status& status);
+
+// All pages of Tenancy.List.
+StatusOr<std::vector<std::string>> list_tenants(const std::shared_ptr<grpc::Channel>& channel,
+                                                const ChannelMaker& maker, Duration timeout);
+
+}  // namespace headgate::relay

@@ -1,0 +1,227 @@
+#include "relay/upstream/watch_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/log.h"
+#include "base/snap_token.h"
+#include "relay/upstream/retry_delay.h"
+
+namespace headgate::relay {
+
+namespace {
+
+uint64_t xid_of(const std::string& token) {
+  const StatusOr<SnapToken> decoded = decode_snap_token(token);
+  return decoded.ok() ? decoded->xid : 0;
+}
+
+// These would meet every other stream as well.
+bool concerns_all(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNIMPLEMENTED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+WatchRun::WatchRun(Parts parts, const UpstreamRequest& request, UpstreamListener& listener)
+    : parts_(parts), request_(request), listener_(listener), random_(random_seed()), unhealthy_at_(parts.clock.now()) {
+  for (const auto& channel : parts_.channels) stubs_.push_back(base::v1::Watch::NewStub(channel));
+}
+
+Status WatchRun::run(std::stop_token stop) {
+  std::jthread lister;
+  if (request_.tenants.exact()) {
+    inbox_.put(TenantsListed{request_.tenants.patterns});
+  } else {
+    lister = std::jthread([this](std::stop_token end) { list_in_turns(end); });
+  }
+  loop(stop);
+  lister.request_stop();
+  end_streams();
+  if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+  return enough_ ? make_status(StatusCode::kCancelled, "the listener has enough") : fatal_;
+}
+
+void WatchRun::list_in_turns(std::stop_token stop) {
+  do {
+    inbox_.put(TenantsListed{list_tenants(parts_.channels.front(), parts_.maker, parts_.settings.call_timeout)});
+  } while (parts_.clock.sleep(parts_.settings.tenant_poll, stop));
+}
+
+void WatchRun::loop(std::stop_token stop) {
+  constexpr Duration kTick{200};
+  while (!stop.stop_requested() && fatal_.ok() && !enough_) {
+    Duration wait = kTick;
+    if (!due_.empty()) {
+      const auto until = std::chrono::duration_cast<Duration>(due_.begin()->first - parts_.clock.now());
+      wait = std::clamp(std::max(until, parts_.budget.wait_time()), Duration(1), kTick);
+    }
+    for (WatchNote& note : inbox_.take(wait, stop)) on_note(note);
+    hand_over();
+    if (!opened_) continue;
+    open_due();
+    tell_progress();
+  }
+}
+
+void WatchRun::on_note(WatchNote& note) {
+  if (const auto* message = std::get_if<WatchMessage>(&note)) on_message(message->tenant);
+  if (const auto* ended = std::get_if<WatchEnded>(&note)) on_ended(*ended);
+  if (const auto* listed = std::get_if<TenantsListed>(&note)) on_listed(*listed);
+}
+
+void WatchRun::on_listed(const TenantsListed& listed) {
+  if (!listed.names.ok()) {
+    if (first_list_) fatal_ = listed.names.status();
+    log_warn("tenant_list_failed", {{"error", describe(listed.names.status())}});
+    return;
+  }
+  if (!std::exchange(opened_, true)) listener_.on_opened("", false);
+  const std::set<std::string> names(listed.names->begin(), listed.names->end());
+  for (const std::string& name : names) {
+    if (request_.tenants.matches(name) && tenants_.count(name) == 0) add_tenant(name);
+  }
+  for (auto& [name, tenant] : tenants_) {
+    // Twice in a row: one page read beside a change of the list proves nothing.
+    tenant.missing = names.count(name) != 0 ? 0 : tenant.missing + 1;
+    if (tenant.missing == 2 && !tenant.removed) remove_tenant(name, tenant);
+  }
+  std::erase_if(tenants_, [](const auto& entry) { return entry.second.removed && entry.second.stream == nullptr; });
+  first_list_ = false;
+  // Whatever appears in the next list was created after this moment.
+  seed_token_ = newest_token_;
+}
+
+void WatchRun::add_tenant(const std::string& name) {
+  Tenant& tenant = tenants_[name];
+  const auto token = request_.tokens.find(name);
+  if (token != request_.tokens.end()) {
+    tenant.token = token->second;
+  } else if (!first_list_) {
+    tenant.token = seed_token_;
+    // An empty token starts at the head, and may miss what was written before the stream stands.
+    if (seed_token_.empty()) log_warn("tenant_starts_at_head", {{"tenant", name}, {"why", "no older token is known"}});
+  } else if (request_.default_start == StartPolicy::kEarliest) {
+    log_warn("tenant_starts_at_head", {{"tenant", name}, {"why", "this kind of source has no earliest start"}});
+  }
+  tenant.xid = xid_of(tenant.token);
+  schedule(name, Duration(0));
+}
+
+void WatchRun::remove_tenant(const std::string& name, Tenant& tenant) {
+  tenant.removed = true;
+  if (tenant.stream != nullptr) tenant.stream->cancel();
+  hand_over();
+  listener_.on_tenant_removed(name);
+}
+
+void WatchRun::on_message(const std::string& name) {
+  Tenant& tenant = tenants_.at(name);
+  base::v1::DataChanges& changes = *tenant.stream->message().mutable_changes();
+  tenant.attempt = 0;
+  taken_.push_back(tenant.stream.get());
+  if (tenant.removed || changes.snap_token().empty()) return;  // a keep-alive carries no position
+  const uint64_t xid = xid_of(changes.snap_token());
+  tenant.part = xid == tenant.xid ? tenant.part + 1 : 0;
+  tenant.xid = xid;
+  tenant.token = changes.snap_token();
+  newest_token_ = tenant.token;
+  auto event = std::make_shared<Event>();
+  event->tenant = name;
+  event->xid = xid;
+  event->part = tenant.part;
+  event->snap_token = tenant.token;
+  event->payload = changes.SerializeAsString();
+  events_.push_back(std::move(event));
+}
+
+void WatchRun::on_ended(const WatchEnded& ended) {
+  Tenant& tenant = tenants_.at(ended.tenant);
+  tenant.stream.reset();
+  --open_;
+  unhealthy_at_ = parts_.clock.now();
+  if (tenant.removed) return;
+  const Status status = to_status(ended.status);
+  if (concerns_all(ended.status)) {
+    fatal_ = status;
+  } else if (reaction_to(status) == Reaction::kResync) {
+    tenant.failed = true;
+    hand_over();
+    const std::string reason = reason_of(ended.status);
+    listener_.on_tenant_failed({ended.tenant, reason.empty() ? "HISTORY_GONE" : reason, message_of(status), ""});
+  } else {
+    schedule(ended.tenant, std::max(full_jitter(tenant.attempt++), retry_delay_of(status)));
+  }
+}
+
+void WatchRun::open_due() {
+  const MonotonicTime now = parts_.clock.now();
+  while (!due_.empty() && due_.begin()->first <= now && parts_.budget.try_take()) {
+    const std::string name = due_.begin()->second;
+    due_.erase(due_.begin());
+    const auto found = tenants_.find(name);
+    if (found == tenants_.end() || found->second.removed || found->second.stream != nullptr) continue;
+    Tenant& tenant = found->second;
+    base::v1::Watch::Stub& stub = *stubs_[next_stub_++ % stubs_.size()];
+    tenant.stream = std::make_unique<WatchStream>(stub, parts_.maker, name, tenant.token, inbox_);
+    ++open_;
+  }
+}
+
+void WatchRun::schedule(const std::string& name, Duration wait) {
+  unhealthy_at_ = parts_.clock.now();
+  due_.emplace(parts_.clock.now() + wait, name);
+}
+
+// As base/backoff.h, with one generator for all streams: a generator each would be most of a quiet tenant's memory.
+Duration WatchRun::full_jitter(int attempt) {
+  const BackoffSettings& backoff = parts_.settings.stream_backoff;
+  const double ceiling =
+      std::min<double>(static_cast<double>(backoff.max.count()),
+                       std::ldexp(static_cast<double>(backoff.initial.count()), std::min(attempt, 30)));
+  return Duration(static_cast<int64_t>(std::uniform_real_distribution<double>(0, ceiling)(random_)));
+}
+
+void WatchRun::hand_over() {
+  if (!events_.empty() && !listener_.on_events(std::exchange(events_, {}))) enough_ = true;
+  // Only now: as long as the listener had no room, nobody reads.
+  for (WatchStream* stream : std::exchange(taken_, {})) stream->read_next();
+}
+
+// A tenant without events has no token of its own. One that was seen long ago, while every stream has stood since, lies
+// before nothing that such a tenant has not sent.
+void WatchRun::tell_progress() {
+  const MonotonicTime now = parts_.clock.now();
+  if (!newest_token_.empty() && (samples_.empty() || now - samples_.back().at >= Duration(1'000))) {
+    if (samples_.empty() || samples_.back().token != newest_token_) samples_.push_back({now, newest_token_});
+  }
+  std::optional<Sample> old;
+  while (!samples_.empty() && now - samples_.front().at >= parts_.settings.quiet_token_age) {
+    old = std::move(samples_.front());
+    samples_.pop_front();
+  }
+  if (old.has_value() && due_.empty() && unhealthy_at_ < old->at) listener_.on_progress(0, old->token);
+}
+
+void WatchRun::end_streams() {
+  for (auto& [name, tenant] : tenants_) {
+    if (tenant.stream != nullptr) tenant.stream->cancel();
+  }
+  while (open_ > 0) {
+    for (const WatchNote& note : inbox_.take(Duration(1'000), {})) {
+      if (const auto* message = std::get_if<WatchMessage>(&note)) tenants_.at(message->tenant).stream->read_next();
+      if (const auto* ended = std::get_if<WatchEnded>(&note)) {
+        tenants_.at(ended->tenant).stream.reset();
+        --open_;
+      }
+    }
+  }
+}
+
+}  // namespace headgate::relay

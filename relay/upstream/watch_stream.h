@@ -1,0 +1,89 @@
+// One Watch call and the inbox that all calls of a run share. The reactor holds no logic.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/v1/service.grpc.pb.h"
+#include "relay/upstream/channel.h"
+
+namespace headgate::relay {
+
+// What happened, by tenant. The reader of the inbox is the only one who acts on it.
+struct WatchMessage {
+  std::string tenant;
+};
+struct WatchEnded {
+  std::string tenant;
+  grpc::Status status;
+};
+struct TenantsListed {
+  StatusOr<std::vector<std::string>> names;
+};
+using WatchNote = std::variant<WatchMessage, WatchEnded, TenantsListed>;
+
+class WatchInbox {
+ public:
+  void put(WatchNote note) {
+    MutexLock lock(mutex_);
+    notes_.push_back(std::move(note));
+    changed_.notify_one();
+  }
+  // All that is there, after waiting at most `timeout` for the first.
+  std::deque<WatchNote> take(Duration timeout, std::stop_token stop) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, stop, timeout, [&] { return !notes_.empty(); });
+    return std::exchange(notes_, {});
+  }
+
+ private:
+  Mutex mutex_;
+  Condition changed_;
+  std::deque<WatchNote> notes_ GUARDED_BY(mutex_);
+};
+
+// Must live until its WatchEnded note has been taken.
+class WatchStream : private grpc::ClientReadReactor<base::v1::WatchResponse> {
+ public:
+  WatchStream(base::v1::Watch::Stub& stub, const ChannelMaker& maker, const std::string& tenant,
+              const std::string& token, WatchInbox& inbox)
+      : tenant_(tenant), inbox_(inbox) {
+    request_.set_tenant_id(tenant);
+    request_.set_snap_token(token);
+    maker.authorize(context_);
+    stub.async()->Watch(&context_, &request_, this);
+    // Until the last read has failed: the next read may be asked for at any time in between.
+    AddHold();
+    StartRead(&response_);
+    StartCall();
+  }
+
+  // After a WatchMessage note, until read_next(), which must follow in any case: the message.
+  base::v1::WatchResponse& message() { return response_; }
+  void read_next() { StartRead(&response_); }
+  // A WatchEnded note will come.
+  void cancel() { context_.TryCancel(); }
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (ok) {
+      inbox_.put(WatchMessage{tenant_});
+    } else {
+      RemoveHold();
+    }
+  }
+  void OnDone(const grpc::Status& status) override { inbox_.put(WatchEnded{tenant_, status}); }
+
+  const std::string tenant_;
+  WatchInbox& inbox_;
+  grpc::ClientContext context_;
+  base::v1::WatchRequest request_;
+  base::v1::WatchResponse response_;
+};
+
+}  // namespace headgate::relay

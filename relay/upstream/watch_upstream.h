@@ -1,0 +1,31 @@
+// base.v1.Watch as an Upstream: one stream a tenant over a few connections, for any engine of that contract.
+//
+// Streams use gRPC's callback API; its threads only put what they got into the inbox of run(), whose thread does all
+// the rest. A stream reads its next message once the last one was taken, so a slow listener holds the engine back. What
+// the inbox holds is therefore bounded by one message a stream.
+//
+// Cannot be noticed from outside, and is not guarded against yet: a server that goes on with a stream whose position it
+// has forgotten, and says nothing.
+#pragma once
+
+#include "relay/upstream/channel.h"
+
+namespace headgate::relay {
+
+class WatchUpstream : public Upstream {
+ public:
+  WatchUpstream(UpstreamSettings settings, ChannelMaker maker, TokenBucket& budget, Clock& clock);
+
+  // Errors that hit every stream alike (no such service, wrong key) end it; a stream that breaks alone is opened again.
+  Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
+  StatusOr<std::vector<std::string>> tenants() override;
+
+ private:
+  const UpstreamSettings settings_;
+  const ChannelMaker maker_;
+  TokenBucket& budget_;
+  Clock& clock_;
+  std::vector<std::shared_ptr<grpc::Channel>> channels_;
+};
+
+}  // namespace headgate::relay
