@@ -11,8 +11,12 @@
 #include "engine/api/health.h"
 #include "engine/api/server.h"
 #include "engine/api/services.h"
+#include "engine/feed/feed.h"
+#include "engine/gc/collector.h"
 #include "engine/storage/migrations.h"
 #include "engine/storage/postgres_datastore.h"
+#include "engine/storage/postgres_history.h"
+#include "engine/watch/watch_service.h"
 #include "engine/write/write_service.h"
 
 namespace headgate::engine {
@@ -20,14 +24,13 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-PoolSettings pool_settings(const DatabaseConfig& config) {
+PoolSettings pool_settings(const EngineConfig& config) {
   PoolSettings settings;
-  settings.uri = config.uri;
-  // The rest belongs to the health checker and the feed.
-  settings.connections_max = std::max(1, config.max_connections - 3);
-  settings.acquire_timeout = config.acquire_timeout;
-  settings.connect_timeout = config.connect_timeout;
-  settings.statement_timeout = config.statement_timeout;
+  settings.uri = config.database.uri;
+  settings.connections_max = config.database.max_connections - config.reserved_connections();
+  settings.acquire_timeout = config.database.acquire_timeout;
+  settings.connect_timeout = config.database.connect_timeout;
+  settings.statement_timeout = config.database.statement_timeout;
   return settings;
 }
 
@@ -51,6 +54,53 @@ ServerSettings server_settings(const EngineConfig& config) {
   settings.keepalive_time = config.server.keepalive_time;
   settings.keepalive_timeout = config.server.keepalive_timeout;
   settings.client_ping_interval_min = config.server.client_ping_interval_min;
+  return settings;
+}
+
+HistoryOpener history_opener(const DatabaseConfig& config) {
+  HistorySettings settings;
+  settings.uri = config.uri;
+  settings.connect_timeout = config.connect_timeout;
+  settings.statement_timeout = config.statement_timeout;
+  return [settings] { return open_history(settings); };
+}
+
+FeedSettings feed_settings(const FeedConfig& config) {
+  FeedSettings settings;
+  settings.ring = {config.ring_bytes, config.ring_age};
+  settings.part_bytes_max = config.part_bytes_max;
+  settings.page_changes = config.page_changes;
+  settings.poll_busy = config.poll_busy;
+  settings.poll_idle = config.poll_idle;
+  settings.outage_grace = config.outage_grace;
+  settings.hang_max = config.hang_max;
+  settings.catch_up_threads = config.catch_up_threads;
+  settings.catch_up_bytes = config.catch_up_bytes;
+  return settings;
+}
+
+WatchSettings watch_settings(const EngineConfig& config) {
+  WatchSettings settings;
+  settings.buffer_messages = config.database.watch_buffer_size;
+  settings.buffer_bytes = config.watch.buffer_bytes;
+  settings.streams_max = config.watch.streams_max;
+  settings.opens_per_second = config.watch.opens_per_second;
+  settings.opens_burst = config.watch.opens_burst;
+  settings.heartbeat_min = config.watch.heartbeat_min;
+  return settings;
+}
+
+GcSettings gc_settings(const EngineConfig& config) {
+  GcSettings settings;
+  settings.uri = config.database.uri;
+  settings.collect = config.gc.enabled;
+  settings.interval = config.gc.interval;
+  settings.window = config.gc.window;
+  settings.batch = config.gc.batch_rows;
+  settings.batch_pause = config.gc.batch_pause;
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  settings.holder = fmt::format("{}/{}", host, getpid());
   return settings;
 }
 
@@ -78,7 +128,7 @@ std::jthread leave_after(Duration limit) {
 struct App::Parts {
   Parts(const EngineConfig& config)
       : admin({.address = config.admin.address, .port = config.admin.port}),
-        pool(std::make_shared<Pool>(pool_settings(config.database))),
+        pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
         authenticator(accepted_keys(config.authn)),
         workers(config.server.workers, config.server.waiting_max),
@@ -86,10 +136,12 @@ struct App::Parts {
         health([this] { return ask_database(); }, system_clock()) {}
 
   Status ask_database() {
-    return probe_pool.run([](pqxx::connection& connection) {
+    HG_RETURN_IF_ERROR(probe_pool.run([](pqxx::connection& connection) {
       pqxx::nontransaction(connection).exec("SELECT 1");
       return ok_status();
-    });
+    }));
+    if (feed != nullptr && !feed->ready()) return unavailable("the feed has no connection to the database");
+    return ok_status();
   }
 
   const SteadyClock::time_point started = SteadyClock::now();
@@ -100,6 +152,9 @@ struct App::Parts {
   Datastore store;
   std::unique_ptr<SchemaCache> schemas;
   std::unique_ptr<WriteService> writes;
+  std::unique_ptr<Feed> feed;
+  std::unique_ptr<WatchServices> watch;
+  std::unique_ptr<Collector> collector;
   Validator validator;
   Authenticator authenticator;
   WorkerPool workers;
@@ -110,10 +165,13 @@ struct App::Parts {
   HealthChecker health;
   std::unique_ptr<ApiServer> server;
 
-  void add(const std::string& name, std::unique_ptr<grpc::Service> service) {
-    services.push_back(service.get());
-    owned_services.push_back(std::move(service));
+  void add(const std::string& name, grpc::Service& service) {
+    services.push_back(&service);
     service_names.push_back(name);
+  }
+  void add(const std::string& name, std::unique_ptr<grpc::Service> service) {
+    add(name, *service);
+    owned_services.push_back(std::move(service));
   }
 };
 
@@ -161,9 +219,12 @@ Status App::build() {
   DatastoreSettings settings;
   settings.retries_max = config_.database.max_retries;
   HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
+  build_feed();
   parts.schemas = std::make_unique<SchemaCache>(*parts.store.schemas);
   const WriteSettings limits{static_cast<size_t>(config_.database.max_data_per_write)};
-  parts.writes = std::make_unique<WriteService>(parts.store, *parts.schemas, limits);
+  parts.writes = std::make_unique<WriteService>(parts.store, *parts.schemas, limits, [&parts](uint64_t) {
+    if (parts.feed != nullptr) parts.feed->wake();
+  });
   const PageLimits pages{config_.limits.page_size_default, config_.limits.page_size_max};
   if (config_.has_role("write")) {
     parts.add("base.v1.Tenancy", make_tenancy_service(parts.calls, *parts.store.tenants, pages));
@@ -173,6 +234,29 @@ Status App::build() {
   }
   if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls));
   return ok_status();
+}
+
+void App::build_feed() {
+  Parts& parts = *parts_;
+  if (config_.has_role("watch")) {
+    parts.feed = std::make_unique<Feed>(history_opener(config_.database), feed_settings(config_.feed));
+    WatchSettings settings = watch_settings(config_);
+    settings.admit = [&parts](const grpc::CallbackServerContext& context, const google::protobuf::Message& request) {
+      return parts.calls.admit(context, request);
+    };
+    parts.watch = make_watch_services(*parts.feed, settings);
+    parts.add("base.v1.Watch", parts.watch->watch());
+    parts.add("headgate.v1.Feed", parts.watch->feed());
+  }
+  // A process with streams publishes what they still read, also when it does not collect itself.
+  if (parts.feed == nullptr && !config_.gc.enabled) return;
+  parts.collector = std::make_unique<Collector>(gc_settings(config_), [&parts] {
+    std::map<std::string, uint64_t> holds;
+    const uint64_t lowest = parts.feed == nullptr ? UINT64_MAX : parts.feed->lowest_live_xid();
+    if (lowest != UINT64_MAX) holds[""] = lowest;
+    return holds;
+  });
+  parts.collector->start();
 }
 
 Status App::listen() {
@@ -187,6 +271,7 @@ void App::shut_down() {
   const std::jthread guard = leave_after(limits.drain_window + limits.shutdown_timeout + Duration(5'000));
   log_info("stopping");
   parts_->health.stop();
+  if (parts_->watch != nullptr) parts_->watch->drain(limits.drain_window);
   parts_->server->stop(limits.shutdown_timeout);
   parts_->admin.stop();
   parts_.reset();

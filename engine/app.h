@@ -36,6 +36,7 @@ class App {
 
   Status prepare_database(std::stop_token stop);
   Status build();
+  void build_feed();
   Status listen();
   void shut_down();
   void add_routes();

@@ -46,9 +46,10 @@ class CallRunner {
   grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
                                 MethodMetrics& method, base::v1::ErrorCode away, std::function<Status()> work);
 
- private:
+  // The field rules, then who is calling. Also for services that do not run their calls here. Does not block.
   Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const;
 
+ private:
   WorkerPool& workers_;
   const Validator& validator_;
   const Authenticator& authenticator_;

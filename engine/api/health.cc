@@ -45,7 +45,8 @@ void HealthChecker::ask_loop(std::stop_token stop) {
         ever_answered_ = true;
       }
     }
-    clock_.sleep(settings_.interval, stop);
+    // A start should not be held up by the pace of later questions.
+    clock_.sleep(ever_served_ ? settings_.interval : Duration(10), stop);
   }
 }
 
@@ -57,7 +58,7 @@ void HealthChecker::judge_loop(std::stop_token stop) {
       good = ever_answered_ && last_.ok() && clock_.now() - answered_ < settings_.interval + settings_.answer_max;
     }
     if (good != serving_) publish(good);
-  } while (clock_.sleep(Duration(50), stop));
+  } while (clock_.sleep(ever_served_ ? Duration(50) : Duration(5), stop));
 }
 
 void HealthChecker::publish(bool serving) {

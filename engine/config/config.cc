@@ -43,7 +43,7 @@ void describe(Settings& s, AuthnConfig& c) {
 
 void describe(Settings& s, DatabaseConfig& c) {
   s.secret("uri", c.uri, "postgres://user:password@host:port/database");
-  s.integer("max_connections", c.max_connections, "connections of this process, those of the feed included", 4, 10'000);
+  s.integer("max_connections", c.max_connections, "connections of this process, those of the feed included", 2, 10'000);
   s.duration("acquire_timeout", c.acquire_timeout, "wait for a free connection", 1ms);
   s.duration("connect_timeout", c.connect_timeout, "time to open a connection", 1s);
   s.duration("statement_timeout", c.statement_timeout, "longest statement", 1ms);
@@ -55,11 +55,17 @@ void describe(Settings& s, DatabaseConfig& c) {
 }
 
 void describe(Settings& s, FeedConfig& c) {
-  s.duration("poll_interval_min", c.poll_interval_min, "between two polls while there is work", 1ms);
-  s.duration("poll_interval_max", c.poll_interval_max, "between two polls while idle", 1ms);
+  s.duration("poll_busy", c.poll_busy, "pause between two polls while there is work", 0ms);
+  s.duration("poll_idle", c.poll_idle, "longest pause between two polls", 1ms);
   s.bytes("ring_bytes", c.ring_bytes, "recent changes kept for streams", 1 << 20);
   s.duration("ring_age", c.ring_age, "age up to which changes are kept", 1s);
-  s.require(c.poll_interval_min <= c.poll_interval_max, "poll_interval_max", "must not be less than poll_interval_min");
+  s.bytes("part_bytes_max", c.part_bytes_max, "larger transactions travel in parts of this size", 64 << 10, 3 << 20);
+  s.integer("page_changes", c.page_changes, "changes read from the database at once", size_t{1}, size_t{1'000'000});
+  s.integer("catch_up_threads", c.catch_up_threads, "connections for streams that start behind the ring", 1, 100);
+  s.bytes("catch_up_bytes", c.catch_up_bytes, "what such a stream may hold in memory", 64 << 10);
+  s.duration("outage_grace", c.outage_grace, "how long streams stay open while the database is away");
+  s.duration("hang_max", c.hang_max, "a statement of the feed that takes longer is broken off", 100ms);
+  s.require(c.poll_busy <= c.poll_idle, "poll_idle", "must not be less than poll_busy");
 }
 
 void describe(Settings& s, WatchConfig& c) {
@@ -75,6 +81,7 @@ void describe(Settings& s, GcConfig& c) {
   s.duration("interval", c.interval, "between two runs", 1s);
   s.duration("window", c.window, "history that is kept", 1min);
   s.integer("batch_rows", c.batch_rows, "rows removed by one statement", 1, 1'000'000);
+  s.duration("batch_pause", c.batch_pause, "between two statements, to leave the disk to others");
 }
 
 void describe(Settings& s, LimitsConfig& c) {
@@ -99,6 +106,10 @@ bool EngineConfig::has_role(const std::string& role) const {
   return std::find(roles.begin(), roles.end(), role) != roles.end();
 }
 
+int EngineConfig::reserved_connections() const {
+  return 1 + (has_role("watch") ? 2 + feed.catch_up_threads : gc.enabled ? 1 : 0);
+}
+
 void describe(Settings& s, EngineConfig& c) {
   s.list("roles", c.roles, "what this process serves: write, check, watch");
   s.require(!c.roles.empty(), "roles", "must not be empty");
@@ -113,6 +124,8 @@ void describe(Settings& s, EngineConfig& c) {
   s.section("feed", [&] { describe(s, c.feed); });
   s.section("watch", [&] { describe(s, c.watch); });
   s.section("gc", [&] { describe(s, c.gc); });
+  s.require(c.database.max_connections > c.reserved_connections(), "database",
+            fmt::format("needs max_connections of more than {}, which are not for calls", c.reserved_connections()));
   s.section("limits", [&] { describe(s, c.limits); });
   s.section("admin", [&] { describe(s, c.admin); });
   s.section("log", [&] { describe(s, c.log); });

@@ -53,10 +53,16 @@ struct DatabaseConfig {
 };
 
 struct FeedConfig {
-  Duration poll_interval_min{2};
-  Duration poll_interval_max{100};
+  Duration poll_busy{1};
+  Duration poll_idle{25};
   size_t ring_bytes = 64 << 20;
   Duration ring_age{300'000};
+  size_t part_bytes_max = 1 << 20;
+  size_t page_changes = 5000;
+  int catch_up_threads = 4;
+  size_t catch_up_bytes = 1 << 20;
+  Duration outage_grace{30'000};
+  Duration hang_max{10'000};
 };
 
 struct WatchConfig {
@@ -71,7 +77,8 @@ struct GcConfig {
   bool enabled = false;
   Duration interval{180'000};
   Duration window{30LL * 24 * 3600 * 1000};
-  int batch_rows = 1000;
+  int batch_rows = 5000;
+  Duration batch_pause{20};
 };
 
 struct LimitsConfig {
@@ -103,6 +110,8 @@ struct EngineConfig {
   LogConfig log;
 
   bool has_role(const std::string& role) const;
+  // Connections that are not for calls: the health checker, the feed and the collector.
+  int reserved_connections() const;
 };
 
 // Keeps the describe() of a Status visible beside the one below.

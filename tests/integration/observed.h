@@ -51,14 +51,15 @@ struct Difference {
 };
 std::vector<Difference> compare(const Json& expected, const Json& got);
 
-// A wanted difference. `got` replaces what was recorded at `path` ("" is the whole of `expect`); without it the place
-// must be empty. A deviation that does not occur is a failure.
+// A wanted difference. `got` replaces what was recorded at `path` ("" is the whole of `expect`); with `any` instead,
+// whatever came is right as long as it differs. A deviation that does not occur is a failure.
 struct Deviation {
   std::string scenario;  // "*": any
   int step = 0;          // from 1; 0: any
   std::string call;      // prefix of the call, empty: any
   std::string path;
-  Json got;  // discarded: nothing
+  Json got;
+  bool any = false;
   std::string reason;
   bool occurred = false;
 };
