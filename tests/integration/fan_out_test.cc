@@ -65,17 +65,17 @@ TEST_SUITE("integration/fan_out") {
 
   TEST_CASE("fan-out: transactions of others never stall the feed") {
     HG_WORLD(world, {.sinks = {}});
-    world->create_tenants({"t1"});
+    world->create_tenants({"acme"});
     EngineSession foreign(world->database_uri());
     foreign.begin_foreign();
     HG_POSTGRES(other_database);
     EngineSession elsewhere(other_database->uri());
     elsewhere.begin_foreign();
 
-    WatchReader reader(world->client(), "t1", kBeginning);
+    WatchReader reader(world->client(), "acme", kBeginning);
     std::vector<double> waited_ms;
     for (size_t i = 1; i <= 30; ++i) {
-      REQUIRE(world->client().write("t1", {tuple_of("doc:" + std::to_string(i) + "#owner@user:a")}).status.ok());
+      REQUIRE(world->client().write("acme", {tuple_of("doc:" + std::to_string(i) + "#owner@user:a")}).status.ok());
       const auto committed = std::chrono::steady_clock::now();
       REQUIRE(reader.wait_for(i, 10s));
       waited_ms.push_back(
@@ -84,6 +84,6 @@ TEST_SUITE("integration/fan_out") {
     CHECK(check_never_stalled(waited_ms, 1'000) == "");
     foreign.rollback();
     elsewhere.rollback();
-    CHECK(check_stream(read_truth(world->database_uri()), "t1", "", reader.messages()) == "");
+    CHECK(check_stream(read_truth(world->database_uri()), "acme", "", reader.messages()) == "");
   }
 }

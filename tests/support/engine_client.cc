@@ -243,6 +243,12 @@ void WatchReader::run() {
   request.set_tenant_id(tenant_);
   request.set_snap_token(token_);
   const auto stream = client_.watch().Watch(&context_, request);
+  stream->WaitForInitialMetadata();
+  {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
   pb::WatchResponse response;
   while (stream->Read(&response)) {
     std::lock_guard lock(mutex_);
@@ -270,6 +276,11 @@ bool WatchReader::wait_for(size_t count, std::chrono::milliseconds timeout) cons
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, timeout, [&] { return messages_.size() >= count || ended_; }) &&
          messages_.size() >= count;
+}
+
+bool WatchReader::wait_open(std::chrono::milliseconds timeout) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, timeout, [&] { return open_; });
 }
 
 bool WatchReader::wait_end(std::chrono::milliseconds timeout) const {

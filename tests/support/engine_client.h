@@ -84,6 +84,8 @@ class WatchReader {
   std::vector<base::v1::DataChanges> messages() const;
   size_t count() const;
   bool wait_for(size_t count, std::chrono::milliseconds timeout) const;
+  // True when the server has taken the stream's start: what is written from now on arrives.
+  bool wait_open(std::chrono::milliseconds timeout) const;
   // True when the server ended the stream within `timeout`.
   bool wait_end(std::chrono::milliseconds timeout) const;
   // Of an ended stream.
@@ -99,6 +101,7 @@ class WatchReader {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::vector<base::v1::DataChanges> messages_;
+  bool open_ = false;
   bool ended_ = false;
   grpc::Status status_;
   std::thread thread_;

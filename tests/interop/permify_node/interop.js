@@ -24,11 +24,11 @@ function tuple(text) {
 
 function text(change) {
   const sign = change.operation === base.DataChange_Operation.OPERATION_CREATE ? "+" : "-";
-  if (change.tuple) {
-    const { entity, relation, subject } = change.tuple;
+  if (change.type.$case === "tuple") {
+    const { entity, relation, subject } = change.type.tuple;
     return `${sign}${entity.type}:${entity.id}#${relation}@${subject.type}:${subject.id}`;
   }
-  const { entity, attribute } = change.attribute;
+  const { entity, attribute } = change.type.attribute;
   return `${sign}${entity.type}:${entity.id}$${attribute}`;
 }
 
