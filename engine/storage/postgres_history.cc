@@ -87,7 +87,9 @@ class PostgresHistory : public HistoryReader {
     work.exec(fmt::format("SET statement_timeout = {}", settings.statement_timeout.count()));
     // Every statement here is meant for an index range; statistics that are old or those of an empty table must not
     // turn one into a scan. READ COMMITTED gives every statement a snapshot of its own.
-    work.exec("SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed'");
+    work.exec(
+        "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; SET default_transaction_isolation = "
+        "'read committed'");
     standby_ = truth(work.exec1("SELECT pg_is_in_recovery()")[0]);
     const pqxx::row tables = work.exec1(
         "SELECT to_regclass('headgate.gc_floors') IS NOT NULL, to_regclass('headgate.incarnations') IS NOT NULL");
