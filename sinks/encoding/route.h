@@ -26,6 +26,11 @@ class Route {
   // For routes that depend on the tenant alone. REQUIRES: !needs_entity_type().
   StatusOr<std::string> render_tenant(std::string_view tenant) const;
 
+  // What stands before the first name; the whole text when there is none.
+  std::string_view literal_start() const {
+    return pieces_[0].kind == Piece::kLiteral ? std::string_view(pieces_[0].text) : std::string_view();
+  }
+
   bool needs_entity_type() const { return needs_entity_type_; }
   bool needs_tenant() const { return needs_tenant_; }
 

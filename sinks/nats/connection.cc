@@ -1,0 +1,99 @@
+#include "sinks/nats/connection.h"
+
+#include "sinks/encoding/names.h"
+
+namespace headgate::sinks {
+namespace {
+
+natsStatus set_credentials(natsOptions* options, const NatsConnectionSettings& settings) {
+  natsStatus status = NATS_OK;
+  if (!settings.user.empty()) {
+    status = natsOptions_SetUserInfo(options, settings.user.c_str(), settings.password.c_str());
+  }
+  if (status == NATS_OK && !settings.token.empty()) status = natsOptions_SetToken(options, settings.token.c_str());
+  if (status == NATS_OK && !settings.credentials_file.empty()) {
+    status = natsOptions_SetUserCredentialsFromFiles(options, settings.credentials_file.c_str(), nullptr);
+  }
+  return status;
+}
+
+natsStatus set_tls(natsOptions* options, const NatsConnectionSettings& settings) {
+  if (!settings.tls) return NATS_OK;
+  natsStatus status = natsOptions_SetSecure(options, true);
+  if (status == NATS_OK && !settings.tls_ca_file.empty()) {
+    status = natsOptions_LoadCATrustedCertificates(options, settings.tls_ca_file.c_str());
+  }
+  if (status == NATS_OK && !settings.tls_cert_file.empty()) {
+    status = natsOptions_LoadCertificatesChain(options, settings.tls_cert_file.c_str(), settings.tls_key_file.c_str());
+  }
+  return status;
+}
+
+natsStatus set_servers(natsOptions* options, const std::string& urls) {
+  std::vector<std::string> list;
+  for (size_t at = 0; at <= urls.size();) {
+    const size_t comma = std::min(urls.find(',', at), urls.size());
+    if (comma > at) list.push_back(urls.substr(at, comma - at));
+    at = comma + 1;
+  }
+  std::vector<const char*> servers;
+  for (const std::string& url : list) servers.push_back(url.c_str());
+  return natsOptions_SetServers(options, servers.data(), static_cast<int>(servers.size()));
+}
+
+}  // namespace
+
+Status status_of_nats(natsStatus status, std::string_view tried) {
+  switch (status) {
+    case NATS_OK: return ok_status();
+    case NATS_MAX_PAYLOAD: return invalid_argument("nats: cannot {}: larger than the server's max_payload", tried);
+    case NATS_TIMEOUT: return status_of(StatusCode::kDeadlineExceeded, "nats: cannot {}: no answer in time", tried);
+    default: return unavailable("nats: cannot {}: {}", tried, natsStatus_GetText(status));
+  }
+}
+
+StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings& settings) {
+  natsOptions* raw = nullptr;
+  HG_RETURN_IF_ERROR(status_of_nats(natsOptions_Create(&raw), "prepare a connection"));
+  const NatsOwned<natsOptions> options(raw);
+  natsStatus status = set_servers(raw, settings.url);
+  if (status == NATS_OK) status = natsOptions_SetTimeout(raw, settings.connect_timeout.count());
+  if (status == NATS_OK) status = natsOptions_SetAllowReconnect(raw, false);
+  if (status == NATS_OK) status = natsOptions_SetName(raw, "headgate-relay");
+  if (status == NATS_OK) status = natsOptions_SetPingInterval(raw, 5'000);
+  if (status == NATS_OK) status = set_credentials(raw, settings);
+  if (status == NATS_OK) status = set_tls(raw, settings);
+  if (status != NATS_OK) return invalid_argument("nats: {}", natsStatus_GetText(status));
+  natsConnection* connection = nullptr;
+  status = natsConnection_Connect(&connection, raw);
+  if (status != NATS_OK) return unavailable("nats: no connection: {}", natsStatus_GetText(status));
+  return NatsOwned<natsConnection>(connection);
+}
+
+Status set_header(natsMsg* message, const std::string& name, const std::string& value) {
+  return status_of_nats(natsMsgHeader_Set(message, name.c_str(), value.c_str()), "set a header");
+}
+
+std::string header_of(natsMsg* message, const std::string& name) {
+  const char* value = nullptr;
+  if (natsMsgHeader_Get(message, name.c_str(), &value) != NATS_OK || value == nullptr) return {};
+  return value;
+}
+
+StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply, const Encoded& encoded) {
+  natsMsg* raw = nullptr;
+  const natsStatus created = natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                                            encoded.data().data(), static_cast<int>(encoded.data().size()));
+  HG_RETURN_IF_ERROR(status_of_nats(created, "make a message"));
+  NatsOwned<natsMsg> message(raw);
+  std::string name = "ce-";
+  for (const Attribute& attribute : encoded) {
+    name.resize(3);
+    name += attribute.name;
+    HG_RETURN_IF_ERROR(set_header(raw, name, encode_header_value(attribute.value)));
+  }
+  HG_RETURN_IF_ERROR(set_header(raw, "content-type", std::string(encoded.content_type())));
+  return message;
+}
+
+}  // namespace headgate::sinks

@@ -1,0 +1,39 @@
+// Connecting to NATS, and owners for the library's objects. Reconnecting is left to Sink::open().
+#pragma once
+
+#include <nats/nats.h>
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "sinks/encoding/cloud_event.h"
+#include "sinks/nats/settings.h"
+
+namespace headgate::sinks {
+
+struct NatsDeleter {
+  void operator()(natsConnection* connection) const { natsConnection_Destroy(connection); }
+  void operator()(natsSubscription* subscription) const { natsSubscription_Destroy(subscription); }
+  void operator()(natsOptions* options) const { natsOptions_Destroy(options); }
+  void operator()(natsMsg* message) const { natsMsg_Destroy(message); }
+  void operator()(jsCtx* context) const { jsCtx_Destroy(context); }
+  void operator()(jsStreamInfo* info) const { jsStreamInfo_Destroy(info); }
+};
+template <typename T>
+using NatsOwned = std::unique_ptr<T, NatsDeleter>;
+
+// Blocks for the connect time-out at most, for each server in turn. UNAVAILABLE when none answers.
+StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings& settings);
+
+// A message in binary mode: ce- headers, content-type, data. `reply` may be empty.
+StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply, const Encoded& encoded);
+
+Status set_header(natsMsg* message, const std::string& name, const std::string& value);
+// Empty when absent.
+std::string header_of(natsMsg* message, const std::string& name);
+
+// INVALID_ARGUMENT for a message over the server's limit, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
+Status status_of_nats(natsStatus status, std::string_view tried);
+
+}  // namespace headgate::sinks

@@ -1,0 +1,91 @@
+#include "sinks/encoding/route.h"
+#include "sinks/nats/connection.h"
+#include "sinks/nats/nats_sinks.h"
+
+namespace headgate::sinks {
+namespace {
+
+class CoreSink : public Sink {
+ public:
+  CoreSink(std::string name, Encoder encoder, Route subject, NatsCoreSettings settings)
+      : info_{std::move(name), "nats_core", Guarantee::kSignal},
+        encoder_(std::move(encoder)),
+        subject_(std::move(subject)),
+        settings_(std::move(settings)) {}
+
+  const SinkInfo& info() const override { return info_; }
+  void close() override { connection_.reset(); }
+  StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>&, std::stop_token) override {
+    return std::map<std::string, Cursor>();
+  }
+
+  Status open(std::stop_token) override {
+    close();
+    HG_ASSIGN_OR_RETURN(connection_, connect_to_nats(settings_.connection));
+    return ok_status();
+  }
+
+  WriteResult write(const Batch& batch, std::stop_token stop) override {
+    if (connection_ == nullptr) return {0, unavailable("nats: not connected")};
+    size_t published = 0;
+    Status status;
+    for (const Delivery& delivery : batch.deliveries) {
+      status = publish(delivery);
+      if (!status.ok()) break;
+      ++published;
+    }
+    const Status flushed = flush(stop);
+    if (flushed.ok()) return {published, status};
+    close();
+    return {0, flushed};
+  }
+
+ private:
+  Status publish(const Delivery& delivery) {
+    HG_ASSIGN_OR_RETURN(const std::string subject, subject_.render(*delivery.event));
+    const std::string tried = "publish event " + event_id(delivery);
+    if (settings_.structured) {
+      line_.clear();
+      HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
+      natsMsg* raw = nullptr;
+      HG_RETURN_IF_ERROR(status_of_nats(
+          natsMsg_Create(&raw, subject.c_str(), nullptr, line_.data(), static_cast<int>(line_.size())), tried));
+      const NatsOwned<natsMsg> message(raw);
+      HG_RETURN_IF_ERROR(set_header(raw, "content-type", std::string(kStructuredType)));
+      return status_of_nats(natsConnection_PublishMsg(connection_.get(), raw), tried);
+    }
+    HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
+    HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, make_message(subject, "", encoded_));
+    return status_of_nats(natsConnection_PublishMsg(connection_.get(), message.get()), tried);
+  }
+
+  // The server has read everything when it answers a ping.
+  Status flush(std::stop_token stop) {
+    const auto deadline = std::chrono::steady_clock::now() + settings_.flush_timeout;
+    while (true) {
+      const natsStatus status = natsConnection_FlushTimeout(connection_.get(), 200);
+      if (status != NATS_TIMEOUT) return status_of_nats(status, "flush");
+      if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+      if (std::chrono::steady_clock::now() > deadline) return status_of_nats(status, "flush");
+    }
+  }
+
+  const SinkInfo info_;
+  const Encoder encoder_;
+  const Route subject_;
+  const NatsCoreSettings settings_;
+  NatsOwned<natsConnection> connection_;
+  Encoded encoded_;
+  std::string line_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Sink>> make_nats_core_sink(std::string name, const EncodingSettings& encoding,
+                                                    const NatsCoreSettings& settings) {
+  HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
+  HG_ASSIGN_OR_RETURN(Route subject, Route::parse(NameTarget::kNats, settings.subject, settings.prefix));
+  return std::make_unique<CoreSink>(std::move(name), std::move(encoder), std::move(subject), settings);
+}
+
+}  // namespace headgate::sinks

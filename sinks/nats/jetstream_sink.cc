@@ -1,0 +1,325 @@
+#include "sinks/nats/jetstream_sink.h"
+
+#include <unordered_set>
+
+#include "base/log.h"
+#include "sinks/encoding/names.h"
+
+namespace headgate::sinks {
+namespace {
+
+constexpr Duration kSlice{50};
+constexpr int kCarefulRounds = 200;
+constexpr int kFruitlessRounds = 4;
+constexpr char kEpochHeader[] = "Headgate-Epoch";
+constexpr jsErrCode kStreamNotFound = static_cast<jsErrCode>(10059);
+constexpr jsErrCode kMessageNotFound = static_cast<jsErrCode>(10037);
+
+// With the sequence, so that a snapshot may repeat the place of a transaction within the window of duplicates.
+std::string message_id(const Encoded& encoded, const Delivery& delivery) {
+  return fmt::format("{}#{}", encode_header_value(encoded.id()), delivery.sequence);
+}
+
+std::string text_or(const std::string& value, const char* otherwise) { return value.empty() ? otherwise : value; }
+
+}  // namespace
+
+JetStreamSink::JetStreamSink(std::string name, Encoder encoder, Route subject, JetStreamSettings settings)
+    : info_{std::move(name), "nats_jetstream", Guarantee::kExactlyOnce},
+      encoder_(std::move(encoder)),
+      subject_(std::move(subject)),
+      settings_(std::move(settings)) {}
+
+void JetStreamSink::close() {
+  inbox_.reset();
+  context_.reset();
+  connection_.reset();
+  tenants_.clear();
+}
+
+Status JetStreamSink::open(std::stop_token) {
+  close();
+  HG_ASSIGN_OR_RETURN(connection_, connect_to_nats(settings_.connection));
+  jsCtx* raw = nullptr;
+  jsOptions options;
+  jsOptions_Init(&options);
+  options.Wait = settings_.connection.connect_timeout.count();
+  Status status = status_of_nats(natsConnection_JetStream(&raw, connection_.get(), &options), "use JetStream");
+  context_.reset(raw);
+  if (status.ok()) status = ensure_stream();
+  if (status.ok()) {
+    auto inbox = AckInbox::make(connection_.get());
+    status = inbox.status();
+    if (inbox.ok()) inbox_.emplace(std::move(*inbox));
+  }
+  if (!status.ok()) close();
+  return status;
+}
+
+Status JetStreamSink::ensure_stream() {
+  jsStreamInfo* raw = nullptr;
+  jsErrCode code{};
+  natsStatus status = js_GetStreamInfo(&raw, context_.get(), settings_.stream.c_str(), nullptr, &code);
+  if (status == NATS_NOT_FOUND || code == kStreamNotFound) {
+    if (!settings_.create_stream) {
+      return unavailable("jetstream: stream '{}' does not exist; create it, or set create_stream", settings_.stream);
+    }
+    jsStreamConfig config;
+    jsStreamConfig_Init(&config);
+    std::string subjects(subject_.literal_start());
+    subjects += '>';
+    const char* list[] = {subjects.c_str()};
+    config.Name = settings_.stream.c_str();
+    config.Subjects = list;
+    config.SubjectsLen = 1;
+    config.Storage = js_FileStorage;
+    config.Replicas = settings_.replicas;
+    // A full stream must refuse new events. Dropping old ones would lose them silently.
+    config.Discard = js_DiscardNew;
+    if (settings_.stream_bytes_max > 0) config.MaxBytes = settings_.stream_bytes_max;
+    config.MaxAge = settings_.max_age.count() * 1'000'000;
+    status = js_AddStream(&raw, context_.get(), &config, nullptr, &code);
+  }
+  const NatsOwned<jsStreamInfo> info(raw);
+  if (status != NATS_OK) {
+    return unavailable("jetstream: stream '{}': {} (error {})", settings_.stream, natsStatus_GetText(status),
+                       static_cast<int>(code));
+  }
+  stream_last_ = info->State.LastSeq;
+  return ok_status();
+}
+
+StatusOr<JetStreamSink::Tenant*> JetStreamSink::tenant_of(const std::string& id) {
+  const auto it = tenants_.find(id);
+  if (it != tenants_.end()) return &it->second;
+  HG_ASSIGN_OR_RETURN(std::string subject, subject_.render_tenant(id));
+  Tenant tenant;
+  tenant.subject = std::move(subject);
+  return &tenants_.emplace(id, std::move(tenant)).first->second;
+}
+
+Status JetStreamSink::look(Tenant& tenant) {
+  natsMsg* raw = nullptr;
+  jsErrCode code{};
+  const natsStatus status =
+      js_GetLastMsg(&raw, context_.get(), settings_.stream.c_str(), tenant.subject.c_str(), nullptr, &code);
+  const NatsOwned<natsMsg> message(raw);
+  tenant.last = 0;
+  tenant.held.reset();
+  tenant.epoch = 0;
+  if (status == NATS_NOT_FOUND || code == kMessageNotFound) return ok_status();
+  HG_RETURN_IF_ERROR(status_of_nats(status, "read the last message of a tenant"));
+  tenant.last = natsMsg_GetSequence(raw);
+  tenant.epoch = std::strtoull(text_or(header_of(raw, kEpochHeader), "0").c_str(), nullptr, 10);
+  const auto found = read_back([&](std::string_view name) -> std::optional<std::string> {
+    const std::string value = header_of(raw, "ce-" + std::string(name));
+    if (value.empty()) return std::nullopt;
+    return decode_header_value(value);
+  });
+  if (found.ok()) tenant.held = found->cursor;
+  return ok_status();
+}
+
+StatusOr<std::map<std::string, Cursor>> JetStreamSink::recover(const std::map<std::string, Cursor>& stored,
+                                                               std::stop_token stop) {
+  if (!inbox_) return unavailable("jetstream: not connected");
+  std::map<std::string, Cursor> found;
+  for (const auto& [id, cursor] : stored) {
+    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+    HG_ASSIGN_OR_RETURN(Tenant * tenant, tenant_of(id));
+    HG_RETURN_IF_ERROR(look(*tenant));
+    if (tenant->held) found[id] = *tenant->held;
+    const uint64_t held = tenant->held ? tenant->held->sequence : 0;
+    if (held < cursor.sequence) {
+      log_warn("jetstream_behind",
+               {{"sink", info_.name}, {"tenant", id}, {"stored_sequence", cursor.sequence}, {"held_sequence", held}});
+    }
+  }
+  return found;
+}
+
+void JetStreamSink::skip_held(const Batch& batch, std::vector<bool>& done) const {
+  for (size_t i = 0; i < batch.deliveries.size(); ++i) {
+    if (done[i]) continue;
+    const auto it = tenants_.find(batch.deliveries[i].event->tenant);
+    if (it == tenants_.end() || !it->second.held) continue;
+    done[i] = already_held(*it->second.held, batch.deliveries[i]);
+  }
+}
+
+std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bool>& done) const {
+  std::vector<size_t> picked;
+  std::unordered_set<std::string_view> taken;
+  for (size_t i = 0; i < batch.deliveries.size(); ++i) {
+    if (done[i]) continue;
+    if (careful_rounds_ > 0 && !taken.insert(batch.deliveries[i].event->tenant).second) continue;
+    picked.push_back(i);
+  }
+  return picked;
+}
+
+Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant) {
+  HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
+  if (settings_.event_bytes_max > 0 && encoded_.bytes() > settings_.event_bytes_max) {
+    return invalid_argument("jetstream: event {} has {} bytes, event_bytes_max is {}", encoded_.id(), encoded_.bytes(),
+                            settings_.event_bytes_max);
+  }
+  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, make_message(tenant.subject, inbox_->reply_to(number), encoded_));
+  HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
+  HG_RETURN_IF_ERROR(
+      set_header(message.get(), "Nats-Expected-Last-Subject-Sequence", std::to_string(tenant.predicted)));
+  HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Stream", settings_.stream));
+  if (fence.epoch > 0) HG_RETURN_IF_ERROR(set_header(message.get(), kEpochHeader, std::to_string(fence.epoch)));
+  const natsStatus status = natsConnection_PublishMsg(connection_.get(), message.get());
+  if (status == NATS_OK) return ok_status();
+  return status_of_nats(status, fmt::format("publish event {} of {} bytes", encoded_.id(), encoded_.bytes()));
+}
+
+Status JetStreamSink::take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop) {
+  while (round.waiting > waiting_max) {
+    HG_ASSIGN_OR_RETURN(std::optional<PublishAnswer> answer, inbox_->next(kSlice));
+    if (answer && answer->number < round.answers.size() && !round.answered[answer->number]) {
+      const size_t number = answer->number;
+      round.failed = round.failed || !answer->status.ok() || answer->wrong_sequence;
+      round.answers[number] = *std::move(answer);
+      round.answered[number] = true;
+      --round.waiting;
+      continue;
+    }
+    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+    if (std::chrono::steady_clock::now() > deadline) {
+      const char* last_error = nullptr;
+      natsConnection_GetLastError(connection_.get(), &last_error);
+      return status_of(StatusCode::kDeadlineExceeded, "jetstream: {} events are not acknowledged in time {}",
+                       round.waiting, last_error == nullptr ? "" : last_error);
+    }
+  }
+  return ok_status();
+}
+
+// Publishes round.indexes until one is refused, then awaits what is in flight. Events that did not go out are cut off.
+Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_token stop) {
+  inbox_->begin_round();
+  round.answers.resize(round.indexes.size());
+  round.answered.resize(round.indexes.size());
+  for (const size_t index : round.indexes) {
+    HG_ASSIGN_OR_RETURN(Tenant * tenant, tenant_of(batch.deliveries[index].event->tenant));
+    tenant->predicted = tenant->last;
+  }
+  uint64_t next = stream_last_ + 1;
+  size_t sent = 0;
+  Status refused;
+  const auto deadline = [&] { return std::chrono::steady_clock::now() + settings_.ack_timeout; };
+  while (sent < round.indexes.size() && !round.failed && refused.ok()) {
+    const Delivery& delivery = batch.deliveries[round.indexes[sent]];
+    Tenant& tenant = **tenant_of(delivery.event->tenant);
+    refused = publish(delivery, batch.fence, sent, tenant);
+    if (!refused.ok()) break;
+    tenant.predicted = next++;
+    ++sent;
+    ++round.waiting;
+    HG_RETURN_IF_ERROR(take_answers(round, settings_.pending_max - 1, deadline(), stop));
+  }
+  const Status answered = take_answers(round, 0, deadline(), stop);
+  round.indexes.resize(sent);
+  HG_RETURN_IF_ERROR(answered);
+  return refused;
+}
+
+// Somebody else's message, or a copy of ours whose acknowledgement was lost, is the last one of the subject.
+Status JetStreamSink::settle_conflict(const Delivery& delivery, const Fence& fence, Tenant& tenant, bool& done) {
+  HG_RETURN_IF_ERROR(look(tenant));
+  if (fence.epoch > 0 && tenant.epoch > fence.epoch) {
+    return status_of(StatusCode::kFailedPrecondition, "jetstream: tenant '{}' is written by epoch {}, ours is {}",
+                     delivery.event->tenant, tenant.epoch, fence.epoch);
+  }
+  done = tenant.held && already_held(*tenant.held, delivery);
+  return ok_status();
+}
+
+Status JetStreamSink::settle(const Batch& batch, const Round& round, std::vector<bool>& done) {
+  Status first;
+  std::unordered_set<std::string_view> blocked;  // tenants whose later events were refused for the earlier one's sake
+  for (size_t number = 0; number < round.indexes.size(); ++number) {
+    const size_t index = round.indexes[number];
+    const Delivery& delivery = batch.deliveries[index];
+    const PublishAnswer& answer = round.answers[number];
+    Tenant& tenant = **tenant_of(delivery.event->tenant);
+    if (answer.status.ok() && !answer.wrong_sequence) {
+      done[index] = true;
+      if (answer.sequence >= tenant.last) {
+        tenant.last = answer.sequence;
+        tenant.held = cursor_of(delivery);
+      }
+      stream_last_ = std::max(stream_last_, answer.sequence);
+      continue;
+    }
+    careful_rounds_ = kCarefulRounds;
+    if (!blocked.insert(delivery.event->tenant).second) continue;
+    Status status = answer.status;
+    if (answer.wrong_sequence) {
+      bool held = false;
+      status = settle_conflict(delivery, batch.fence, tenant, held);
+      if (held) {
+        done[index] = true;
+        blocked.erase(delivery.event->tenant);
+      }
+    }
+    if (first.ok()) first = status;
+  }
+  return first;
+}
+
+WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
+  if (!inbox_) return {0, unavailable("jetstream: not connected")};
+  std::vector<bool> done(batch.deliveries.size());
+  const auto prefix = [&] { return static_cast<size_t>(std::find(done.begin(), done.end(), false) - done.begin()); };
+  int fruitless = 0;
+  while (prefix() < done.size()) {
+    const auto before = std::count(done.begin(), done.end(), true);
+    skip_held(batch, done);
+    Round round;
+    round.indexes = pick(batch, done);
+    const size_t picked = round.indexes.size();
+    const Status ran = run_round(batch, round, stop);
+    if (careful_rounds_ > 0) --careful_rounds_;
+    const bool broken = round.waiting > 0;
+    if (broken) {
+      // What is in flight may still be stored. The next open() starts from what the stream then holds.
+      for (size_t number = 0; number < round.indexes.size(); ++number) {
+        const PublishAnswer& answer = round.answers[number];
+        if (round.answered[number] && answer.status.ok() && !answer.wrong_sequence) done[round.indexes[number]] = true;
+      }
+      close();
+      return {prefix(), ran};
+    }
+    Status status = settle(batch, round, done);
+    if (status.ok() && round.indexes.size() < picked) status = ran;
+    if (!status.ok()) return {prefix(), status};
+    fruitless = before == std::count(done.begin(), done.end(), true) ? fruitless + 1 : 0;
+    if (fruitless >= kFruitlessRounds) {
+      return {prefix(), status_of(StatusCode::kAborted, "jetstream: others keep writing to the same subjects")};
+    }
+    if (stop.stop_requested()) return {prefix(), make_status(StatusCode::kCancelled, "stopped")};
+  }
+  return {done.size(), ok_status()};
+}
+
+StatusOr<std::unique_ptr<Sink>> make_jetstream_sink(std::string name, const EncodingSettings& encoding,
+                                                    const JetStreamSettings& settings) {
+  HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
+  HG_ASSIGN_OR_RETURN(Route subject, Route::parse(NameTarget::kNats, settings.subject, settings.prefix));
+  if (!subject.needs_tenant() || subject.needs_entity_type()) {
+    return invalid_argument("sink '{}': subject must name {{tenant}} and nothing finer, since order is per subject",
+                            name);
+  }
+  const std::string_view start = subject.literal_start();
+  if (settings.create_stream && (start.empty() || start.back() != '.')) {
+    return invalid_argument("sink '{}': create_stream needs a subject like 'some.prefix.{{tenant}}'", name);
+  }
+  if (settings.stream.empty()) return invalid_argument("sink '{}': stream is missing", name);
+  if (settings.pending_max == 0) return invalid_argument("sink '{}': pending_max must be positive", name);
+  return std::make_unique<JetStreamSink>(std::move(name), std::move(encoder), std::move(subject), settings);
+}
+
+}  // namespace headgate::sinks

@@ -1,0 +1,81 @@
+// The JetStream sink.
+//
+// Every publish carries the number of the last message that this sink knows on the tenant's subject
+// (Nats-Expected-Last-Subject-Sequence). The server stores it only if that is still the last one, so a stale owner, a
+// repeated event or an event whose predecessor failed is refused rather than stored out of order.
+//
+// To keep many publishes in flight the number is predicted: with one publisher on a stream the next message gets the
+// next number. A wrong prediction is refused too, never stored wrongly. The sink then sends one event a tenant at a
+// time for a while (many tenants still in parallel).
+#pragma once
+
+#include <unordered_map>
+
+#include "sinks/encoding/route.h"
+#include "sinks/nats/ack_inbox.h"
+#include "sinks/nats/connection.h"
+#include "sinks/nats/nats_sinks.h"
+
+namespace headgate::sinks {
+
+class JetStreamSink : public Sink {
+ public:
+  JetStreamSink(std::string name, Encoder encoder, Route subject, JetStreamSettings settings);
+
+  const SinkInfo& info() const override { return info_; }
+  Status open(std::stop_token stop) override;
+  StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
+                                                  std::stop_token stop) override;
+  WriteResult write(const Batch& batch, std::stop_token stop) override;
+  void close() override;
+
+ private:
+  struct Tenant {
+    std::string subject;
+    uint64_t last = 0;           // number of the last message on the subject; 0: none
+    std::optional<Cursor> held;  // what that message says
+    uint64_t epoch = 0;          // and who wrote it
+    uint64_t predicted = 0;      // `last` once everything in flight is stored
+  };
+
+  // One round: some deliveries of the batch go out, and each gets an answer.
+  struct Round {
+    std::vector<size_t> indexes;         // into the batch, by number of the message
+    std::vector<PublishAnswer> answers;  // by number
+    std::vector<bool> answered;
+    size_t waiting = 0;
+    bool failed = false;
+  };
+
+  Status ensure_stream();
+  StatusOr<Tenant*> tenant_of(const std::string& id);
+  // Reads the last message of the tenant's subject.
+  Status look(Tenant& tenant);
+
+  // Marks what the stream holds already.
+  void skip_held(const Batch& batch, std::vector<bool>& done) const;
+  std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done) const;
+  Status run_round(const Batch& batch, Round& round, std::stop_token stop);
+  Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant);
+  Status take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop);
+  // Marks what is stored; the status of the first event that will not be.
+  Status settle(const Batch& batch, const Round& round, std::vector<bool>& done);
+  Status settle_conflict(const Delivery& delivery, const Fence& fence, Tenant& tenant, bool& done);
+
+  const SinkInfo info_;
+  const Encoder encoder_;
+  const Route subject_;
+  const JetStreamSettings settings_;
+
+  // Cut in reverse order: the inbox belongs to the connection.
+  NatsOwned<natsConnection> connection_;
+  NatsOwned<jsCtx> context_;
+  std::optional<AckInbox> inbox_;
+
+  std::unordered_map<std::string, Tenant> tenants_;
+  uint64_t stream_last_ = 0;  // number of the stream's last message, as far as we know
+  int careful_rounds_ = 0;    // so many more rounds without predictions
+  Encoded encoded_;
+};
+
+}  // namespace headgate::sinks

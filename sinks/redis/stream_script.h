@@ -1,0 +1,92 @@
+// The script that appends events of one tenant and moves its position, atomically.
+//
+// KEYS: the stream, the position hash.
+// ARGV: epoch, incarnation, max length (0: all), sequence that must be there already ("": none), number of events, then
+// for each event: xid, part, sequence, more_parts (0 or 1), snap token, number of the texts that follow, field, value
+// ... Replies with {added, held already}. Errors: FENCED (a newer owner has written), ORDER (the event before is
+// missing).
+//
+// Numbers are compared as decimal text, since Lua's own numbers lose digits above 2^53.
+#pragma once
+
+#include <string_view>
+
+namespace headgate::sinks {
+
+inline constexpr std::string_view kStreamScript = R"lua(
+local stream, position = KEYS[1], KEYS[2]
+local epoch, incarnation, max_length, required = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local function less(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
+local kept = redis.call('HMGET', position, 'epoch', 'incarnation', 'xid', 'part', 'sequence', 'id')
+local kept_epoch = kept[1] or '0'
+if epoch ~= '0' and less(epoch, kept_epoch) then
+  return redis.error_reply('FENCED epoch ' .. epoch .. ' is older than ' .. kept_epoch)
+end
+if less(kept_epoch, epoch) then kept_epoch = epoch end
+local same = kept[2] == incarnation
+local xid, part, sequence, id = kept[3] or '', kept[4] or '', kept[5] or '', kept[6] or ''
+if required ~= '' and less(sequence, required) then
+  return redis.error_reply('ORDER sequence ' .. required .. ' is not there yet')
+end
+
+local function is_held(x, p, s)
+  if not same or less(sequence, s) then return false end
+  if x ~= xid then return less(x, xid) end
+  return not less(part, p)
+end
+
+-- Behind whatever the stream has had: for control events, snapshots and a new incarnation, whose xids may repeat.
+local function next_id()
+  if redis.call('EXISTS', stream) == 0 then return '0-1' end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local time, count = string.match(info[i + 1], '^(%d+)-(%d+)$')
+      return time .. '-' .. string.format('%.0f', tonumber(count) + 1)
+    end
+  end
+end
+
+local added, held, more, token, failure = 0, 0, '0', '', nil
+local at = 6
+for _ = 1, tonumber(ARGV[5]) do
+  local x, p, s = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local first = at + 6
+  local last = first + tonumber(ARGV[at + 5]) - 1
+  if is_held(x, p, s) then
+    held = held + 1
+  else
+    local new_id = x .. '-' .. p
+    local reply = redis.pcall('XADD', stream, new_id, unpack(ARGV, first, last))
+    if type(reply) == 'table' and reply.err and
+       (string.find(reply.err, 'equal or smaller', 1, true) or string.find(reply.err, 'greater than 0-0', 1, true)) then
+      new_id = next_id()
+      reply = redis.pcall('XADD', stream, new_id, unpack(ARGV, first, last))
+    end
+    if type(reply) == 'table' and reply.err then
+      failure = reply
+      break
+    end
+    added = added + 1
+    same, id, xid, part, sequence, more, token = true, new_id, x, p, s, ARGV[at + 3], ARGV[at + 4]
+  end
+  at = last + 1
+end
+
+if added > 0 then
+  redis.call('HSET', position, 'epoch', kept_epoch, 'incarnation', incarnation, 'xid', xid, 'part', part, 'more_parts',
+             more, 'sequence', sequence, 'snap_token', token, 'id', id)
+  if max_length ~= '0' then redis.call('XTRIM', stream, 'MAXLEN', '~', max_length) end
+elseif not failure and kept_epoch ~= (kept[1] or '0') then
+  redis.call('HSET', position, 'epoch', kept_epoch)
+end
+if failure then return failure end
+return {added, held}
+)lua";
+
+}  // namespace headgate::sinks

@@ -1,0 +1,228 @@
+#include <thread>
+
+#include "sinks/nats/ack_inbox.h"
+#include "sinks/nats/nats_sinks.h"
+#include "sinks/testing/contract.h"
+#include "sinks/testing/servers.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::sinks {
+namespace {
+
+// One server for all cases of this file.
+TestServer* nats(std::string* reason) {
+  static std::string why;
+  static const std::unique_ptr<TestServer> server = start_nats(&why);
+  *reason = why;
+  return server.get();
+}
+
+JetStreamSettings jetstream_settings(int port, const std::string& prefix) {
+  JetStreamSettings settings;
+  settings.connection.url = fmt::format("nats://127.0.0.1:{}", port);
+  settings.stream = "S-" + prefix;
+  settings.prefix = prefix;
+  settings.create_stream = true;
+  settings.ack_timeout = Duration(3'000);
+  return settings;
+}
+
+std::unique_ptr<Sink> make_jetstream(const JetStreamSettings& settings) {
+  auto sink = make_jetstream_sink("nats", {}, settings);
+  REQUIRE_MESSAGE(sink.ok(), describe(sink.status()));
+  return *std::move(sink);
+}
+
+std::unique_ptr<Sink> make_core(int port, const std::string& prefix, bool structured) {
+  NatsCoreSettings settings;
+  settings.connection.url = fmt::format("nats://127.0.0.1:{}", port);
+  settings.prefix = prefix;
+  settings.structured = structured;
+  auto sink = make_nats_core_sink("nats", {}, settings);
+  REQUIRE(sink.ok());
+  return *std::move(sink);
+}
+
+std::string fresh_prefix() {
+  static int number = 0;
+  return fmt::format("case{}", ++number);
+}
+
+void steer(Contract& contract, TestServer& server) {
+  TestServer* s = &server;
+  contract.kill = [=] { s->kill(); };
+  contract.start = [=] { s->start(); };
+  contract.pause = [=] { s->pause(); };
+  contract.resume = [=] { s->resume(); };
+}
+
+Contract jetstream_contract(TestServer& server, const std::string& prefix = fresh_prefix()) {
+  const JetStreamSettings settings = jetstream_settings(server.port(), prefix);
+  const std::string address = server.address();
+  Contract contract;
+  contract.make = [=] { return make_jetstream(settings); };
+  contract.make_limited = [=](size_t bytes) {
+    JetStreamSettings limited = settings;
+    limited.event_bytes_max = bytes;
+    return make_jetstream(limited);
+  };
+  contract.make_absent = [=] { return make_jetstream(jetstream_settings(testing::free_port(), prefix)); };
+  contract.subscribe = [=] { return testing::subscribe_jetstream(address, settings.stream, prefix + ".>"); };
+  steer(contract, server);
+  return contract;
+}
+
+Contract core_contract(TestServer& server, bool structured) {
+  const std::string prefix = fresh_prefix();
+  const std::string address = server.address();
+  const int port = server.port();
+  Contract contract;
+  contract.make = [=] { return make_core(port, prefix, structured); };
+  contract.make_absent = [=] { return make_core(testing::free_port(), prefix, structured); };
+  contract.subscribe = [=] { return testing::subscribe_nats_core(address, prefix + ".>"); };
+  steer(contract, server);
+  return contract;
+}
+
+}  // namespace
+
+#define HG_NATS(name)                      \
+  std::string reason;                      \
+  TestServer* const found = nats(&reason); \
+  if (found == nullptr) HG_SKIP(reason);   \
+  TestServer& name = *found
+
+TEST_SUITE("nats/jetstream_sink") {
+  TEST_CASE("jetstream: keeps the order per tenant") {
+    HG_NATS(server);
+    check_order_per_tenant(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: the sink may be closed at any time") {
+    HG_NATS(server);
+    check_close(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: an absent server is UNAVAILABLE") {
+    HG_NATS(server);
+    check_absent_server(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: the stop token is honoured while the server hangs") {
+    HG_NATS(server);
+    check_stop_token(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: a repeated batch is stored once") {
+    HG_NATS(server);
+    check_repeated_batch(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: tells the last event after it was opened again") {
+    HG_NATS(server);
+    check_recover(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: control events and a new incarnation are kept, whatever their xid") {
+    HG_NATS(server);
+    check_control_events(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: an event that is too large is refused with its id") {
+    HG_NATS(server);
+    check_oversize(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: an event above the server's max_payload is refused") {
+    HG_NATS(server);
+    const auto sink = jetstream_contract(server).make();
+    REQUIRE(sink->open({}).ok());
+    const WriteResult result = sink->write({sample_deliveries({"t"}, 1, 2 << 20), {}}, {});
+    CHECK(result.written == 0);
+    CHECK(result.status.code() == StatusCode::kInvalidArgument);
+  }
+  TEST_CASE("jetstream: a stale owner is fenced") {
+    HG_NATS(server);
+    check_fence(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: a server that is killed loses and repeats nothing") {
+    HG_NATS(server);
+    check_server_killed(jetstream_contract(server));
+  }
+
+  TEST_CASE("jetstream: two publishers on one stream keep all orders") {
+    HG_NATS(server);
+    const std::string prefix = fresh_prefix();
+    const Contract contract = jetstream_contract(server, prefix);
+    const auto first = contract.make();
+    const auto second = contract.make();
+    REQUIRE(first->open({}).ok());
+    REQUIRE(second->open({}).ok());
+    const auto mine = sample_deliveries({"a", "b"}, 3'000);
+    const auto theirs = sample_deliveries({"c", "d"}, 3'000);
+    bool complete = false;
+    std::jthread other([&] { complete = deliver_all(*second, theirs, std::chrono::seconds(60)); });
+    CHECK(deliver_all(*first, mine, std::chrono::seconds(60)));
+    other.join();
+    CHECK(complete);
+    const auto subscriber = contract.subscribe();
+    REQUIRE(subscriber->wait_for(6'000, std::chrono::seconds(30)));
+    CHECK(subscriber->count() == 6'000);
+    std::map<std::string, uint64_t> last;
+    for (const auto& event : subscriber->received()) REQUIRE(event.sequence == ++last[event.tenant]);
+  }
+
+  TEST_CASE("jetstream: a full stream is RESOURCE_EXHAUSTED and keeps a prefix of every tenant") {
+    HG_NATS(server);
+    const std::string prefix = fresh_prefix();
+    JetStreamSettings settings = jetstream_settings(server.port(), prefix);
+    settings.stream_bytes_max = 50'000;
+    const auto sink = make_jetstream(settings);
+    REQUIRE(sink->open({}).ok());
+    const auto deliveries = sample_deliveries({"a", "b"}, 1'000);
+    const WriteResult result = sink->write({deliveries, {}}, {});
+    CHECK(result.status.code() == StatusCode::kResourceExhausted);
+    CHECK(result.written > 10);
+    CHECK(result.written < 1'000);
+    const auto subscriber = testing::subscribe_jetstream(server.address(), settings.stream, prefix + ".>");
+    REQUIRE(subscriber->wait_for(result.written, std::chrono::seconds(10)));
+    std::map<std::string, uint64_t> last;
+    for (const auto& event : subscriber->received()) CHECK(event.sequence == ++last[event.tenant]);
+  }
+
+  TEST_CASE("jetstream: an absent stream is UNAVAILABLE unless it may be created") {
+    HG_NATS(server);
+    JetStreamSettings settings = jetstream_settings(server.port(), fresh_prefix());
+    settings.create_stream = false;
+    const Status status = make_jetstream(settings)->open({});
+    CHECK(status.code() == StatusCode::kUnavailable);
+    CHECK(message_of(status).find("create_stream") != std::string::npos);
+  }
+
+  TEST_CASE("answers: stored, duplicate and refused are told apart") {
+    CHECK(parse_publish_answer(R"({"stream":"S","seq":12})").sequence == 12);
+    CHECK(parse_publish_answer(R"({"stream":"S","seq": 12,"duplicate": true})").duplicate);
+    const auto wrong = parse_publish_answer(
+        R"({"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"S","seq":0})");
+    CHECK(wrong.wrong_sequence);
+    CHECK(!wrong.status.ok());
+    const auto full =
+        parse_publish_answer(R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}})");
+    CHECK(full.status.code() == StatusCode::kResourceExhausted);
+    CHECK(!parse_publish_answer("garbage").status.ok());
+  }
+}
+
+TEST_SUITE("nats/core_sink") {
+  TEST_CASE("core: keeps the order per tenant, with headers and structured") {
+    HG_NATS(server);
+    check_order_per_tenant(core_contract(server, false));
+    check_order_per_tenant(core_contract(server, true));
+  }
+  TEST_CASE("core: the sink may be closed at any time") {
+    HG_NATS(server);
+    check_close(core_contract(server, false));
+  }
+  TEST_CASE("core: an absent server is UNAVAILABLE") {
+    HG_NATS(server);
+    check_absent_server(core_contract(server, false));
+  }
+  TEST_CASE("core: the stop token is honoured while the server hangs") {
+    HG_NATS(server);
+    check_stop_token(core_contract(server, false));
+  }
+}
+
+}  // namespace headgate::sinks
