@@ -27,6 +27,9 @@ CelType cel_type(AttributeType type) {
 }
 static_assert(base::v1::ATTRIBUTE_TYPE_BOOLEAN % 2 == 1 && base::v1::ATTRIBUTE_TYPE_DOUBLE % 2 == 1);
 
+// Characters of all rules together. A checked expression takes hundreds of bytes for each of them.
+constexpr size_t kMaxRuleText = 500'000;
+
 class Compiler {
  public:
   Compiler(const Names& names, Fault& fault) : names_(names), fault_(fault) {}
@@ -158,6 +161,11 @@ class Compiler {
   }
 
   bool compile_body(const Rule& rule, const std::vector<cel::Variable>& variables, cel::CheckedExpr& out) {
+    rule_text_ += rule.body.text.size();
+    if (rule_text_ > kMaxRuleText) {
+      return fail(base::v1::ERROR_CODE_SCHEMA_COMPILE, rule.name.place,
+                  fmt::format("the rules of this schema are longer than {} characters together", kMaxRuleText));
+    }
     cel::Problem problem;
     auto checked = cel::compile(rule.body.text, variables, problem);
     if (!checked) {
@@ -179,6 +187,7 @@ class Compiler {
   const Names& names_;
   Fault& fault_;
   const EntityNames* entity_ = nullptr;
+  size_t rule_text_ = 0;
 };
 
 }  // namespace

@@ -78,6 +78,10 @@ TEST_SUITE("engine/schema") {
     CHECK_FALSE(compiles("rule r() {\n" + repeat("'", 2'000'000)));
     CHECK_FALSE(compiles("rule r() {\n" + repeat("'''", 700'000)));
     CHECK_FALSE(compiles(rule(repeat("[[[[[[[[1]]]]]]]],", 5000))));
+    std::string rules = "entity user {}\n";
+    for (size_t i = 0; i < 80; ++i)
+      rules += fmt::format("rule {}() {{\n true{}\n}}\n", word(i), repeat("&&true", 8000));
+    CHECK_FALSE(compiles(rules));
   }
 
   TEST_CASE("hostile: broken schemas are the caller's fault, and what is accepted reads back") {
