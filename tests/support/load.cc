@@ -14,7 +14,13 @@ Load::Load(const LoadOptions& options) : options_(options) {
     threads_.emplace_back([this, i] { write_by_api(i); });
   }
   for (int i = 0; i < options_.sql_writers; ++i) {
-    threads_.emplace_back([this, i] { write_by_sql(options_.api_writers + i); });
+    threads_.emplace_back([this, i] {
+      try {
+        write_by_sql(options_.api_writers + i);
+      } catch (const std::exception& error) {
+        fault(std::string("a writer in SQL ended: ") + error.what());
+      }
+    });
   }
 }
 
@@ -78,8 +84,6 @@ bool may_happen(const grpc::Status& status) {
          status.error_message() == "ERROR_CODE_ERROR_MAX_RETRIES";
 }
 
-bool is_conflict(const pqxx::sql_error& error) { return error.sqlstate() == "40001" || error.sqlstate() == "40P01"; }
-
 }  // namespace
 
 void Load::write_by_api(int writer) {
@@ -111,8 +115,7 @@ void Load::write_by_sql(int writer) {
       try {
         action(*sessions[i]);
         return true;
-      } catch (const pqxx::sql_error& error) {
-        if (!is_conflict(error)) fault(std::string("SQL: ") + error.what());
+      } catch (const pqxx::transaction_rollback&) {  // not serialisable, or a deadlock
         settle(false);
         sessions[i]->rollback();
         return false;
