@@ -1,7 +1,5 @@
 #include "ops/demo/changes.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <chrono>
 
 namespace headgate::demo {
@@ -24,13 +22,6 @@ std::multiset<std::string> texts_of(const base::v1::DataChanges& changes) {
     texts.insert(sign + (change.has_attribute() ? text_of(change.attribute()) : text_of(change.tuple())));
   }
   return texts;
-}
-
-bool parse_payload(const std::string& content_type, const std::string& data, base::v1::DataChanges& changes) {
-  if (content_type.find("json") != std::string::npos) {
-    return google::protobuf::util::JsonStringToMessage(data, &changes).ok();
-  }
-  return changes.ParseFromString(data);
 }
 
 int64_t unix_us() {

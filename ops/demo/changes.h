@@ -14,9 +14,6 @@ std::string text_of(const base::v1::Attribute& attribute);
 // "+" for a creation and "-" for a deletion before each text.
 std::multiset<std::string> texts_of(const base::v1::DataChanges& changes);
 
-// The payload of an event: protobuf, or JSON when the content type says so. False when it is neither.
-bool parse_payload(const std::string& content_type, const std::string& data, base::v1::DataChanges& changes);
-
 int64_t unix_us();
 
 }  // namespace headgate::demo

@@ -5,55 +5,52 @@
 #include <algorithm>
 #include <sstream>
 
-#include "base/clock.h"
+#include "ops/demo/changes.h"
 
 namespace headgate::demo {
 namespace {
 
+constexpr const char* kGap = "dev.headgate.feed.gap.v1";
 constexpr auto kArrivalTimeout = std::chrono::seconds(30);
 
 std::vector<std::string> sinks_of(const Places& places) {
   std::vector<std::string> sinks;
   if (!places.kafka.empty()) sinks.emplace_back("kafka");
-  if (!places.redis.empty()) sinks.insert(sinks.end(), {"redis stream", "redis pub/sub"});
-  if (!places.nats.empty()) sinks.insert(sinks.end(), {"jetstream", "core nats"});
+  if (!places.redis.empty()) sinks.insert(sinks.end(), {"redis_streams", "redis_pubsub"});
+  if (!places.nats.empty()) sinks.insert(sinks.end(), {"nats_jetstream", "nats_core"});
   if (!places.file.empty()) sinks.emplace_back("file");
   return sinks;
-}
-
-std::string with_tenant(std::string pattern, const std::string& tenant) {
-  const size_t at = pattern.find("{tenant}");
-  return at == std::string::npos ? pattern : pattern.replace(at, 8, tenant);
 }
 
 std::string milliseconds(int64_t us) { return us < 0 ? "-" : fmt::format("{:.1f} ms", static_cast<double>(us) / 1000); }
 
 }  // namespace
 
-Demo::Demo(const Places& places) : places_(places), sinks_(sinks_of(places)), ledger_(sinks_), engine_(places.engine) {
-  for (const std::string& sink : sinks_) inboxes_.emplace_back(sink, ledger_);
-  subscribe();
+Demo::Demo(const Places& places) : places_(places), ledger_(sinks_of(places)), engine_(places.engine) {
+  if (!places.kafka.empty()) add(testing::subscribe_kafka(places.kafka, places.kafka_topic));
+  if (!places.redis.empty()) {
+    add(testing::subscribe_redis_streams(places.redis, places.redis_streams));
+    add(testing::subscribe_redis_pubsub(places.redis, places.redis_channels));
+  }
+  if (!places.nats.empty()) {
+    add(testing::subscribe_jetstream(places.nats, places.nats_stream, places.nats_stream_subject));
+    add(testing::subscribe_nats_core(places.nats, places.nats_subject));
+  }
+  if (!places.file.empty()) add(testing::subscribe_file(places.file));
 }
 
-Inbox& Demo::inbox(const std::string& sink) {
-  return *std::find_if(inboxes_.begin(), inboxes_.end(), [&](const Inbox& inbox) { return inbox.sink() == sink; });
+void Demo::add(std::unique_ptr<testing::Subscriber> subscriber) {
+  subscriber->on_event([this, sink = subscriber->kind()](const testing::Received& event) { take(sink, event); });
+  subscribers_.push_back(std::move(subscriber));
 }
 
-void Demo::subscribe() {
-  if (!places_.kafka.empty()) {
-    subscribers_.push_back(subscribe_kafka(places_.kafka, places_.kafka_prefix, inbox("kafka")));
-  }
-  if (!places_.redis.empty()) {
-    std::vector<std::string> keys;
-    for (const auto& [id, name] : tenants()) keys.push_back(with_tenant(places_.redis_stream, id));
-    subscribers_.push_back(subscribe_redis_streams(places_.redis, keys, inbox("redis stream")));
-    subscribers_.push_back(subscribe_redis_channels(places_.redis, places_.redis_channel, inbox("redis pub/sub")));
-  }
-  if (!places_.nats.empty()) {
-    subscribers_.push_back(subscribe_nats_stream(places_.nats, places_.nats_stream_subject, inbox("jetstream")));
-    subscribers_.push_back(subscribe_nats_subject(places_.nats, places_.nats_subject, inbox("core nats")));
-  }
-  if (!places_.file.empty()) subscribers_.push_back(subscribe_file(places_.file, inbox("file")));
+void Demo::take(const std::string& sink, const testing::Received& received) {
+  if (received.type == kGap) ++gaps_;
+  if (!received.is_changes()) return;
+  ledger_.arrived(sink, {.id = received.id,
+                         .token = received.token,
+                         .changes = texts_of(received.changes),
+                         .at_us = received.received_at_us});
 }
 
 Status Demo::run(const std::string& line) {
@@ -72,14 +69,10 @@ Status Demo::run(const std::string& line) {
 
 Status Demo::ready() {
   HG_RETURN_IF_ERROR(engine_.wait_until_ready(20));
-  for (int attempt = 0; attempt < 400; ++attempt) {
-    const auto waiting =
-        std::find_if(inboxes_.begin(), inboxes_.end(), [](const Inbox& i) { return !i.is_subscribed(); });
-    if (waiting == inboxes_.end()) return ok_status();
-    system_clock().sleep(Duration(50), {});
-  }
-  for (const Inbox& inbox : inboxes_) {
-    if (!inbox.is_subscribed()) return unavailable("cannot subscribe to {} within 20 s", inbox.sink());
+  for (const auto& subscriber : subscribers_) {
+    if (!subscriber->wait_ready(std::chrono::seconds(20))) {
+      return unavailable("cannot subscribe to {} within 20 s", subscriber->kind());
+    }
   }
   return ok_status();
 }
@@ -100,9 +93,8 @@ Status Demo::setup() {
 
 void Demo::show(const Transaction& transaction) const {
   std::string times;
-  for (const std::string& sink : sinks_) {
-    const auto latencies = ledger_.latencies(transaction.tenant, transaction.xid);
-    times += fmt::format("{}{} {}", times.empty() ? "" : ", ", sink, milliseconds(latencies.at(sink)));
+  for (const auto& [sink, latency] : ledger_.latencies(transaction.tenant, transaction.xid)) {
+    times += fmt::format("{}{} {}", times.empty() ? "" : ", ", sink, milliseconds(latency));
   }
   fmt::print("  {:<8} {}\n           token {}\n           {}\n", transaction.tenant, transaction.title,
              transaction.token, times);
@@ -138,15 +130,20 @@ Status Demo::catch_up(int seconds) {
 }
 
 Status Demo::verdict() {
-  bool clean = true;
-  fmt::print("  {:<14}{:>8}{:>9}{:>9}{:>10}{:>14}{:>7}{:>6}{:>11}{:>11}\n", "sink", "written", "arrived", "missing",
-             "repeated", "out of order", "wrong", "gaps", "median", "slowest");
+  bool clean = gaps_ == 0;
+  fmt::print("  {:<16}{:>8}{:>9}{:>9}{:>10}{:>14}{:>7}{:>11}{:>11}\n", "sink", "written", "arrived", "missing",
+             "repeated", "out of order", "wrong", "median", "slowest");
   for (const Verdict& v : ledger_.verdicts()) {
-    const size_t gaps = inbox(v.sink).gaps();
-    fmt::print("  {:<14}{:>8}{:>9}{:>9}{:>10}{:>14}{:>7}{:>6}{:>11}{:>11}\n", v.sink, ledger_.written(), v.arrived,
-               v.missing, v.repeated, v.disordered, v.wrong, gaps, milliseconds(v.median_us),
-               milliseconds(v.slowest_us));
-    clean = clean && v.clean() && gaps == 0;
+    fmt::print("  {:<16}{:>8}{:>9}{:>9}{:>10}{:>14}{:>7}{:>11}{:>11}\n", v.sink, ledger_.written(), v.arrived,
+               v.missing, v.repeated, v.disordered, v.wrong, milliseconds(v.median_us), milliseconds(v.slowest_us));
+    clean = clean && v.clean();
+  }
+  if (gaps_ > 0) fmt::print("  {} events say that history was lost\n", gaps_.load());
+  for (const auto& subscriber : subscribers_) {
+    for (const std::string& fault : subscriber->faults()) {
+      fmt::print("  {}: {}\n", subscriber->kind(), fault);
+      clean = false;
+    }
   }
   return clean ? ok_status() : status_of(StatusCode::kDataLoss, "not every change arrived exactly once and unchanged");
 }

@@ -1,7 +1,8 @@
 // The demo's parts together: engine client, subscribers, ledger, and the commands over them.
 #pragma once
 
-#include <deque>
+#include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,7 +10,7 @@
 #include "ops/demo/engine_client.h"
 #include "ops/demo/ledger.h"
 #include "ops/demo/story.h"
-#include "ops/demo/subscriber.h"
+#include "tests/support/subscribers.h"
 
 namespace headgate::demo {
 
@@ -17,11 +18,12 @@ namespace headgate::demo {
 struct Places {
   std::string engine;
   std::string kafka;
-  std::string kafka_prefix = "headgate.permission-changes";
+  std::string kafka_topic = "headgate.permission-changes";
   std::string redis;
-  std::string redis_stream = "headgate:{{tenant}}:changes";
-  std::string redis_channel = "headgate:*";
+  std::string redis_streams = "headgate:*:changes";
+  std::string redis_channels = "headgate:*";
   std::string nats;
+  std::string nats_stream = "HEADGATE";
   std::string nats_stream_subject = "headgate.>";
   std::string nats_subject = "signal.>";
   std::string file;
@@ -36,8 +38,8 @@ class Demo {
   Status run(const std::string& line);
 
  private:
-  void subscribe();
-  Inbox& inbox(const std::string& sink);
+  void add(std::unique_ptr<testing::Subscriber> subscriber);
+  void take(const std::string& sink, const testing::Received& received);
 
   Status ready();
   Status setup();
@@ -48,12 +50,11 @@ class Demo {
   void show(const Transaction& transaction) const;
 
   const Places places_;
-  std::vector<std::string> sinks_;
   Ledger ledger_;
   EngineClient engine_;
   Story story_;
-  std::deque<Inbox> inboxes_;
-  std::vector<Subscriber> subscribers_;  // last: they end before what they use
+  std::atomic<size_t> gaps_ = 0;                                   // marks of lost history; there must be none
+  std::vector<std::unique_ptr<testing::Subscriber>> subscribers_;  // last: they end before what they use
 };
 
 }  // namespace headgate::demo

@@ -22,11 +22,12 @@ int main(int argc, char** argv) {
   CLI::App app("Writes changes through the engine and watches them arrive at every sink", "headgate-demo");
   app.add_option("--engine", places.engine, "host:port of the engine")->required();
   app.add_option("--kafka", places.kafka, "brokers; without it no Kafka subscriber");
-  app.add_option("--kafka-prefix", places.kafka_prefix, "topics that begin so");
+  app.add_option("--kafka-topic", places.kafka_topic, "its topic");
   app.add_option("--redis", places.redis, "host:port");
-  app.add_option("--redis-stream", places.redis_stream, "key of a tenant's stream, with {tenant}");
-  app.add_option("--redis-channel", places.redis_channel, "pattern of the channels");
+  app.add_option("--redis-streams", places.redis_streams, "pattern of the streams' keys");
+  app.add_option("--redis-channels", places.redis_channels, "pattern of the channels");
   app.add_option("--nats", places.nats, "host:port");
+  app.add_option("--nats-stream", places.nats_stream, "name of the stream");
   app.add_option("--nats-stream-subject", places.nats_stream_subject, "subjects kept by JetStream");
   app.add_option("--nats-subject", places.nats_subject, "subjects of core NATS");
   app.add_option("--file", places.file, "the file that the relay appends to");

@@ -8,8 +8,9 @@ from source import Finding, code_only, line_of
 CALLS = [
     (r"\bstd::thread\b(?!::)", "std::jthread with a stop_token, named and joined by its owner", ()),
     (r"[.>]detach\s*\(", "a std::jthread that its owner joins", ()),
-    (r"\bnew\s+(?:\(|[A-Za-z_:])", "std::make_unique, or a value", ()),
-    (r"(?<![\w=])(?<!= )\bdelete\b\s*(?:\[\s*\]\s*)?[A-Za-z_(*]", "an owner: a value or a std::unique_ptr", ()),
+    # gRPC's reactors own themselves: made by the method that returns them, deleted in OnDone.
+    (r"\bnew\s+(?!\w*Reactor\b)(?:\(|[A-Za-z_:])", "std::make_unique, or a value", ()),
+    (r"(?<![\w=])(?<!= )\bdelete\b\s*(?!\s*this\b)(?:\[\s*\]\s*)?[A-Za-z_(*]", "an owner: a value or a std::unique_ptr", ()),
     (r"\bsleep_(?:for|until)\b", "Clock::sleep, a wait with a stop_token, or wait_until in tests",
      ("base/clock.cc", "tests/support/")),
     (r"(?<![\w:.>])(?:::)?(?:usleep|nanosleep|sleep\s*\(\s*\d)\b", "Clock::sleep, a wait with a stop_token, or wait_until in tests", ()),
@@ -25,7 +26,9 @@ TODO = re.compile(r"\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
 
 def has_owner_at_once(code, match):
     """std::unique_ptr<T>(new T(...)): the form that a private constructor needs."""
-    return match[0].startswith("new") and re.search(r"_ptr<[^;{}]*>\s*\w*\(\s*$", code[:match.start()][-200:]) is not None
+    if not match[0].startswith("new"):
+        return False
+    return re.search(r"_ptr<[^;{}]*>\s*\w*\(\s*$", code[:match.start()][-200:]) is not None
 
 
 def run(tree):
