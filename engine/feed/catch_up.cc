@@ -56,7 +56,9 @@ void CatchUpPool::run(Worker& worker, std::stop_token stop) {
 }
 
 Status CatchUpPool::run_once(Worker& worker, const Job& job) {
-  if (worker.reader == nullptr) {
+  const uint64_t generation = generation_;
+  if (worker.reader == nullptr || worker.generation != generation) {
+    worker.generation = generation;
     auto opened = opener_();
     if (!opened.ok()) return unavailable("{}", message_of(opened.status()));
     MutexLock lock(worker.mutex);

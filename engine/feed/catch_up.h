@@ -2,6 +2,7 @@
 // reading history in front of the ring. A thousand streams that catch up share them, a page at a time, in turn.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,11 +26,14 @@ class CatchUpPool {
   ~CatchUpPool();
 
   void submit(Job job);
+  // The connections there are belong to another history now; each is replaced before its next job.
+  void renew() { ++generation_; }
 
  private:
   struct Worker {
     Mutex mutex;
     std::unique_ptr<HistoryReader> reader GUARDED_BY(mutex);  // set and reset only by the worker's own thread
+    uint64_t generation = 0;
     std::jthread thread;
   };
 
@@ -38,6 +42,7 @@ class CatchUpPool {
   Status run_once(Worker& worker, const Job& job);
 
   const HistoryOpener opener_;
+  std::atomic<uint64_t> generation_ = 0;
   Mutex mutex_;
   Condition changed_;
   std::deque<Job> jobs_ GUARDED_BY(mutex_);

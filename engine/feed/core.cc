@@ -29,7 +29,10 @@ bool FeedCore::connected(const Incarnation& now, uint64_t horizon) {
     incarnation = now;
     is_connected = was_connected = true;
     kept = same;
-    if (!kept) ring.reset(horizon);
+    if (!kept) {
+      ring.reset(horizon);
+      if (const auto workers = pool.lock()) workers->renew();
+    }
     for (const auto& weak : waiting_to_open) {
       opening.push_back(weak.lock());
       if (opening.back()) opening.back()->submit_opening_locked();
@@ -38,6 +41,13 @@ bool FeedCore::connected(const Incarnation& now, uint64_t horizon) {
   }
   wake_all(wakeups);
   return kept;
+}
+
+Status FeedCore::check_incarnation(const Incarnation& found) {
+  MutexLock lock(mutex);
+  if (!was_connected || incarnation.id == found.id) return ok_status();
+  must_reconnect = true;
+  return unavailable("the feed and its helpers are connected to different databases");
 }
 
 void FeedCore::restart(const Status& status, uint64_t horizon) {

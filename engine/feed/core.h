@@ -29,6 +29,9 @@ class FeedCore {
   // Ends all streams and forgets the ring: it does not describe the database.
   void restart(const Status& status, uint64_t horizon);
   void disconnected();
+  // For a new connection of the pool. UNAVAILABLE when it leads to another history than the feed's own; the feed then
+  // connects again, too.
+  Status check_incarnation(const Incarnation& found);
   // `transactions`, each in its parts and ascending; everything below `next` is complete.
   void append(const std::vector<std::vector<FeedItemPtr>>& transactions, uint64_t next);
   void end_streams(const Status& status);
@@ -46,6 +49,7 @@ class FeedCore {
   Incarnation incarnation;
   bool is_connected = false;
   bool was_connected = false;
+  bool must_reconnect = false;
   bool closed = false;
   MonotonicTime outage_since{};
   std::unordered_set<StreamImpl*> streams;

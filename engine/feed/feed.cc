@@ -4,9 +4,23 @@
 
 namespace headgate::engine {
 
+namespace {
+
+// Connections of the pool, checked to lead to the same history as the feed's own.
+HistoryOpener checked(HistoryOpener opener, std::shared_ptr<FeedCore> core) {
+  return [opener = std::move(opener), core = std::move(core)]() -> StatusOr<std::unique_ptr<HistoryReader>> {
+    HG_ASSIGN_OR_RETURN(std::unique_ptr<HistoryReader> reader, opener());
+    HG_ASSIGN_OR_RETURN(const Incarnation incarnation, reader->incarnation());
+    HG_RETURN_IF_ERROR(core->check_incarnation(incarnation));
+    return reader;
+  };
+}
+
+}  // namespace
+
 Feed::Feed(HistoryOpener opener, FeedSettings settings)
     : core_(std::make_shared<FeedCore>(settings)),
-      pool_(std::make_shared<CatchUpPool>(opener, settings.catch_up_threads)) {
+      pool_(std::make_shared<CatchUpPool>(checked(opener, core_), settings.catch_up_threads)) {
   core_->pool = pool_;
   loop_ = std::make_unique<FeedLoop>(core_, pool_, std::move(opener));
 }

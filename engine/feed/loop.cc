@@ -169,7 +169,13 @@ void FeedLoop::watch(std::stop_token stop) {
 }
 
 void FeedLoop::break_hung_call() {
+  bool reconnect = false;
+  {
+    MutexLock lock(core_->mutex);
+    reconnect = std::exchange(core_->must_reconnect, false);
+  }
   MutexLock lock(mutex_);
+  if (reconnect && reader_ != nullptr) reader_->interrupt();
   if (reader_ == nullptr || call_since_ == MonotonicTime{}) return;
   if (system_clock().now() - call_since_ > core_->settings.hang_max) reader_->interrupt();
 }
