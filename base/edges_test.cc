@@ -21,7 +21,13 @@ TEST_SUITE("base/edges") {
     metrics.gauge("headgate_y", "How much.").Set(2);
     metrics.histogram("headgate_z_seconds", "How long.").Observe(0.002);
     metrics.gauge_from("headgate_asked", "Asked.", {}, [] { return 7.0; });
+    double counted = 4;
+    metrics.counter_from("headgate_elsewhere_total", "Counted elsewhere.", {}, [&] { return counted; });
+    metrics.exposition();
+    counted = 9;
     const std::string text = metrics.exposition();
+    CHECK(text.find("# TYPE headgate_elsewhere_total counter") != std::string::npos);
+    CHECK(text.find("headgate_elsewhere_total 9") != std::string::npos);
     CHECK(text.find("# HELP headgate_x_total How many.") != std::string::npos);
     CHECK(text.find("headgate_x_total{kind=\"a\"} 3") != std::string::npos);
     CHECK(text.find("headgate_y 2") != std::string::npos);

@@ -26,13 +26,23 @@ void Metrics::gauge_from(const std::string& name, const std::string& help, const
                          std::function<double()> read) {
   Gauge& made = gauge(name, help, labels);
   MutexLock lock(mutex_);
-  asked_.push_back({&made, std::move(read)});
+  before_scrape_.push_back([&made, read = std::move(read)] { made.Set(read()); });
+}
+
+void Metrics::counter_from(const std::string& name, const std::string& help, const Labels& labels,
+                           std::function<double()> read) {
+  Counter& made = counter(name, help, labels);
+  MutexLock lock(mutex_);
+  before_scrape_.push_back([&made, read = std::move(read)] {
+    const double growth = read() - made.Value();
+    if (growth > 0) made.Increment(growth);
+  });
 }
 
 std::string Metrics::exposition() {
   {
     MutexLock lock(mutex_);
-    for (const Asked& one : asked_) one.gauge->Set(one.read());
+    for (const std::function<void()>& refresh : before_scrape_) refresh();
   }
   return prometheus::TextSerializer().Serialize(registry_->Collect());
 }

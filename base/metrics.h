@@ -44,6 +44,10 @@ class Metrics {
   // called; it must not block.
   void gauge_from(const std::string& name, const std::string& help, const Labels& labels, std::function<double()> read);
 
+  // The same for a number that only grows and is counted elsewhere.
+  void counter_from(const std::string& name, const std::string& help, const Labels& labels,
+                    std::function<double()> read);
+
   // Prometheus' text format 0.0.4.
   std::string exposition();
   // Content type of exposition().
@@ -52,14 +56,9 @@ class Metrics {
   static std::vector<double> seconds_bounds();
 
  private:
-  struct Asked {
-    Gauge* gauge;
-    std::function<double()> read;
-  };
-
   std::shared_ptr<prometheus::Registry> registry_;
   Mutex mutex_;
-  std::vector<Asked> asked_ GUARDED_BY(mutex_);
+  std::vector<std::function<void()>> before_scrape_ GUARDED_BY(mutex_);
 };
 
 }  // namespace headgate

@@ -11,6 +11,7 @@
 #include "engine/api/health.h"
 #include "engine/api/server.h"
 #include "engine/api/services.h"
+#include "engine/app_metrics.h"
 #include "engine/feed/feed.h"
 #include "engine/gc/collector.h"
 #include "engine/storage/migrations.h"
@@ -178,7 +179,10 @@ struct App::Parts {
 App::App(EngineConfig config, std::string version)
     : config_(std::move(config)), version_(std::move(version)), parts_(std::make_unique<Parts>(config_)) {}
 
-App::~App() = default;
+// The admin server looks at parts that die before it.
+App::~App() {
+  if (parts_ != nullptr) parts_->admin.stop();
+}
 
 Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_listening) {
   add_routes();
@@ -245,6 +249,7 @@ void App::build_feed() {
       return parts.calls.admit(context, request);
     };
     parts.watch = make_watch_services(*parts.feed, settings);
+    add_feed_metrics(parts.metrics, *parts.feed, *parts.watch);
     parts.add("base.v1.Watch", parts.watch->watch());
     parts.add("headgate.v1.Feed", parts.watch->feed());
   }
@@ -281,6 +286,7 @@ void App::shut_down() {
 void App::add_routes() {
   HttpServer& admin = parts_->admin;
   Parts& parts = *parts_;
+  add_call_metrics(parts.metrics, parts.workers, *parts.pool, parts.health);
   admin.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
   admin.route("/readyz", [&parts](const HttpRequest&) { return probe(parts.health.serving(), parts.health.reason()); });
   admin.route("/startupz", [&parts](const HttpRequest&) { return probe(parts.health.ever_served(), "starting"); });
@@ -300,6 +306,10 @@ std::string App::status_json() const {
   json["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - parts.started).count();
   json["calls"] = {{"running", parts.workers.busy()}, {"waiting", parts.workers.waiting()}};
   json["database"] = {{"connections", parts.pool->open()}, {"in_use", parts.pool->in_use()}};
+  // Built after the admin server has started; ready tells that it is there for good.
+  if (parts.health.ever_served() && parts.feed != nullptr) {
+    json["feed"] = feed_status(parts.feed->stats(), parts.watch->stats());
+  }
   return json.dump(2) + "\n";
 }
 

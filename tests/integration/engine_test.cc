@@ -2,6 +2,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <pqxx/pqxx>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "base/v1/service.grpc.pb.h"
@@ -239,6 +241,54 @@ TEST_SUITE("integration/engine") {
     CHECK(Client(channel, "bearer second-key").create("t3").ok());
     CHECK(health_of(channel, "") == "SERVING");
     CHECK(engine.log().find("first-key") == std::string::npos);
+  }
+
+  TEST_CASE("engine: streams obey field rules and authentication, and end with UNAVAILABLE at the shutdown") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri(),
+                          .env = {{"HEADGATE_ENGINE_AUTHN_METHOD", "preshared"},
+                                  {"HEADGATE_ENGINE_AUTHN_KEYS", "key"},
+                                  {"HEADGATE_ENGINE_SERVER_DRAIN_WINDOW", "100ms"}}});
+    const auto stub = base::v1::Watch::NewStub(engine.channel());
+    const auto end_of = [&](const std::string& tenant, const std::string& authorization) {
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + 20s);
+      if (!authorization.empty()) context.AddMetadata("authorization", authorization);
+      base::v1::WatchRequest request;
+      request.set_tenant_id(tenant);
+      base::v1::WatchResponse response;
+      const auto reader = stub->Watch(&context, request);
+      while (reader->Read(&response)) {
+      }
+      return reader->Finish();
+    };
+    CHECK(end_of("t1", "").error_message() == "ERROR_CODE_MISSING_BEARER_TOKEN");
+    CHECK(end_of("t1", "Bearer no").error_code() == grpc::StatusCode::UNAUTHENTICATED);
+    CHECK(end_of("", "Bearer key").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+    grpc::Status last;
+    std::jthread reader([&] { last = end_of("t1", "Bearer key"); });
+    REQUIRE(wait_until([&] {
+      return engine.get("/metrics").body.find("headgate_watch_streams{service=\"watch\"} 1") != std::string::npos;
+    }));
+    engine.process().signal(SIGTERM);
+    CHECK(engine.process().wait(10s));
+    CHECK(engine.process().exit_code() == 0);
+    reader.join();
+    CHECK(last.error_code() == grpc::StatusCode::UNAVAILABLE);
+  }
+
+  TEST_CASE("engine: the names of its metrics are those of the list") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri()});
+    REQUIRE(Client(engine.channel()).create("t2").ok());
+    std::set<std::string> lines;
+    std::istringstream text(engine.get("/metrics").body);
+    for (std::string line; std::getline(text, line);) {
+      if (line.rfind("# TYPE ", 0) == 0) lines.insert(line.substr(7));
+    }
+    std::string names;
+    for (const std::string& line : lines) names += line + "\n";
+    CHECK(names == read_file(HEADGATE_SOURCE_DIR "/tests/cases/engine_metrics.txt"));
   }
 
   TEST_CASE("engine: page sizes have a default and a bound") {

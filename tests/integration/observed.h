@@ -32,6 +32,8 @@ class Texts {
   Json fill(const Json& value, int number = 0) const;
   // The comparable form of an answer. `keep`: names that are not hidden.
   Json canonical(const Json& answer, const std::set<std::string>& keep) const;
+  // True for a tenant that this run made up.
+  bool is_of_this_run(const std::string& tenant) const;
   // Stores the value at `path` ("schemas.0.version") of `answer`; an empty text when there is none.
   void save(const std::string& variable, const std::string& path, const Json& answer);
 

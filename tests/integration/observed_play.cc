@@ -181,6 +181,7 @@ class Player {
     if (scenario_.value("tenant", true)) call("Tenancy.Create", {{"id", "${T}"}, {"name", "${T}"}}, Json::object(), 0);
     std::vector<Json> answers;
     for (const Json& one : scenario_["steps"]) answers.push_back(step(one, one.at("expect")));
+    leave_nothing();
     return answers;
   }
 
@@ -198,6 +199,15 @@ class Player {
     return result;
   }
 
+  // Other scenarios list tenants. Data without a registered tenant is removed with one of its name.
+  void leave_nothing() {
+    const std::set<std::string> tenants = tenants_;
+    for (const std::string& tenant : tenants) {
+      call("Tenancy.Create", {{"id", tenant}, {"name", tenant}}, Json::object(), 0);
+      call("Tenancy.Delete", {{"id", tenant}}, Json::object(), 0);
+    }
+  }
+
   // The answer in comparable form; saves what the step wants saved.
   Json call(const std::string& name, const Json& body, const Json& one, int number) {
     const std::string service = "base.v1." + name.substr(0, name.find('.'));
@@ -206,7 +216,10 @@ class Player {
     const MethodDescriptor* descriptor = found == nullptr ? nullptr : found->FindMethodByName(method);
     if (descriptor == nullptr) throw std::runtime_error("no such call: " + name);
     const std::unique_ptr<Message> request = new_message(descriptor->input_type());
-    from_json(texts_.fill(body, number), *request);
+    const Json filled = texts_.fill(body, number);
+    from_json(filled, *request);
+    const std::string tenant = filled.value(service == "base.v1.Tenancy" ? "id" : "tenant_id", "");
+    if (texts_.is_of_this_run(tenant)) tenants_.insert(tenant);
     const Json anys = texts_.fill(one.value("any", Json::object()));
     for (const auto& [path, value] : anys.items()) {
       put_any(request.get(), path, value[0], from_base64(value[1]));
@@ -266,6 +279,7 @@ class Player {
   grpc::GenericStub stub_;
   Texts texts_;
   std::set<std::string> keep_;
+  std::set<std::string> tenants_;
 };
 
 }  // namespace

@@ -53,6 +53,10 @@ void flatten(const Json& value, const std::string& path, std::map<std::string, J
 
 Texts::Texts(std::string run_id) : variables_{{"T", "obs" + run_id}, {"Z", "zzzz" + run_id}} {}
 
+bool Texts::is_of_this_run(const std::string& tenant) const {
+  return tenant.rfind(variables_.at("T"), 0) == 0 || tenant.rfind(variables_.at("Z"), 0) == 0;
+}
+
 std::string Texts::value_of(const std::string& name, int number) const {
   if (name.rfind("rep:", 0) == 0) {
     const size_t colon = name.find(':', 4);

@@ -1,0 +1,20 @@
+// What the parts count, shown under /metrics and /status.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/metrics.h"
+#include "engine/api/health.h"
+#include "engine/api/worker_pool.h"
+#include "engine/feed/feed.h"
+#include "engine/storage/pool.h"
+#include "engine/watch/watch_service.h"
+
+namespace headgate::engine {
+
+void add_call_metrics(Metrics& metrics, const WorkerPool& workers, const Pool& pool, const HealthChecker& health);
+void add_feed_metrics(Metrics& metrics, const Feed& feed, const WatchServices& watch);
+
+nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watch);
+
+}  // namespace headgate::engine
