@@ -57,7 +57,8 @@ Pool::~Pool() = default;
 
 StatusOr<Pool::Session> Pool::connect() {
   try {
-    Session session{std::make_unique<pqxx::connection>(with_timeout(settings_.uri, settings_.connect_timeout)), {}};
+    Session session;
+    session.connection = std::make_unique<pqxx::connection>(with_timeout(settings_.uri, settings_.connect_timeout));
     pqxx::connection& connection = *session.connection;
     connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     connection.set_variable("application_name", connection.quote(settings_.application_name));
@@ -103,6 +104,7 @@ StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
 void Pool::release(Session session) {
   MutexLock lock(mutex_);
   if (session.connection != nullptr && session.connection->is_open()) {
+    session.used = true;
     idle_.push_back(std::move(session));
   } else {
     --open_;
@@ -126,8 +128,16 @@ Status Pool::run(const SessionSetup& setup, const std::function<Status(pqxx::con
   return run_on_session(&setup, work);
 }
 
-Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work) {
+Status Pool::read(const std::function<Status(pqxx::connection&)>& work) {
+  bool reused = false;
+  const Status status = run_on_session(nullptr, work, &reused);
+  return reused && status.code() == StatusCode::kUnavailable ? run(work) : status;
+}
+
+Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work,
+                            bool* reused) {
   HG_ASSIGN_OR_RETURN(Session session, acquire(setup));
+  if (reused != nullptr) *reused = session.used;
   Status status;
   try {
     if (setup != nullptr && !session.setups.contains(setup->name)) {

@@ -51,6 +51,9 @@ class Pool {
   // The same with a connection that has had `setup`; one that has had it already is preferred.
   Status run(const SessionSetup& setup, const std::function<Status(pqxx::connection&)>& work);
 
+  // As run(), for work that changes nothing: it is done once more when a connection that was idle turns out to be dead.
+  Status read(const std::function<Status(pqxx::connection&)>& work);
+
   // As run(), with a typed result.
   template <typename T>
   StatusOr<T> get(const std::function<StatusOr<T>(pqxx::connection&)>& work) {
@@ -70,9 +73,11 @@ class Pool {
   struct Session {
     std::unique_ptr<pqxx::connection> connection;
     std::set<std::string> setups;
+    bool used = false;  // has been idle in the pool
   };
 
-  Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work);
+  Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work,
+                        bool* reused = nullptr);
   StatusOr<Session> acquire(const SessionSetup* setup);
   Session take_idle(const SessionSetup* setup) REQUIRES_LOCK(mutex_);
   void release(Session session);

@@ -46,7 +46,7 @@ class PostgresBundles : public BundleStore {
 
   StatusOr<DataBundle> read(const std::string& tenant, const std::string& name) override {
     DataBundle bundle;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection& connection) {
       const pqxx::result rows =
           pqxx::nontransaction(connection)
               .exec_params("SELECT payload FROM bundles WHERE tenant_id = $1 AND name = $2", tenant, name);

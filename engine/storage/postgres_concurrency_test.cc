@@ -154,6 +154,35 @@ TEST_SUITE("storage/concurrency") {
     CHECK(database->execute("SELECT count(*) FROM transactions") == "1");
   }
 
+  TEST_CASE("writer: a connection cut after the commit took place leads to one write") {
+    if (std::getenv("HEADGATE_TEST_POSTGRES") != nullptr)
+      HG_SKIP("needs a server of its own: stops all commits for a moment");
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    REQUIRE(fixture.store.writer->write("a", {tuple_of("doc", "1", "o", "x")}, {}).ok());
+    // With a standby that does not exist, a commit happens and then waits for ever before it is acknowledged.
+    database->execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    database->execute("SELECT pg_reload_conf()");
+    // The setting reaches the server's processes one after the other, so some writes may still pass.
+    std::atomic<bool> last{false};
+    int writes = 0;
+    StatusOr<SnapToken> token = make_status(StatusCode::kUnknown, "");
+    std::jthread writer([&] {
+      for (; !last; ++writes) token = fixture.store.writer->write("a", {tuple_of("doc", "2", "o", "x")}, {});
+    });
+    const bool waiting = testing::wait_until(
+        [&] { return database->execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == "1"; });
+    last = true;
+    database->execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    writer.join();
+    database->execute("ALTER SYSTEM RESET synchronous_standby_names");
+    database->execute("SELECT pg_reload_conf()");
+    REQUIRE(waiting);
+    REQUIRE_MESSAGE(token.ok(), describe(token.status()));
+    CHECK(read_names(fixture, "a", *token) == "1#o@x 2#o@x");
+    CHECK(database->execute("SELECT count(*) FROM transactions") == std::to_string(writes + 1));
+  }
+
   TEST_CASE("writer: a database that is away is an error at once, and the first write after its return succeeds") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);

@@ -37,7 +37,7 @@ class PostgresSchemas : public SchemaStore {
 
   StatusOr<std::string> head_version(const std::string& tenant) override {
     std::string version;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection& connection) {
       const pqxx::result rows = pqxx::nontransaction(connection).exec_params(kHead, tenant);
       if (rows.empty()) return api_error(base::v1::ERROR_CODE_SCHEMA_NOT_FOUND);
       version = rows[0][0].as<std::string>();
@@ -49,7 +49,7 @@ class PostgresSchemas : public SchemaStore {
 
   StatusOr<std::vector<SchemaRow>> read(const std::string& tenant, const std::string& version) override {
     std::vector<SchemaRow> rows;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection& connection) {
       const pqxx::result found = pqxx::nontransaction(connection)
                                      .exec_params(
                                          "SELECT name, serialized_definition FROM schema_definitions"
@@ -66,7 +66,7 @@ class PostgresSchemas : public SchemaStore {
   StatusOr<Page<SchemaVersion>> list(const std::string& tenant, const PageRequest& request) override {
     HG_ASSIGN_OR_RETURN(const std::string first, decode_page_token(request.continuous_token));
     Page<SchemaVersion> page;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection& connection) {
       const uint64_t limit = rows_for_page(request);
       const std::string sql = fmt::format(
           "SELECT DISTINCT version FROM schema_definitions WHERE tenant_id = $1 AND ($2::text = '' OR version <= "

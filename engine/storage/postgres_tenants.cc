@@ -72,7 +72,7 @@ class PostgresTenants : public TenantStore {
   StatusOr<Page<Tenant>> list(const PageRequest& request) override {
     HG_ASSIGN_OR_RETURN(const std::string first, decode_page_token(request.continuous_token));
     Page<Tenant> page;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection& connection) {
       const uint64_t limit = rows_for_page(request);
       const pqxx::result rows =
           pqxx::nontransaction(connection)

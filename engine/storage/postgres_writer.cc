@@ -24,7 +24,7 @@ struct Attempt {
   int backend = 0;
 };
 
-constexpr char kUnlock[] = ";SELECT pg_advisory_unlock_all()";
+constexpr char kUnlock[] = ";EXECUTE headgate_unlock";
 
 // The locks are taken in a transaction of their own, because the snapshot must come after them; they are the session's
 // and outlast it. The INSERT takes its lock on the table before the row's default draws the xid, and in SERIALIZABLE
@@ -34,7 +34,7 @@ std::string begin_of(pqxx::connection& connection, const std::string& tenant, co
   const std::string lock = locks.sql();
   return fmt::format(
       "{}BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;"
-      "INSERT INTO transactions (tenant_id) VALUES ({}) RETURNING id, snapshot",
+      "EXECUTE headgate_begin ({})",
       lock.empty() ? "" : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;" + lock + "COMMIT;",
       connection.quote(tenant));
 }

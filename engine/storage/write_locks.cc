@@ -90,11 +90,9 @@ void WriteLocks::add(const base::v1::AttributeFilter& filter) {
 bool WriteLocks::exclusive() const { return unbounded_ || keys_.size() > kKeysMax; }
 
 std::string WriteLocks::sql() const {
-  if (exclusive()) return fmt::format("SELECT pg_advisory_lock({});", tenant_lock(tenant_));
+  if (exclusive()) return fmt::format("EXECUTE headgate_lock_tenant ({});", tenant_lock(tenant_));
   if (keys_.empty()) return "";
-  std::string sql = fmt::format("SELECT pg_advisory_lock_shared({})", tenant_lock(tenant_));
-  for (const int64_t key : keys_) sql += fmt::format(", pg_advisory_lock({})", key);
-  return sql + ";";
+  return fmt::format("EXECUTE headgate_lock_keys ({}, '{{{}}}');", tenant_lock(tenant_), fmt::join(keys_, ","));
 }
 
 }  // namespace headgate::engine

@@ -30,7 +30,8 @@ class WriteLocks {
   void add(const base::v1::TupleFilter& filter);
   void add(const base::v1::AttributeFilter& filter);
 
-  // A statement that waits for all of them as locks of the session; empty when none is needed.
+  // A statement that waits for all of them as locks of the session, prepared by write_setup(); empty when none is
+  // needed.
   std::string sql() const;
   // True when the whole tenant is locked.
   bool exclusive() const;

@@ -46,7 +46,7 @@ TEST_SUITE("storage/write_locks") {
     CHECK_FALSE(locks.exclusive());
     locks.add(std::vector{attribute_of<base::v1::BooleanValue>("1", "public", true)});
     CHECK(locks.exclusive());
-    CHECK(locks.sql() == fmt::format("SELECT pg_advisory_lock({});", tenant_lock(tenant)));
+    CHECK(locks.sql() == fmt::format("EXECUTE headgate_lock_tenant ({});", tenant_lock(tenant)));
   }
 }
 

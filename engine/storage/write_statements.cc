@@ -21,6 +21,15 @@ using base::v1::TupleFilter;
 // Rows to expire are found key by key through LATERAL ... LIMIT 1, so that no join order can turn into a scan of the
 // table, which would be tracked as a read of everything.
 constexpr char kPrepare[] = R"sql(
+PREPARE headgate_lock_keys (bigint, bigint[]) AS
+SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
+
+PREPARE headgate_lock_tenant (bigint) AS SELECT pg_advisory_lock($1);
+
+PREPARE headgate_unlock AS SELECT pg_advisory_unlock_all();
+
+PREPARE headgate_begin (varchar) AS INSERT INTO transactions (tenant_id) VALUES ($1) RETURNING id, snapshot;
+
 PREPARE headgate_tuples_write (xid8, varchar, varchar[], varchar[], varchar[], varchar[], varchar[], varchar[]) AS
 INSERT INTO relation_tuples (tenant_id, created_tx_id, entity_type, entity_id, relation, subject_type, subject_id,
   subject_relation)
