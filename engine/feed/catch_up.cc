@@ -64,7 +64,22 @@ Status CatchUpPool::run_once(Worker& worker, const Job& job) {
     MutexLock lock(worker.mutex);
     worker.reader = std::move(*opened);
   }
-  return job(*worker.reader);
+  {
+    MutexLock lock(worker.mutex);
+    worker.since = system_clock().now();
+  }
+  const Status status = job(*worker.reader);
+  MutexLock lock(worker.mutex);
+  worker.since = {};
+  return status;
+}
+
+void CatchUpPool::break_hung(Duration limit) {
+  const MonotonicTime now = system_clock().now();
+  for (auto& worker : workers_) {
+    MutexLock lock(worker->mutex);
+    if (worker->since != MonotonicTime{} && now - worker->since > limit) worker->reader->interrupt();
+  }
 }
 
 }  // namespace headgate::engine

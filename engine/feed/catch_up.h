@@ -28,11 +28,14 @@ class CatchUpPool {
   void submit(Job job);
   // The connections there are belong to another history now; each is replaced before its next job.
   void renew() { ++generation_; }
+  // Breaks the connections of jobs that have been running for longer.
+  void break_hung(Duration limit);
 
  private:
   struct Worker {
     Mutex mutex;
     std::unique_ptr<HistoryReader> reader GUARDED_BY(mutex);  // set and reset only by the worker's own thread
+    MonotonicTime since GUARDED_BY(mutex){};                  // when the present job began; zero without one
     uint64_t generation = 0;
     std::jthread thread;
   };

@@ -31,6 +31,7 @@ bool FeedCore::connected(const Incarnation& now, uint64_t horizon) {
     kept = same;
     if (!kept) {
       ring.reset(horizon);
+      ++ring_restarts;
       if (const auto workers = pool.lock()) workers->renew();
     }
     for (const auto& weak : waiting_to_open) {
@@ -56,6 +57,7 @@ void FeedCore::restart(const Status& status, uint64_t horizon) {
     MutexLock lock(mutex);
     end_streams_locked(status, &wakeups);
     ring.reset(horizon);
+    ++ring_restarts;
   }
   wake_all(wakeups);
 }

@@ -50,6 +50,7 @@ class FeedCore {
   bool is_connected = false;
   bool was_connected = false;
   bool must_reconnect = false;
+  uint64_t ring_restarts = 0;  // how often the ring began anew
   bool closed = false;
   MonotonicTime outage_since{};
   std::unordered_set<StreamImpl*> streams;

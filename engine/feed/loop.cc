@@ -9,6 +9,8 @@ namespace headgate::engine {
 namespace {
 
 constexpr Duration kWatchInterval{100};
+// Far above what the server itself allows a statement: then the server is not there any more.
+constexpr Duration kHungJob{60'000};
 
 }  // namespace
 
@@ -70,7 +72,11 @@ void FeedLoop::lost(const Status& status, Backoff& backoff, std::stop_token stop
   }
   core_->disconnected();
   if (stop.stop_requested()) return;
-  log_warn("feed_lost_database", {{"error", describe(status)}, {"attempt", backoff.attempts()}});
+  const int attempt = backoff.attempts();
+  // The first, the second, the fourth ...: an outage is not a flood.
+  if ((attempt & (attempt - 1)) == 0) {
+    log_warn("feed_lost_database", {{"error", describe(status)}, {"attempt", attempt}});
+  }
   system_clock().sleep(backoff.next(), stop);
 }
 
@@ -86,8 +92,6 @@ Status FeedLoop::connect() {
   HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
   if (!core_->connected(incarnation, horizon)) {
     log_info("feed_connected", {{"incarnation", incarnation.id}, {"horizon", horizon}});
-    audited_.reset();
-    to_audit_.reset();
     return ok_status();
   }
   // A server that crashed may hand out an xid again that had been passed because nothing of it was durable. What the
@@ -162,6 +166,7 @@ void FeedLoop::pause(bool busy, std::stop_token stop) {
 void FeedLoop::watch(std::stop_token stop) {
   while (system_clock().sleep(kWatchInterval, stop)) {
     break_hung_call();
+    pool_->break_hung(kHungJob);
     end_after_outage();
     look_for_removed();
     audit();
@@ -226,7 +231,7 @@ Status FeedLoop::look_for_removed_in(HistoryReader& reader, Removals& removals, 
 
 FeedLoop::Mark FeedLoop::mark() {
   MutexLock lock(core_->mutex);
-  return {core_->ring.end(), core_->stats.transactions, system_clock().now()};
+  return {core_->ring.end(), core_->stats.transactions, core_->ring_restarts, system_clock().now()};
 }
 
 void FeedLoop::audit() {
@@ -235,9 +240,13 @@ void FeedLoop::audit() {
     if (!core_->is_connected) return;
   }
   const MonotonicTime now = system_clock().now();
-  if (!audited_) audited_ = mark();
+  const Mark here = mark();
+  if (!audited_ || audited_->ring_restarts != here.ring_restarts) {
+    audited_ = here;
+    to_audit_.reset();
+  }
   if (!to_audit_) {
-    if (now - audited_->at >= core_->settings.audit_interval) to_audit_ = mark();
+    if (now - audited_->at >= core_->settings.audit_interval) to_audit_ = here;
     return;
   }
   if (now - to_audit_->at < core_->settings.audit_delay) return;

@@ -53,6 +53,7 @@ class FeedLoop {
   struct Mark {
     uint64_t xid = 0;
     uint64_t transactions = 0;  // appended to the ring below xid, ever
+    uint64_t ring_restarts = 0;
     MonotonicTime at{};
   };
   Mark mark();
