@@ -132,7 +132,7 @@ struct App::Parts {
         pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
         authenticator(accepted_keys(config.authn)),
-        workers(config.server.workers, config.server.waiting_max),
+        workers(config.server.workers, config.server.waiting_max, config.server.waiting_bytes_max),
         calls(workers, validator, authenticator, metrics),
         health([this] { return ask_database(); }, system_clock()) {}
 

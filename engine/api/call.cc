@@ -65,11 +65,12 @@ grpc::ServerUnaryReactor* CallRunner::run(grpc::CallbackServerContext* context,
     finish(admitted);
     return reactor;
   }
-  const bool accepted = workers_.try_run([context, away, finish, work = std::move(work)] {
+  auto run = [context, away, finish, work = std::move(work)] {
     Status status = still_wanted(*context);
     if (status.ok()) status = for_client(guarded(work), away);
     finish(status);
-  });
+  };
+  const bool accepted = workers_.try_run(std::move(run), request.ByteSizeLong());
   if (!accepted) finish(make_status(StatusCode::kResourceExhausted, "too many calls are waiting; try again later"));
   return reactor;
 }

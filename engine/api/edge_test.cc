@@ -80,20 +80,35 @@ TEST_SUITE("engine/api/worker_pool") {
     std::atomic<int> ran{0};
     std::atomic<bool> open{false};
     {
-      WorkerPool pool(1, 2);
+      WorkerPool pool(1, 2, 1000);
       const auto work = [&] {
         wait_until([&] { return open.load(); });
         ++ran;
       };
-      REQUIRE(pool.try_run(work));
+      REQUIRE(pool.try_run(work, 1));
       REQUIRE(wait_until([&] { return pool.busy() == 1; }));
-      CHECK(pool.try_run(work));
-      CHECK(pool.try_run(work));
-      CHECK_FALSE(pool.try_run(work));
+      CHECK(pool.try_run(work, 1));
+      CHECK(pool.try_run(work, 1));
+      CHECK_FALSE(pool.try_run(work, 1));
       CHECK(pool.waiting() == 2);
       open = true;
     }
     CHECK(ran == 3);
+  }
+}
+
+TEST_SUITE("engine/api/worker_pool") {
+  TEST_CASE("worker pool: the line is bounded by bytes too, but one large request always gets in") {
+    std::atomic<bool> open{false};
+    WorkerPool pool(1, 100, 1000);
+    const auto work = [&] { wait_until([&] { return open.load(); }); };
+    REQUIRE(pool.try_run(work, 1));
+    REQUIRE(wait_until([&] { return pool.busy() == 1; }));
+    CHECK(pool.try_run(work, 5000));
+    CHECK_FALSE(pool.try_run(work, 1));
+    open = true;
+    CHECK(wait_until([&] { return pool.waiting() == 0 && pool.busy() == 0; }));
+    CHECK(pool.try_run(work, 1000));
   }
 }
 

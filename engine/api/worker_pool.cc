@@ -2,7 +2,8 @@
 
 namespace headgate::engine {
 
-WorkerPool::WorkerPool(int threads, size_t waiting_max) : waiting_max_(waiting_max) {
+WorkerPool::WorkerPool(int threads, size_t waiting_max, size_t waiting_bytes_max)
+    : waiting_max_(waiting_max), waiting_bytes_max_(waiting_bytes_max) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { loop(); });
 }
 
@@ -14,11 +15,13 @@ WorkerPool::~WorkerPool() {
   changed_.notify_all();
 }
 
-bool WorkerPool::try_run(std::function<void()> work) {
+bool WorkerPool::try_run(std::function<void()> work, size_t bytes) {
   {
     MutexLock lock(mutex_);
     if (closing_ || line_.size() >= waiting_max_) return false;
-    line_.push_back(std::move(work));
+    if (!line_.empty() && waiting_bytes_ + bytes > waiting_bytes_max_) return false;
+    waiting_bytes_ += bytes;
+    line_.push_back({std::move(work), bytes});
   }
   changed_.notify_one();
   return true;
@@ -39,7 +42,8 @@ void WorkerPool::loop() {
   for (;;) {
     changed_.wait(lock, [this] { return closing_ || !line_.empty(); });
     if (line_.empty()) return;
-    std::function<void()> work = std::move(line_.front());
+    std::function<void()> work = std::move(line_.front().work);
+    waiting_bytes_ -= line_.front().bytes;
     line_.pop_front();
     ++busy_;
     lock.unlock();

@@ -13,24 +13,33 @@ namespace headgate::engine {
 
 class WorkerPool {
  public:
-  WorkerPool(int threads, size_t waiting_max);
+  // At most `waiting_max` pieces of work wait, and at most `waiting_bytes_max` of their requests.
+  WorkerPool(int threads, size_t waiting_max, size_t waiting_bytes_max);
   // Runs what has been accepted, then joins.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False when the line is full or the pool is closing; `work` is then not run. Thread-safe, does not block.
-  bool try_run(std::function<void()> work);
+  // False when the line is full or the pool is closing; `work` is then not run. `bytes`: what it holds while it waits;
+  // one piece is always let in when nobody waits. Thread-safe, does not block.
+  bool try_run(std::function<void()> work, size_t bytes);
   size_t waiting() const;
   int busy() const;
 
  private:
+  struct Waiting {
+    std::function<void()> work;
+    size_t bytes;
+  };
+
   void loop();
 
   const size_t waiting_max_;
+  const size_t waiting_bytes_max_;
   mutable Mutex mutex_;
   Condition changed_;
-  std::deque<std::function<void()>> line_ GUARDED_BY(mutex_);
+  std::deque<Waiting> line_ GUARDED_BY(mutex_);
+  size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
   bool closing_ GUARDED_BY(mutex_) = false;
   int busy_ GUARDED_BY(mutex_) = 0;
   std::vector<std::jthread> threads_;

@@ -19,6 +19,7 @@ struct ServerConfig {
   int port = 3478;
   int workers = 16;
   size_t waiting_max = 1000;
+  size_t waiting_bytes_max = 64 << 20;
   size_t receive_bytes_max = 4 << 20;
   bool reflection = true;
   Duration keepalive_time{60'000};
