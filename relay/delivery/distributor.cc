@@ -28,8 +28,8 @@ Distributor::Distributor(Parts parts, DistributorSettings settings)
 Distributor::~Distributor() { stop(Duration(0)); }
 
 std::unique_ptr<Session> Distributor::make_session(Hub& hub, SourcePlace start, const std::string& name) {
-  return std::make_unique<Session>(Session::Parts{parts_.upstream, hub, parts_.budget, parts_.clock}, settings_.session,
-                                   name, std::move(start));
+  return std::make_unique<Session>(Session::Parts{parts_.upstream, hub, parts_.budget, parts_.clock, parts_.metrics},
+                                   settings_.session, name, std::move(start));
 }
 
 Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {

@@ -49,4 +49,16 @@ void SinkMetrics::on_committed(size_t cursors, double seconds) {
   commit_seconds_.Observe(seconds);
 }
 
+SessionMetrics::SessionMetrics(Metrics& metrics, const std::string& session)
+    : opens_(metrics.counter("headgate_relay_source_opens_total", "Times a stream to the source stood",
+                             {{"session", session}})),
+      events_(metrics.counter("headgate_relay_source_events_total", "Events received from the source",
+                              {{"session", session}})),
+      ends_(metrics.counter("headgate_relay_source_ends_total", "Times a stream ended or could not be opened",
+                            {{"session", session}})),
+      gaps_(metrics.counter("headgate_relay_gaps_total", "GAP events made because history was lost at the source",
+                            {{"session", session}})),
+      failures_(metrics.counter("headgate_relay_tenant_failures_total", "Tenants whose start the source refused",
+                                {{"session", session}})) {}
+
 }  // namespace headgate::relay

@@ -44,4 +44,23 @@ class SinkMetrics {
   Histogram& delay_;
 };
 
+// What one session counts; sessions of sinks that catch up share the label "catch_up".
+class SessionMetrics {
+ public:
+  SessionMetrics(Metrics& metrics, const std::string& session);
+
+  void on_opened() { opens_.Increment(); }
+  void on_events(size_t events) { events_.Increment(static_cast<double>(events)); }
+  void on_ended() { ends_.Increment(); }
+  void on_gap() { gaps_.Increment(); }
+  void on_tenant_failed() { failures_.Increment(); }
+
+ private:
+  Counter& opens_;
+  Counter& events_;
+  Counter& ends_;
+  Counter& gaps_;
+  Counter& failures_;
+};
+
 }  // namespace headgate::relay

@@ -40,6 +40,7 @@ Session::Session(Parts parts, SessionSettings settings, std::string name, Source
       settings_(std::move(settings)),
       name_(std::move(name)),
       backoff_(settings_.backoff, random_seed()),
+      metrics_(parts_.metrics, name_ == "main" ? "main" : "catch_up"),
       place_(std::move(start)) {
   status_.since_us = parts_.clock.unix_micros();
 }
@@ -105,6 +106,7 @@ StatusOr<UpstreamRequest> Session::request() {
 Duration Session::wait_after(const Status& status) {
   using State = SessionStatus::State;
   const Duration asked = retry_delay_of(status);
+  metrics_.on_ended();
   {
     MutexLock lock(mutex_);
     ++status_.retries;
@@ -131,7 +133,7 @@ void Session::history_lost(const Status& status) {
   change_state(SessionStatus::State::kHistoryLost, describe(status));
   if (settings_.on_gap == GapPolicy::kFail) {
     log_error("source_history_lost",
-              {{"session", name_}, {"error", describe(status)}, {"help", "set source.on_gap to from_head to go on"}});
+              {{"session", name_}, {"error", describe(status)}, {"help", "set tenants.on_gap to from_head to go on"}});
     return;
   }
   gap_for_all_ = true;
@@ -151,6 +153,7 @@ void Session::stop_tenants_of_other_history() {
 void Session::on_opened(const std::string& incarnation, bool ordered) {
   incarnation_ = incarnation;
   ordered_ = ordered;
+  metrics_.on_opened();
   parts_.hub.begin(incarnation, ordered, at_head_ ? Hub::kNoJoin : place_.floor());
   {
     MutexLock lock(mutex_);
@@ -170,6 +173,7 @@ bool Session::on_events(std::vector<EventPtr> events) {
     place_.passed(*event);
     items.emplace_back(std::move(event));
   }
+  metrics_.on_events(items.size());
   {
     MutexLock lock(mutex_);
     status_.events += items.size();
@@ -205,6 +209,7 @@ void Session::on_tenant_failed(const TenantFailure& failure) {
   if (!settings_.tenants.matches(failure.tenant)) return;
   TenantFailure told = failure;
   told.start_token = place_.token_for(failure.tenant);
+  metrics_.on_tenant_failed();
   log_error("tenant_history_gone", {{"session", name_},
                                     {"tenant", failure.tenant},
                                     {"reason", failure.reason},
@@ -248,6 +253,7 @@ void Session::publish_gap(const TenantFailure& failure, std::vector<HubItem>& it
   gap->started_at_us = parts_.clock.unix_micros();
   gap->reason = failure.reason;
   items.emplace_back(EventPtr(std::move(gap)));
+  metrics_.on_gap();
   MutexLock lock(mutex_);
   ++status_.gaps;
 }

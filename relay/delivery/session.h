@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/backoff.h"
+#include "relay/delivery/metrics.h"
 #include "relay/delivery/place.h"
 #include "relay/hub/hub.h"
 #include "relay/upstream/upstream.h"
@@ -56,6 +57,7 @@ class Session : private UpstreamListener {
     Hub& hub;
     TokenBucket& budget;  // of all connections of the process
     Clock& clock;
+    Metrics& metrics;
   };
 
   Session(Parts parts, SessionSettings settings, std::string name, SourcePlace start);
@@ -84,6 +86,7 @@ class Session : private UpstreamListener {
   const SessionSettings settings_;
   const std::string name_;
   Backoff backoff_;
+  SessionMetrics metrics_;
 
   // Of the thread in run() and the upstream's calls, which are never at the same time.
   SourcePlace place_;

@@ -75,11 +75,11 @@ StatusOr<ChannelMaker> ChannelMaker::create(const UpstreamSettings& settings) {
   grpc::SslCredentialsOptions options;
   const UpstreamTls& tls = settings.tls;
   if (!tls.ca_file.empty()) {
-    HG_ASSIGN_OR_RETURN(options.pem_root_certs, read_file(tls.ca_file, "source.tls.ca_file"));
+    HG_ASSIGN_OR_RETURN(options.pem_root_certs, read_file(tls.ca_file, "upstream.tls.ca_file"));
   }
   if (!tls.cert_file.empty()) {
-    HG_ASSIGN_OR_RETURN(options.pem_cert_chain, read_file(tls.cert_file, "source.tls.cert_file"));
-    HG_ASSIGN_OR_RETURN(options.pem_private_key, read_file(tls.key_file, "source.tls.key_file"));
+    HG_ASSIGN_OR_RETURN(options.pem_cert_chain, read_file(tls.cert_file, "upstream.tls.cert_file"));
+    HG_ASSIGN_OR_RETURN(options.pem_private_key, read_file(tls.key_file, "upstream.tls.key_file"));
   }
   maker.credentials_ = grpc::SslCredentials(options);
   return maker;

@@ -1,0 +1,170 @@
+#include "relay/app.h"
+
+#include <unistd.h>
+
+#include "base/http_server.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "relay/admin/pages.h"
+#include "relay/delivery/distributor.h"
+
+namespace headgate::relay {
+
+namespace {
+
+constexpr Duration kReadyHold{10'000};
+
+std::string owner_name() {
+  char host[256] = "unknown";
+  gethostname(host, sizeof(host) - 1);
+  return fmt::format("{}/{}", host, getpid());
+}
+
+std::vector<std::string> names_of(const std::vector<SinkConfig>& sinks) {
+  std::vector<std::string> names;
+  for (const SinkConfig& sink : sinks) names.push_back(sink.settings.name);
+  return names;
+}
+
+// Repeating the attempt cannot help.
+bool is_final(const Status& status) { return status.code() == StatusCode::kInvalidArgument; }
+
+}  // namespace
+
+// Members are destroyed in reverse: HTTP, which reads everything, goes first.
+struct App::Parts : RelayView {
+  Parts(const RelayConfig& config, std::string version_text)
+      : name(config.name),
+        version(std::move(version_text)),
+        started_us(system_clock().unix_micros()),
+        phase_since_us(started_us),
+        budget(config.connections_per_second, config.connections_burst, system_clock()),
+        http({.address = config.admin.address, .port = config.admin.port}) {
+    add_gauges(metrics, *this, names_of(config.sinks));
+    add_pages(http, *this, metrics, readiness);
+  }
+
+  RelayReport report() const override {
+    MutexLock lock(mutex);
+    RelayReport made;
+    made.name = name;
+    made.version = version;
+    made.phase = phase;
+    made.phase_error = phase_error;
+    made.since_us = phase_since_us;
+    made.started_us = started_us;
+    made.now_us = system_clock().unix_micros();
+    made.epoch = fence.epoch;
+    if (distributor == nullptr) return made;
+    made.fenced = distributor->fenced();
+    made.source = distributor->source();
+    made.hub_bytes = distributor->hub().bytes();
+    made.hub_bytes_max = distributor->hub_bytes_max();
+    made.hub_blocked = distributor->hub().blocked();
+    made.sinks = distributor->sinks();
+    return made;
+  }
+  std::vector<TenantStatus> tenants(const TenantQuery& query) const override {
+    MutexLock lock(mutex);
+    return distributor == nullptr ? std::vector<TenantStatus>{} : distributor->tenants(query);
+  }
+  void enter(const std::string& to, const std::string& error = "") {
+    MutexLock lock(mutex);
+    phase_error = error;
+    if (phase == to) return;
+    phase = to;
+    phase_since_us = system_clock().unix_micros();
+  }
+
+  const std::string name;
+  const std::string version;
+  const int64_t started_us;
+  Metrics metrics;
+  Readiness readiness{system_clock(), kReadyHold};
+  mutable Mutex mutex;
+  std::string phase GUARDED_BY(mutex) = "waiting_for_token_store";
+  std::string phase_error GUARDED_BY(mutex);
+  int64_t phase_since_us GUARDED_BY(mutex);
+  Fence fence GUARDED_BY(mutex);
+  TokenBucket budget;
+  std::unique_ptr<Upstream> upstream;
+  std::unique_ptr<TokenStore> store;
+  std::unique_ptr<Distributor> distributor GUARDED_BY(mutex);  // set once it runs; used by run()'s thread without lock
+  HttpServer http;
+};
+
+App::App(RelayConfig config, std::string version) : config_(std::move(config)), version_(std::move(version)) {}
+
+App::~App() = default;
+
+Status App::run(std::stop_token stop, const std::function<void(int http_port)>& on_listening) {
+  parts_ = std::make_unique<Parts>(config_, version_);
+  HG_RETURN_IF_ERROR(make_sinks().status());
+  HG_ASSIGN_OR_RETURN(parts_->upstream, make_upstream(config_.upstream, parts_->budget, system_clock()));
+  HG_RETURN_IF_ERROR(parts_->http.start());
+  on_listening(parts_->http.port());
+  const Status status = serve(stop);
+  shut_down();
+  return status;
+}
+
+StatusOr<std::vector<SinkPart>> App::make_sinks() const {
+  std::vector<SinkPart> made;
+  for (const SinkConfig& sink : config_.sinks) {
+    HG_ASSIGN_OR_RETURN(auto one, sinks::make_sink(sink.settings));
+    made.push_back({std::move(one), sink.worker});
+  }
+  return made;
+}
+
+Status App::serve(std::stop_token stop) {
+  const Status status = own_tokens(stop);
+  if (!status.ok()) return status.code() == StatusCode::kCancelled ? ok_status() : status;
+  parts_->enter("running");
+  log_info("running", {{"name", config_.name}, {"epoch", parts_->fence.epoch}, {"sinks", config_.sinks.size()}});
+  while (system_clock().sleep(Duration(3'600'000), stop)) {
+  }
+  return ok_status();
+}
+
+// Takes the token store over and starts the delivery; repeats that while the store is away.
+Status App::own_tokens(std::stop_token stop) {
+  Backoff backoff({Duration(100), Duration(5'000)}, random_seed());
+  for (;;) {
+    const Status status = own_tokens_once();
+    if (status.ok() || is_final(status)) return status;
+    if (backoff.attempts() == 0) log_warn("waiting_for_token_store", {{"error", describe(status)}});
+    parts_->enter("waiting_for_token_store", describe(status));
+    if (!system_clock().sleep(backoff.next(), stop)) return make_status(StatusCode::kCancelled, "stopped");
+  }
+}
+
+Status App::own_tokens_once() {
+  if (parts_->store == nullptr) {
+    HG_ASSIGN_OR_RETURN(parts_->store, make_token_store(config_.tokens));
+  }
+  HG_ASSIGN_OR_RETURN(const Fence fence, parts_->store->acquire(owner_name()));
+  HG_ASSIGN_OR_RETURN(std::vector<SinkPart> sinks, make_sinks());
+  auto distributor = std::make_unique<Distributor>(
+      Distributor::Parts{*parts_->upstream, *parts_->store, system_clock(), parts_->metrics, parts_->budget},
+      config_.delivery);
+  HG_RETURN_IF_ERROR(distributor->start(std::move(sinks), fence));
+  MutexLock lock(parts_->mutex);
+  parts_->fence = fence;
+  parts_->distributor = std::move(distributor);
+  return ok_status();
+}
+
+void App::shut_down() {
+  parts_->enter("stopping");
+  if (parts_->distributor != nullptr) parts_->distributor->stop(config_.drain_timeout);
+  log_info("stopped", {{"name", config_.name}});
+  parts_->http.stop();
+  {
+    MutexLock lock(parts_->mutex);
+    parts_->distributor.reset();
+  }
+  parts_->store.reset();
+}
+
+}  // namespace headgate::relay

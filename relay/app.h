@@ -1,0 +1,44 @@
+// The whole relay: the only file that knows all parts, builds them from the configuration and runs them in order.
+//
+// Start: admin HTTP -> token store (again and again while it is away) -> sinks, hub, source. Stop: not ready -> source
+// ends -> sinks drain to a deadline -> cursors committed -> token store closed -> admin HTTP. relay/README.md lists the
+// threads.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "base/status.h"
+#include "relay/config/config.h"
+
+namespace headgate::relay {
+
+class App {
+ public:
+  App(RelayConfig config, std::string version);
+  ~App();
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  // Blocks until `stop` is requested and everything has ended. `on_listening` is called once, with the port of HTTP.
+  // An error is final: an address in use, settings of a sink or the source that cannot work. A token store, source or
+  // sink that is away is none.
+  Status run(std::stop_token stop, const std::function<void(int http_port)>& on_listening);
+
+ private:
+  struct Parts;
+
+  StatusOr<std::vector<SinkPart>> make_sinks() const;
+  Status serve(std::stop_token stop);
+  Status own_tokens(std::stop_token stop);
+  Status own_tokens_once();
+  void shut_down();
+
+  const RelayConfig config_;
+  const std::string version_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace headgate::relay

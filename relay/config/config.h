@@ -1,0 +1,56 @@
+// The settings of headgate-relay: YAML < environment (HEADGATE_RELAY_*). The parts themselves never see YAML.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/settings.h"
+#include "relay/delivery/distributor.h"
+#include "relay/tokens/store_settings.h"
+#include "relay/upstream/settings.h"
+#include "sinks/table.h"
+
+namespace headgate::relay {
+
+inline constexpr const char* kEnvironmentPrefix = "HEADGATE_RELAY";
+
+struct SinkConfig {
+  std::string kind;
+  sinks::SinkSettings settings;
+  WorkerSettings worker;
+};
+
+struct AdminConfig {
+  std::string address = "0.0.0.0";
+  int port = 8080;
+};
+
+struct LogConfig {
+  std::string level = "info";
+  std::string format = "text";
+};
+
+struct RelayConfig {
+  std::string name = "default";  // of this relay; cursors are kept under it
+  UpstreamSettings upstream;
+  double connections_per_second = 10;
+  double connections_burst = 20;
+  DistributorSettings delivery;
+  TokenStoreSettings tokens;
+  std::vector<SinkConfig> sinks;
+  Duration drain_timeout{10'000};
+  AdminConfig admin;
+  LogConfig log;
+};
+
+using headgate::describe;  // of a Status, which the next line would hide
+void describe(Settings& s, RelayConfig& config);
+
+// INVALID_ARGUMENT with one fault a line. `file` may be empty.
+Status load_config(const std::string& file, const std::map<std::string, std::string>& environment, RelayConfig& config,
+                   std::vector<std::string>* warnings);
+// Secrets are masked.
+std::string print_config(RelayConfig config);
+
+}  // namespace headgate::relay

@@ -1,0 +1,120 @@
+#include "relay/config/config.h"
+
+#include "tests/support/process.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::relay {
+
+namespace {
+
+using Environment = std::map<std::string, std::string>;
+
+struct Loaded {
+  RelayConfig config;
+  std::string fault;
+  std::vector<std::string> warnings;
+};
+
+Loaded load(const std::string& yaml, const Environment& environment = {}) {
+  headgate::testing::TempFolder folder;
+  const std::string path = folder.path() + "/relay.yaml";
+  headgate::testing::write_file(path, yaml);
+  Loaded loaded;
+  loaded.fault = message_of(load_config(path, environment, loaded.config, &loaded.warnings));
+  return loaded;
+}
+
+const std::string kOneSink = "sinks:\n  - {name: out, kind: stdout}\n";
+
+struct Fault {
+  const char* yaml;
+  const char* text;
+};
+
+}  // namespace
+
+TEST_SUITE_BEGIN("relay/config");
+
+TEST_CASE("config: a file with everything is taken over") {
+  const Loaded loaded = load(R"(
+name: eu
+upstream: {address: "dns:///engine:3478", kind: feed, key: hush, tls: {enabled: true}}
+tenants: {include: ["a*", b], start: earliest, on_gap: from_head}
+tokens: {kind: postgres, postgres: {uri: "postgres://u:p@h/d"}}
+hub: {bytes: 1MiB}
+sinks:
+  - {name: k1, kind: kafka, brokers: "b1:9092", batch: {events_max: 7}, options: {client.rack: r1}}
+  - {name: k2, kind: kafka, brokers: "b2:9092", commit: {interval: 2s}}
+  - {name: r, kind: redis_streams, host: redis, port: 6380, password: hush2, format: json}
+  - {name: j, kind: nats_jetstream, url: "nats://n:4222", on_poison: dead_letter_file, dead_letter_file: /d}
+admin: {port: 0}
+)");
+  CHECK(loaded.fault == "");
+  const RelayConfig& c = loaded.config;
+  CHECK(c.tokens.scope == "eu");
+  CHECK(c.upstream.kind == UpstreamKind::kFeed);
+  CHECK(c.upstream.tls.enabled);
+  CHECK(c.delivery.session.tenants.patterns == std::vector<std::string>{"a*", "b"});
+  CHECK(c.delivery.session.on_gap == GapPolicy::kFromHead);
+  CHECK(c.delivery.hub_bytes == 1 << 20);
+  REQUIRE(c.sinks.size() == 4);
+  CHECK(std::get<sinks::KafkaSettings>(c.sinks[0].settings.kind).brokers == "b1:9092");
+  CHECK(c.sinks[0].worker.batch.items_max == 7);
+  CHECK(c.sinks[1].worker.commit.interval == Duration(2000));
+  CHECK(std::get<sinks::RedisStreamsSettings>(c.sinks[2].settings.kind).connection.port == 6380);
+  CHECK(c.sinks[2].settings.encoding.format == sinks::PayloadFormat::kJson);
+  CHECK(c.sinks[3].worker.on_poison == PoisonPolicy::kDeadLetterFile);
+}
+
+TEST_CASE("config: the environment wins over the file, also inside the list of sinks") {
+  const Loaded loaded = load(kOneSink, {{"HEADGATE_RELAY_UPSTREAM_ADDRESS", "e:1"},
+                                        {"HEADGATE_RELAY_SINKS_1_NAME", "f"},
+                                        {"HEADGATE_RELAY_SINKS_1_KIND", "file"},
+                                        {"HEADGATE_RELAY_SINKS_1_PATH", "/tmp/f"}});
+  CHECK(loaded.fault == "");
+  CHECK(loaded.config.upstream.address == "e:1");
+  REQUIRE(loaded.config.sinks.size() == 2);
+  CHECK(std::get<sinks::FileSettings>(loaded.config.sinks[1].settings.kind).path == "/tmp/f");
+}
+
+TEST_CASE("config: faults are refused with a text that helps") {
+  const std::vector<Fault> faults = {
+      {"", "sinks must hold at least one sink"},
+      {"sinks:\n  - {name: a}\n", "kind must be set"},
+      {"sinks:\n  - {kind: stdout}\n", "name must be set"},
+      {"sinks:\n  - {name: a, kind: kafak}\n", "kafka"},
+      {"sinks:\n  - {name: a, kind: kafka, borkers: x}\n", "brokers"},
+      {"sinks:\n  - {name: a, kind: stdout, brokers: x}\n", "brokers"},
+      {"sinks:\n  - {name: a, kind: file}\n", "path must be set"},
+      {"sinks:\n  - {name: a, kind: stdout}\n  - {name: a, kind: stdout}\n", "hold the name 'a' twice"},
+      {"upstraem: {address: x}\nsinks:\n  - {name: a, kind: stdout}\n", "upstream"},
+      {"tenants: {start: middle}\nsinks:\n  - {name: a, kind: stdout}\n", "'middle' is not one of head, earliest"},
+      {"tenants: {include: []}\nsinks:\n  - {name: a, kind: stdout}\n", "include must name at least one"},
+      {"tokens: {kind: postgres}\nsinks:\n  - {name: a, kind: stdout}\n", "uri must be set for kind postgres"},
+      {"sinks:\n  - {name: a, kind: stdout, on_poison: dead_letter_file}\n", "dead_letter_file must be set"},
+      {"sinks:\n  - {name: a, kind: stdout, retry: {initial: 5s, max: 1s}}\n", "must not be less than initial"},
+      {"upstream: {tls: {cert_file: /c}}\nsinks:\n  - {name: a, kind: stdout}\n", "needs both cert_file and key_file"},
+  };
+  for (const Fault& fault : faults) {
+    CAPTURE(fault.yaml);
+    const Loaded loaded = load(fault.yaml);
+    CAPTURE(loaded.fault);
+    CHECK(loaded.fault.find(fault.text) != std::string::npos);
+  }
+}
+
+TEST_CASE("config: printing masks secrets and can be read again") {
+  const Loaded loaded = load(
+      "upstream: {key: hush}\ntokens: {kind: redis, redis: {password: hush}}\nsinks:\n"
+      "  - {name: r, kind: redis_pubsub, password: hush}\n  - {name: f, kind: file, path: /f}\n");
+  CHECK(loaded.fault == "");
+  const std::string text = print_config(loaded.config);
+  CHECK(text.find("hush") == std::string::npos);
+  const Loaded again = load(text);
+  CHECK(again.fault == "");
+  CHECK(again.config.sinks.size() == 2);
+}
+
+TEST_SUITE_END();
+
+}  // namespace headgate::relay
