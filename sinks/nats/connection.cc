@@ -80,7 +80,8 @@ std::string header_of(natsMsg* message, const std::string& name) {
   return value;
 }
 
-StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply, const Encoded& encoded) {
+StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply,
+                                          const Encoded& encoded) {
   natsMsg* raw = nullptr;
   const natsStatus created = natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
                                             encoded.data().data(), static_cast<int>(encoded.data().size()));

@@ -158,16 +158,21 @@ std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bo
   return picked;
 }
 
-Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant) {
+Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
+                              std::optional<uint64_t> expected_stream_last) {
   HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
   if (settings_.event_bytes_max > 0 && encoded_.bytes() > settings_.event_bytes_max) {
     return invalid_argument("jetstream: event {} has {} bytes, event_bytes_max is {}", encoded_.id(), encoded_.bytes(),
                             settings_.event_bytes_max);
   }
-  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, make_message(tenant.subject, inbox_->reply_to(number), encoded_));
+  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message,
+                      make_message(tenant.subject, inbox_->reply_to(number), encoded_));
   HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
   HG_RETURN_IF_ERROR(
       set_header(message.get(), "Nats-Expected-Last-Subject-Sequence", std::to_string(tenant.predicted)));
+  if (expected_stream_last) {
+    HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Last-Sequence", std::to_string(*expected_stream_last)));
+  }
   HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Stream", settings_.stream));
   if (fence.epoch > 0) HG_RETURN_IF_ERROR(set_header(message.get(), kEpochHeader, std::to_string(fence.epoch)));
   const natsStatus status = natsConnection_PublishMsg(connection_.get(), message.get());
@@ -213,7 +218,7 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
   while (sent < round.indexes.size() && !round.failed && refused.ok()) {
     const Delivery& delivery = batch.deliveries[round.indexes[sent]];
     Tenant& tenant = **tenant_of(delivery.event->tenant);
-    refused = publish(delivery, batch.fence, sent, tenant);
+    refused = publish(delivery, batch.fence, sent, tenant, round.predicted ? std::optional(next - 1) : std::nullopt);
     if (!refused.ok()) break;
     tenant.predicted = next++;
     ++sent;
@@ -257,7 +262,10 @@ Status JetStreamSink::settle(const Batch& batch, const Round& round, std::vector
     careful_rounds_ = kCarefulRounds;
     if (!blocked.insert(delivery.event->tenant).second) continue;
     Status status = answer.status;
-    if (answer.wrong_sequence) {
+    if (answer.wrong_sequence && round.predicted) {
+      // Perhaps only the prediction was wrong; the careful rounds that follow find out.
+      status = ok_status();
+    } else if (answer.wrong_sequence) {
       bool held = false;
       status = settle_conflict(delivery, batch.fence, tenant, held);
       if (held) {
@@ -279,10 +287,10 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
     const auto before = std::count(done.begin(), done.end(), true);
     skip_held(batch, done);
     Round round;
+    round.predicted = careful_rounds_ == 0;
     round.indexes = pick(batch, done);
     const size_t picked = round.indexes.size();
     const Status ran = run_round(batch, round, stop);
-    if (careful_rounds_ > 0) --careful_rounds_;
     const bool broken = round.waiting > 0;
     if (broken) {
       // What is in flight may still be stored. The next open() starts from what the stream then holds.
@@ -294,6 +302,8 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
       return {prefix(), ran};
     }
     Status status = settle(batch, round, done);
+    // Others may have published meanwhile; predictions start from what the stream holds now.
+    if (status.ok() && !round.predicted && --careful_rounds_ == 0) status = ensure_stream();
     if (status.ok() && round.indexes.size() < picked) status = ran;
     if (!status.ok()) return {prefix(), status};
     fruitless = before == std::count(done.begin(), done.end(), true) ? fruitless + 1 : 0;

@@ -45,6 +45,7 @@ class JetStreamSink : public Sink {
     std::vector<bool> answered;
     size_t waiting = 0;
     bool failed = false;
+    bool predicted = false;
   };
 
   Status ensure_stream();
@@ -56,7 +57,8 @@ class JetStreamSink : public Sink {
   void skip_held(const Batch& batch, std::vector<bool>& done) const;
   std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done) const;
   Status run_round(const Batch& batch, Round& round, std::stop_token stop);
-  Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant);
+  Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
+                 std::optional<uint64_t> expected_stream_last);
   Status take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop);
   // Marks what is stored; the status of the first event that will not be.
   Status settle(const Batch& batch, const Round& round, std::vector<bool>& done);

@@ -95,7 +95,12 @@ void TestServer::start() {
                            log.substr(log.size() - std::min<size_t>(log.size(), 4000)));
 }
 
-void TestServer::pause() { process_->signal(SIGSTOP); }
+void TestServer::pause() {
+  process_->signal(SIGSTOP);
+  // Its threads stop one after the other, a moment later.
+  const std::string status = "/proc/" + std::to_string(process_->pid()) + "/status";
+  testing::wait_until([&] { return testing::read_file(status).find("State:\tT") != std::string::npos; });
+}
 
 void TestServer::resume() { process_->signal(SIGCONT); }
 

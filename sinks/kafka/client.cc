@@ -1,0 +1,152 @@
+#include "sinks/kafka/client.h"
+
+#include <array>
+#include <vector>
+
+#include "base/log.h"
+
+namespace headgate::sinks {
+namespace {
+
+using Options = std::vector<std::pair<std::string, std::string>>;
+
+// What the promise rests on, or what the sink sets from its own settings.
+constexpr std::array<std::string_view, 16> kOwnOptions = {"acks",
+                                                          "request.required.acks",
+                                                          "enable.idempotence",
+                                                          "enable.gapless.guarantee",
+                                                          "partitioner",
+                                                          "transactional.id",
+                                                          "message.timeout.ms",
+                                                          "delivery.timeout.ms",
+                                                          "max.in.flight",
+                                                          "bootstrap.servers",
+                                                          "metadata.broker.list",
+                                                          "compression.codec",
+                                                          "compression.type",
+                                                          "isolation.level",
+                                                          "enable.auto.commit",
+                                                          "max.in.flight.requests.per.connection"};
+
+void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
+  if (level <= 4) {
+    log_warn("kafka_client", {{"facility", facility}, {"text", text}});
+  } else {
+    log_debug("kafka_client", {{"facility", facility}, {"text", text}});
+  }
+}
+
+StatusOr<KafkaOwned<rd_kafka_conf_t>> configure(const Options& own, const KafkaSettings& settings) {
+  KafkaOwned<rd_kafka_conf_t> conf(rd_kafka_conf_new());
+  rd_kafka_conf_set_log_cb(conf.get(), &log_line);
+  std::array<char, 512> error{};
+  const auto set = [&](const std::string& key, const std::string& value) {
+    const auto result = rd_kafka_conf_set(conf.get(), key.c_str(), value.c_str(), error.data(), error.size());
+    return result == RD_KAFKA_CONF_OK ? ok_status() : invalid_argument("kafka: {}", error.data());
+  };
+  HG_RETURN_IF_ERROR(set("bootstrap.servers", settings.brokers));
+  HG_RETURN_IF_ERROR(set("client.id", "headgate-relay"));
+  HG_RETURN_IF_ERROR(set("socket.nagle.disable", "true"));
+  HG_RETURN_IF_ERROR(set("socket.connection.setup.timeout.ms",
+                         std::to_string(std::max<int64_t>(1'000, settings.connect_timeout.count()))));
+  HG_RETURN_IF_ERROR(set("reconnect.backoff.max.ms", "1000"));
+  for (const auto& [key, value] : own) HG_RETURN_IF_ERROR(set(key, value));
+  for (const auto& [key, value] : settings.options) HG_RETURN_IF_ERROR(set(key, value));
+  return conf;
+}
+
+StatusOr<KafkaOwned<rd_kafka_t>> make_client(rd_kafka_type_t type, KafkaOwned<rd_kafka_conf_t> conf) {
+  std::array<char, 512> error{};
+  rd_kafka_t* client = rd_kafka_new(type, conf.get(), error.data(), error.size());
+  if (client == nullptr) return invalid_argument("kafka: {}", error.data());
+  (void)conf.release();  // now the client's
+  return KafkaOwned<rd_kafka_t>(client);
+}
+
+}  // namespace
+
+Status check_kafka_settings(const KafkaSettings& settings) {
+  if (settings.mode == "transactional") {
+    return invalid_argument(
+        "kafka: mode 'transactional' is not available yet; use 'idempotent' (at least once, in order)");
+  }
+  if (settings.mode != "idempotent")
+    return invalid_argument("kafka: unknown mode '{}'; use 'idempotent'", settings.mode);
+  if (settings.brokers.empty()) return invalid_argument("kafka: brokers are missing");
+  if (settings.message_bytes_max < 1'000) return invalid_argument("kafka: message_bytes_max must be at least 1000");
+  for (const auto& [key, value] : settings.options) {
+    if (std::find(kOwnOptions.begin(), kOwnOptions.end(), key) != kOwnOptions.end()) {
+      return invalid_argument("kafka: option '{}' cannot be set, the sink's promise rests on it", key);
+    }
+  }
+  return ok_status();
+}
+
+StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque) {
+  const Options own = {
+      {"enable.idempotence", "true"},
+      // An event that failed for good ends the producer, so that none behind it can get in.
+      {"enable.gapless.guarantee", "true"},
+      {"acks", "all"},
+      {"partitioner", "murmur2_random"},  // as Java's clients do
+      {"compression.codec", settings.compression},
+      {"linger.ms", std::to_string(settings.linger_ms)},
+      {"message.max.bytes", std::to_string(settings.message_bytes_max)},
+      {"message.timeout.ms", "0"},  // the sink takes events back itself
+      {"queue.buffering.max.messages", "1000000"},
+      {"queue.buffering.max.kbytes", std::to_string(std::max<size_t>(64 << 10, settings.inflight_bytes_max / 256))},
+      {"batch.num.messages", "10000"},
+  };
+  HG_ASSIGN_OR_RETURN(KafkaOwned<rd_kafka_conf_t> conf, configure(own, settings));
+  rd_kafka_conf_set_dr_msg_cb(conf.get(), callback);
+  rd_kafka_conf_set_opaque(conf.get(), opaque);
+  return make_client(RD_KAFKA_PRODUCER, std::move(conf));
+}
+
+StatusOr<KafkaOwned<rd_kafka_t>> make_tail_consumer(const KafkaSettings& settings) {
+  const Options own = {
+      {"group.id", "headgate-tail"},  // demanded by the library; nothing is joined or committed
+      {"enable.auto.commit", "false"}, {"isolation.level", "read_committed"}, {"enable.partition.eof", "true"},
+      {"fetch.wait.max.ms", "50"},     {"auto.offset.reset", "earliest"},
+  };
+  HG_ASSIGN_OR_RETURN(KafkaOwned<rd_kafka_conf_t> conf, configure(own, settings));
+  return make_client(RD_KAFKA_CONSUMER, std::move(conf));
+}
+
+Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop) {
+  const auto deadline = std::chrono::steady_clock::now() + settings.connect_timeout;
+  while (!stop.stop_requested()) {
+    const rd_kafka_metadata_t* raw = nullptr;
+    const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, nullptr, &raw, 200);
+    const KafkaOwned<const rd_kafka_metadata_t> metadata(raw);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
+    if (std::chrono::steady_clock::now() > deadline) {
+      return unavailable("kafka: no broker of '{}' answers: {}", settings.brokers, rd_kafka_err2str(error));
+    }
+  }
+  return make_status(StatusCode::kCancelled, "stopped");
+}
+
+Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried) {
+  const char* text = rd_kafka_err2str(error);
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR: return ok_status();
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+      return invalid_argument("kafka: cannot {}: {}; raise message_bytes_max and the topic's max.message.bytes", tried,
+                              text);
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION: return invalid_argument("kafka: cannot {}: {}", tried, text);
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+      return unavailable("kafka: cannot {}: {}; create the topic, or set create_topics", tried, text);
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+      return status_of(StatusCode::kDeadlineExceeded, "kafka: cannot {}: {}", tried, text);
+    default: return unavailable("kafka: cannot {}: {}", tried, text);
+  }
+}
+
+}  // namespace headgate::sinks

@@ -1,0 +1,44 @@
+// Owners for librdkafka's objects and the configuration that the sink's promise rests on.
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "sinks/kafka/settings.h"
+
+namespace headgate::sinks {
+
+struct KafkaDeleter {
+  void operator()(rd_kafka_t* client) const { rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }
+  void operator()(rd_kafka_conf_t* conf) const { rd_kafka_conf_destroy(conf); }
+  void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
+  void operator()(rd_kafka_event_t* event) const { rd_kafka_event_destroy(event); }
+  void operator()(rd_kafka_NewTopic_t* topic) const { rd_kafka_NewTopic_destroy(topic); }
+  void operator()(rd_kafka_AdminOptions_t* options) const { rd_kafka_AdminOptions_destroy(options); }
+  void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
+  void operator()(rd_kafka_topic_partition_list_t* list) const { rd_kafka_topic_partition_list_destroy(list); }
+  void operator()(const rd_kafka_metadata_t* metadata) const { rd_kafka_metadata_destroy(metadata); }
+};
+template <typename T>
+using KafkaOwned = std::unique_ptr<T, KafkaDeleter>;
+
+// Called for every message once its fate is known; the opaque is the one of produce.
+using DeliveryCallback = void (*)(rd_kafka_t* client, const rd_kafka_message_t* message, void* opaque);
+
+// INVALID_ARGUMENT names the option that librdkafka does not take. Neither connects.
+StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque);
+StatusOr<KafkaOwned<rd_kafka_t>> make_tail_consumer(const KafkaSettings& settings);
+
+// INVALID_ARGUMENT for a mode that is not there, or an option that would break the sink's promise.
+Status check_kafka_settings(const KafkaSettings& settings);
+
+// Waits until a broker answers. UNAVAILABLE after the connect time-out.
+Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop);
+
+// INVALID_ARGUMENT for what can never be accepted, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
+Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried);
+
+}  // namespace headgate::sinks

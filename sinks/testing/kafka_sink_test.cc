@@ -1,0 +1,151 @@
+#include "sinks/kafka/kafka_sink.h"
+#include "sinks/testing/contract.h"
+#include "sinks/testing/servers.h"
+#include "tests/support/test_main.h"
+
+namespace headgate::sinks {
+namespace {
+
+// One broker for all cases of this file.
+TestServer* kafka(std::string* reason) {
+  static std::string why;
+  static const std::unique_ptr<TestServer> server = start_kafka(&why);
+  *reason = why;
+  return server.get();
+}
+
+std::string fresh_prefix() {
+  static int number = 0;
+  return fmt::format("case{}", ++number);
+}
+
+KafkaSettings settings_for(const std::string& address, const std::string& prefix) {
+  KafkaSettings settings;
+  settings.brokers = address;
+  settings.prefix = prefix;
+  settings.create_topics = true;
+  settings.partitions = 3;
+  settings.connect_timeout = Duration(3'000);
+  settings.write_timeout = Duration(10'000);
+  return settings;
+}
+
+std::unique_ptr<Sink> make(const KafkaSettings& settings) {
+  auto sink = make_kafka_sink("kafka", {}, settings);
+  REQUIRE_MESSAGE(sink.ok(), describe(sink.status()));
+  return *std::move(sink);
+}
+
+Contract contract_of(TestServer& server, const std::string& prefix = fresh_prefix()) {
+  TestServer* s = &server;
+  const KafkaSettings settings = settings_for(server.address(), prefix);
+  Contract contract;
+  contract.make = [=] { return sinks::make(settings); };
+  contract.make_limited = [=](size_t bytes) {
+    KafkaSettings limited = settings;
+    limited.message_bytes_max = bytes;
+    return sinks::make(limited);
+  };
+  contract.make_absent = [=] {
+    return sinks::make(settings_for(fmt::format("127.0.0.1:{}", testing::free_port()), prefix));
+  };
+  contract.subscribe = [=] { return testing::subscribe_kafka(s->address(), prefix + ".permission-changes"); };
+  contract.kill = [=] { s->kill(); };
+  contract.start = [=] { s->start(); };
+  contract.pause = [=] { s->pause(); };
+  contract.resume = [=] { s->resume(); };
+  return contract;
+}
+
+}  // namespace
+
+#define HG_KAFKA(name)                       \
+  std::string reason;                        \
+  TestServer* const broker = kafka(&reason); \
+  if (broker == nullptr) HG_SKIP(reason);    \
+  TestServer& name = *broker
+
+TEST_SUITE("kafka/kafka_sink") {
+  TEST_CASE("kafka: keeps the order per tenant") {
+    HG_KAFKA(server);
+    check_order_per_tenant(contract_of(server));
+  }
+  TEST_CASE("kafka: the sink may be closed at any time") {
+    HG_KAFKA(server);
+    check_close(contract_of(server));
+  }
+  TEST_CASE("kafka: an absent broker is UNAVAILABLE") {
+    HG_KAFKA(server);
+    check_absent_server(contract_of(server));
+  }
+  TEST_CASE("kafka: the stop token is honoured while the broker hangs") {
+    HG_KAFKA(server);
+    check_stop_token(contract_of(server));
+  }
+  TEST_CASE("kafka: a repeated batch loses nothing") {
+    HG_KAFKA(server);
+    check_repeated_batch(contract_of(server));
+  }
+  TEST_CASE("kafka: tells the last event after it was opened again") {
+    HG_KAFKA(server);
+    check_recover(contract_of(server));
+  }
+  TEST_CASE("kafka: takes control events, none of them a tombstone") {
+    HG_KAFKA(server);
+    check_control_events(contract_of(server));
+  }
+  TEST_CASE("kafka: an event that is too large is refused with its id") {
+    HG_KAFKA(server);
+    check_oversize(contract_of(server));
+  }
+  TEST_CASE("kafka: a broker that is killed loses nothing") {
+    HG_KAFKA(server);
+    check_server_killed(contract_of(server));
+  }
+
+  TEST_CASE("kafka: an event that only the topic refuses is found by sending one by one") {
+    HG_KAFKA(server);
+    const std::string prefix = fresh_prefix();
+    KafkaSettings settings = settings_for(server.address(), prefix);
+    settings.topic_config["max.message.bytes"] = "20000";
+    settings.compression = "none";
+    const auto sink = make(settings);
+    REQUIRE(sink->open({}).ok());
+    std::vector<Delivery> deliveries = sample_deliveries({"t"}, 5);
+    auto large = std::make_shared<Event>(*deliveries[2].event);
+    large->payload = sample_deliveries({"t"}, 1, 30'000)[0].event->payload;
+    deliveries[2].event = large;
+    size_t at = 0;
+    Status status = unavailable("not yet");
+    for (int i = 0; i < 10 && status.code() != StatusCode::kInvalidArgument; ++i) {
+      if (!sink->open({}).ok()) continue;
+      const WriteResult result = sink->write({std::span(deliveries).subspan(at), {}}, {});
+      at += result.written;
+      status = result.status;
+    }
+    CHECK(at == 2);
+    CHECK(status.code() == StatusCode::kInvalidArgument);
+    CHECK(message_of(status).find("t/1002/0") != std::string::npos);
+    CHECK(message_of(status).find("max.message.bytes") != std::string::npos);
+    REQUIRE(sink->open({}).ok());
+    CHECK(sink->write({std::span(deliveries).subspan(3), {}}, {}).written == 2);
+    const auto subscriber = testing::subscribe_kafka(server.address(), prefix + ".permission-changes");
+    REQUIRE(subscriber->wait_for(4, std::chrono::seconds(20)));
+    CHECK(subscriber->received().back().sequence == 5);
+  }
+
+  TEST_CASE("settings: what would break the promise is refused") {
+    KafkaSettings settings;
+    settings.mode = "transactional";
+    CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
+    settings.mode = "idempotent";
+    settings.options["acks"] = "0";
+    CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
+    settings.options = {{"no.such.option", "1"}};
+    CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
+    settings.options = {{"client.rack", "a"}};
+    CHECK(make_kafka_sink("k", {}, settings).ok());
+  }
+}
+
+}  // namespace headgate::sinks
