@@ -183,6 +183,27 @@ TEST_SUITE("storage/concurrency") {
     CHECK(database->execute("SELECT count(*) FROM transactions") == std::to_string(writes + 1));
   }
 
+  TEST_CASE("writer: the lock on the table comes before the xid, so the horizon cannot overlook a writer") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const std::string waiting =
+        "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.relation = 'transactions'::regclass AND l.mode = 'RowExclusiveLock' AND a.backend_xid IS ";
+    pqxx::connection blocker(database->uri());
+    std::jthread writer;
+    {
+      pqxx::work block(blocker);
+      block.exec("LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE");
+      writer =
+          std::jthread([&] { CHECK(fixture.store.writer->write("a", {tuple_of("doc", "1", "o", "x")}, {}).ok()); });
+      CHECK(testing::wait_until([&] { return database->execute(waiting + "NULL AND NOT l.granted") == "1"; }));
+    }
+    writer.join();
+    hold_commits(*database, "PERFORM pg_sleep(0.3);");
+    writer = std::jthread([&] { CHECK(fixture.store.writer->write("a", {tuple_of("doc", "2", "o", "x")}, {}).ok()); });
+    CHECK(testing::wait_until([&] { return database->execute(waiting + "NOT NULL AND l.granted") == "1"; }));
+  }
+
   TEST_CASE("writer: a database that is away is an error at once, and the first write after its return succeeds") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);
