@@ -104,7 +104,7 @@ class WatchReader {
   bool open_ = false;
   bool ended_ = false;
   grpc::Status status_;
-  std::thread thread_;
+  std::jthread thread_;
 };
 
 }  // namespace headgate::testing

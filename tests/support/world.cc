@@ -73,18 +73,18 @@ EngineProgram::EngineProgram(const std::string& folder, const EngineOptions& opt
 EngineProgram::EngineProgram(const std::string& folder, const EngineOptions& options)
     : EngineProgram(folder, options, free_port(), free_port()) {}
 
-RelayProgram::RelayProgram(const std::string& folder, const std::string& yaml, int admin_port)
+RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml, int admin_port)
     : Program(
           {.name = "headgate-relay",
            .argv = {HEADGATE_RELAY_BINARY, "--config",
-                    config_file(folder, "relay",
+                    config_file(folder, name,
                                 "admin:\n  address: 127.0.0.1\n  port: " + std::to_string(admin_port) + "\n" + yaml)},
-           .log_file = folder + "/relay.log",
+           .log_file = folder + "/" + name + ".log",
            .ready = [admin_port] { return is_ready(admin_port); }}),
       admin_port_(admin_port) {}
 
-RelayProgram::RelayProgram(const std::string& folder, const std::string& yaml)
-    : RelayProgram(folder, yaml, free_port()) {}
+RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml)
+    : RelayProgram(folder, name, yaml, free_port()) {}
 
 std::string RelayProgram::status() const {
   const auto body = http_get(admin_port_, "/status");
@@ -96,7 +96,7 @@ std::unique_ptr<World> World::create(const WorldOptions& options) {
   std::unique_ptr<World> world(new World(options));
   if (!world->prepare()) return nullptr;
   world->start_servers();
-  world->subscribe();
+  world->subscribe(options.subscribe);
   return world;
 }
 
@@ -162,12 +162,16 @@ void World::start_servers() {
       folder_.path(), EngineOptions{.database_uri = database_uri_, .more_yaml = options_.engine_yaml});
   engine_->start();
   client_ = std::make_unique<EngineClient>(engine_->address());
-  relay_ = std::make_unique<RelayProgram>(folder_.path(), relay_yaml());
+  relay_ = std::make_unique<RelayProgram>(folder_.path(), "relay", relay_yaml(options_.sinks, token_store_path_));
 }
 
-void World::subscribe() {
+std::unique_ptr<RelayProgram> World::make_relay(const std::set<std::string>& sinks, const std::string& name) {
+  return std::make_unique<RelayProgram>(folder_.path(), name, relay_yaml(sinks, folder_.path() + "/" + name + ".db"));
+}
+
+void World::subscribe(const std::set<std::string>& sinks) {
   const auto add = [&](const char* sink, auto make) {
-    if (options_.sinks.contains(sink)) subscribers_[sink] = make();
+    if (options_.sinks.contains(sink) && sinks.contains(sink)) subscribers_[sink] = make();
   };
   add("file", [&] { return subscribe_file(folder_.path() + "/events.jsonl"); });
   add("kafka", [&] { return subscribe_kafka(kafka_, prefix_ + ".permission-changes"); });
@@ -180,24 +184,23 @@ void World::subscribe() {
   }
 }
 
-std::string World::relay_yaml() const {
-  std::string yaml = "upstream:\n  kind: headgate\n  address: " + engine_->address() +
-                     "\ntenants:\n  start: earliest\ntoken_store:\n  kind: " + options_.token_store +
-                     "\n  sqlite:\n    path: " + token_store_path_ + "\nsinks:\n";
+std::string World::relay_yaml(const std::set<std::string>& sinks, const std::string& store) const {
+  std::string yaml = "upstream:\n  address: " + engine_->address() +
+                     "\ntenants:\n  start: earliest\ntokens:\n  kind: sqlite\n  sqlite:\n    path: " + store +
+                     "\nsinks:\n";
   const std::string redis_port = redis_ == nullptr ? "" : std::to_string(redis_->port());
+  const std::string nats_url = "nats://" + (nats_ == nullptr ? "" : nats_->address());
   const std::map<std::string, std::string> settings = {
       {"file", "    path: " + folder_.path() + "/events.jsonl\n"},
       {"kafka",
        "    brokers: " + kafka_ + "\n    prefix: " + prefix_ + "\n    create_topics: true\n    partitions: 4\n"},
-      {"nats_jetstream", "    connection:\n      url: nats://" + (nats_ == nullptr ? "" : nats_->address()) +
-                             "\n    stream: " + prefix_ + "\n    prefix: " + prefix_ +
+      {"nats_jetstream", "    url: " + nats_url + "\n    stream: " + prefix_ + "\n    prefix: " + prefix_ +
                              ".js\n    create_stream: true\n"},
-      {"nats_core", "    connection:\n      url: nats://" + (nats_ == nullptr ? "" : nats_->address()) +
-                        "\n    prefix: " + prefix_ + ".core\n"},
-      {"redis_streams", "    connection:\n      port: " + redis_port + "\n    prefix: " + prefix_ + "\n"},
-      {"redis_pubsub", "    connection:\n      port: " + redis_port + "\n    prefix: " + prefix_ + "\n"},
+      {"nats_core", "    url: " + nats_url + "\n    prefix: " + prefix_ + ".core\n"},
+      {"redis_streams", "    port: " + redis_port + "\n    prefix: " + prefix_ + "\n"},
+      {"redis_pubsub", "    port: " + redis_port + "\n    prefix: " + prefix_ + "\n"},
   };
-  for (const std::string& sink : options_.sinks) {
+  for (const std::string& sink : sinks) {
     yaml += "  - name: " + sink + "\n    kind: " + sink + "\n" + settings.at(sink);
   }
   return yaml + options_.relay_yaml;

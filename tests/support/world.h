@@ -47,13 +47,13 @@ class EngineProgram : public Program {
 class RelayProgram : public Program {
  public:
   // `yaml` is the configuration without its admin part.
-  RelayProgram(const std::string& folder, const std::string& yaml);
+  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml);
   int admin_port() const { return admin_port_; }
   // The answer of /status; throws when there is none.
   std::string status() const;
 
  private:
-  RelayProgram(const std::string& folder, const std::string& yaml, int admin_port);
+  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml, int admin_port);
 
   int admin_port_;
 };
@@ -65,8 +65,8 @@ struct WorldOptions {
   std::set<std::string> sinks = kAllSinks;
   std::string engine_yaml{};
   std::string relay_yaml{};
-  std::string database_uri{};  // empty: a database of its own
-  std::string token_store = "sqlite";
+  std::string database_uri{};                   // empty: a database of its own
+  std::set<std::string> subscribe = kAllSinks;  // the sinks that are read from the start
 };
 
 class World {
@@ -88,6 +88,11 @@ class World {
   Subscriber& subscriber(const std::string& sink) { return *subscribers_.at(sink); }
   std::map<std::string, std::unique_ptr<Subscriber>>& subscribers() { return subscribers_; }
 
+  // Starts reading these sinks as well.
+  void subscribe(const std::set<std::string>& sinks);
+  // Another relay with some of the sinks and a token store of its own; not started.
+  std::unique_ptr<RelayProgram> make_relay(const std::set<std::string>& sinks, const std::string& name);
+
   // Tenants with kSchema.
   void create_tenants(const std::vector<std::string>& tenants);
 
@@ -95,8 +100,7 @@ class World {
   explicit World(const WorldOptions& options);
   bool prepare();
   void start_servers();
-  void subscribe();
-  std::string relay_yaml() const;
+  std::string relay_yaml(const std::set<std::string>& sinks, const std::string& store) const;
 
   WorldOptions options_;
   TempFolder folder_;
