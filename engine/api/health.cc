@@ -22,6 +22,10 @@ void HealthChecker::stop() {
   judging_.request_stop();
   if (judging_.joinable()) {
     judging_.join();
+    {
+      MutexLock lock(mutex_);
+      last_ = unavailable("shutting down");
+    }
     publish(false);
   }
   service_ = nullptr;

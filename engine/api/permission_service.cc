@@ -37,8 +37,10 @@ class PermissionService : public Permission::CallbackService {
     return refuse(context, *request);
   }
   grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse>* LookupEntityStream(
-      CallbackServerContext*, const PermissionLookupEntityRequest*) override {
-    return std::make_unique<EndedStream>(api_error(ERROR_CODE_NOT_IMPLEMENTED)).release();
+      CallbackServerContext* context, const PermissionLookupEntityRequest* request) override {
+    const Status admitted = calls_.admit(*context, *request);
+    const Status end = admitted.ok() ? api_error(ERROR_CODE_NOT_IMPLEMENTED) : admitted;
+    return std::make_unique<EndedStream>(end).release();
   }
   ServerUnaryReactor* LookupSubject(CallbackServerContext* context, const PermissionLookupSubjectRequest* request,
                                     PermissionLookupSubjectResponse*) override {

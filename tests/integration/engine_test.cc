@@ -205,6 +205,26 @@ TEST_SUITE("integration/engine") {
     CHECK(engine.process().running());
   }
 
+  TEST_CASE("engine: a database that hangs without closing its connections counts as away") {
+    HG_POSTGRES(database);
+    EngineProcess engine({.database_uri = database->uri()});
+    std::istringstream pids(database->execute(
+        "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = '" +
+        database->name() + "'"));
+    std::vector<pid_t> backends;
+    for (pid_t pid = 0; pids >> pid;) backends.push_back(pid);
+    REQUIRE_FALSE(backends.empty());
+    for (const pid_t pid : backends) {
+      if (kill(pid, SIGSTOP) != 0) HG_SKIP("this user may not stop the server's processes");
+    }
+    const auto hung = Clock::now();
+    CHECK(wait_until([&] { return health_of(engine.channel(), "") == "NOT_SERVING"; }));
+    CHECK(Clock::now() - hung < 2500ms);
+    CHECK(engine.get("/readyz").body == "the database does not answer\n");
+    for (const pid_t pid : backends) kill(pid, SIGCONT);
+    CHECK(wait_until([&] { return health_of(engine.channel(), "") == "SERVING"; }));
+  }
+
   TEST_CASE("engine: reflection lists the services") {
     HG_POSTGRES(database);
     EngineProcess engine({.database_uri = database->uri()});
