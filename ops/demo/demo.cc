@@ -86,9 +86,7 @@ Status Demo::setup() {
     HG_ASSIGN_OR_RETURN(const Transaction transaction, engine_.run(step));
     ledger_.wrote(transaction);
   }
-  HG_RETURN_IF_ERROR(catch_up(std::chrono::seconds(kArrivalTimeout).count()));
-  ledger_.restart_latencies();
-  return ok_status();
+  return catch_up(std::chrono::seconds(kArrivalTimeout).count());
 }
 
 void Demo::show(const Transaction& transaction) const {
@@ -103,7 +101,8 @@ void Demo::show(const Transaction& transaction) const {
 
 Status Demo::write(int count) {
   for (int i = 0; i < count; ++i) {
-    HG_ASSIGN_OR_RETURN(const Transaction transaction, engine_.run(story_.next()));
+    HG_ASSIGN_OR_RETURN(Transaction transaction, engine_.run(story_.next()));
+    transaction.timed = true;
     ledger_.wrote(transaction);
     const bool complete = ledger_.wait_until_complete(kArrivalTimeout, {});
     show(transaction);

@@ -12,7 +12,6 @@ Ledger::Ledger(std::vector<std::string> sinks) : sinks_(std::move(sinks)) {
 void Ledger::wrote(const Transaction& transaction) {
   std::lock_guard lock(mutex_);
   written_[{transaction.tenant, transaction.xid}] = transaction;
-  latest_sent_us_ = std::max(latest_sent_us_, transaction.sent_at_us);
   changed_.notify_all();
 }
 
@@ -84,7 +83,7 @@ Verdict Ledger::verdict_locked(const std::string& sink, const Column& column) co
     ++verdict.arrived;
     const Transaction& wanted = transaction->second;
     if (seen.first.changes != wanted.changes) ++verdict.wrong;
-    if (wanted.sent_at_us > latencies_since_us_) latencies.push_back(seen.first.at_us - wanted.sent_at_us);
+    if (wanted.timed) latencies.push_back(seen.first.at_us - wanted.sent_at_us);
   }
   verdict.missing = written_.size() - verdict.arrived;
   if (!latencies.empty()) {
@@ -105,11 +104,6 @@ std::vector<Verdict> Ledger::verdicts() const {
 size_t Ledger::written() const {
   std::lock_guard lock(mutex_);
   return written_.size();
-}
-
-void Ledger::restart_latencies() {
-  std::lock_guard lock(mutex_);
-  latencies_since_us_ = latest_sent_us_;
 }
 
 }  // namespace headgate::demo

@@ -23,6 +23,7 @@ struct Transaction {
   std::string title;
   std::multiset<std::string> changes;
   int64_t sent_at_us = 0;  // when the writing call began
+  bool timed = false;      // counts for the times in the verdict
 };
 
 // One event as a subscriber saw it.
@@ -60,8 +61,6 @@ class Ledger {
 
   std::vector<Verdict> verdicts() const;
   size_t written() const;
-  // Forgets the latencies so far, so that a phase with a dead relay does not colour the table.
-  void restart_latencies();
 
  private:
   struct Key {
@@ -89,8 +88,6 @@ class Ledger {
   std::map<Key, Transaction> written_;
   std::map<std::string, Column> columns_;
   std::vector<std::string> sinks_;
-  int64_t latencies_since_us_ = 0;
-  int64_t latest_sent_us_ = 0;
 };
 
 }  // namespace headgate::demo

@@ -6,7 +6,8 @@ namespace headgate::demo {
 namespace {
 
 Transaction transaction(uint64_t xid, const std::string& change = "+a#b@c") {
-  return {.tenant = "acme", .xid = xid, .token = "t", .title = "", .changes = {change}, .sent_at_us = 100};
+  return {
+      .tenant = "acme", .xid = xid, .token = "t", .title = "", .changes = {change}, .sent_at_us = 100, .timed = true};
 }
 
 Arrival arrival(const std::string& id, const std::string& change = "+a#b@c") {
@@ -33,6 +34,16 @@ TEST_SUITE("ops/demo") {
     ledger.arrived("x", arrival("acme/5/0"));
     ledger.wrote(transaction(5));
     CHECK(ledger.verdicts()[0].clean());
+  }
+
+  TEST_CASE("ledger: what was written while nobody delivered does not count for the times") {
+    Ledger ledger({"x"});
+    Transaction untimed = transaction(5);
+    untimed.timed = false;
+    ledger.wrote(untimed);
+    ledger.arrived("x", arrival("acme/5/0"));
+    CHECK(ledger.verdicts()[0].arrived == 1);
+    CHECK(ledger.verdicts()[0].median_us == 0);
   }
 
   TEST_CASE("ledger: each fault is seen") {
