@@ -4,6 +4,9 @@
 # A run is one folder. Each server keeps its data, log, port and process id in it, so that any later command finds it
 # again by the folder alone, and two runs never meet.
 
+# Debian keeps servers where an ordinary user's PATH does not look.
+export PATH=$PATH:/usr/sbin:/sbin
+
 say() { printf '%s\n' "$*" >&2; }
 warn() { printf 'WARNING: %s\n' "$*" >&2; }
 die() {
