@@ -33,7 +33,8 @@ StatusOr<PgSnapshot> parse_pg_snapshot(std::string_view text) {
     const bool well_formed = parse_u64(rest.substr(0, comma), &xid) && xid >= snapshot.xmin && xid < snapshot.xmax &&
                              (snapshot.in_progress.empty() || snapshot.in_progress.back() <= xid);
     if (!well_formed) {
-      return invalid_argument("malformed snap token: its list of transactions in progress is not ascending within xmin:xmax");
+      return invalid_argument(
+          "malformed snap token: its list of transactions in progress is not ascending within xmin:xmax");
     }
     if (snapshot.in_progress.empty() || snapshot.in_progress.back() != xid) snapshot.in_progress.push_back(xid);
     if (comma == std::string_view::npos) break;

@@ -12,15 +12,11 @@ Reaction reaction_to(const Status& status) {
     case StatusCode::kAborted:
     case StatusCode::kResourceExhausted:
     case StatusCode::kUnknown:
-    case StatusCode::kInternal:
-      return Reaction::kRetry;
+    case StatusCode::kInternal: return Reaction::kRetry;
     case StatusCode::kOutOfRange:
-    case StatusCode::kDataLoss:
-      return Reaction::kResync;
-    case StatusCode::kCancelled:
-      return Reaction::kLeave;
-    default:
-      return Reaction::kStop;
+    case StatusCode::kDataLoss: return Reaction::kResync;
+    case StatusCode::kCancelled: return Reaction::kLeave;
+    default: return Reaction::kStop;
   }
 }
 

@@ -8,9 +8,9 @@
 #include <google/protobuf/message.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
-#include <vector>
 
 #include "base/status.h"
 
@@ -33,7 +33,7 @@ struct FieldRuleRow {
   const char* field;
   FieldRule rule;
 };
-const std::vector<FieldRuleRow>& field_rules();
+std::span<const FieldRuleRow> field_rules();
 
 class Validator {
  public:
