@@ -81,6 +81,11 @@ class KafkaSink : public Sink {
     for (const auto& [tenant, run] : runs) {
       if (run.last()) found[tenant] = *run.last();
     }
+    // The caller leaves these out by itself.
+    std::erase_if(present_, [&](const auto& entry) {
+      const auto it = found.find(entry.second.tenant);
+      return it != found.end() && entry.second.cursor.sequence <= it->second.sequence;
+    });
     return found;
   }
 
@@ -137,9 +142,7 @@ class KafkaSink : public Sink {
 
   Status produce_all(const Batch& batch, MonotonicTime deadline, std::stop_token stop) {
     for (size_t i = 0; i < batch.deliveries.size() && !failed_; ++i) {
-      if (const auto it = present_.find(key_of(event_id(batch.deliveries[i]), batch.deliveries[i].sequence));
-          !present_.empty() && it != present_.end()) {
-        present_.erase(it);
+      if (is_present(batch.deliveries[i])) {
         outcomes_[i].state = Outcome::kStored;
         continue;
       }
@@ -153,6 +156,11 @@ class KafkaSink : public Sink {
       }
     }
     return ok_status();
+  }
+
+  // Takes the note away: it is of use once.
+  bool is_present(const Delivery& delivery) {
+    return !present_.empty() && present_.erase(key_of(event_id(delivery), delivery.sequence)) > 0;
   }
 
   Status produce(const Delivery& delivery, size_t index, MonotonicTime deadline, std::stop_token stop) {
@@ -259,10 +267,12 @@ class KafkaSink : public Sink {
   Status read_back_tails(std::set<std::string> topics, std::unordered_map<std::string, Run>* runs,
                          std::stop_token stop) {
     for (const auto& [key, topic] : doubtful_) topics.insert(topic);
-    std::set<std::string> present;
+    std::map<std::string, Found> present;
     const auto take = [&](const Found& event, const std::string& id) {
       if (runs != nullptr) (*runs)[event.tenant].take(event.cursor);
-      if (std::string key = key_of(id, event.cursor.sequence); doubtful_.count(key) > 0) present.insert(std::move(key));
+      if (std::string key = key_of(id, event.cursor.sequence); doubtful_.count(key) > 0) {
+        present.emplace(std::move(key), event);
+      }
     };
     HG_RETURN_IF_ERROR(read_tails(topics, settings_, take, stop));
     if (!doubtful_.empty()) {
@@ -282,7 +292,7 @@ class KafkaSink : public Sink {
   KafkaOwned<rd_kafka_t> producer_;
   std::set<std::string> created_;                          // topics that this producer has seen created
   std::unordered_map<std::string, std::string> doubtful_;  // deliveries whose fate is unknown -> topic
-  std::set<std::string> present_;                          // of those, the ones that were found stored
+  std::map<std::string, Found> present_;                   // of those, the ones that were found stored
   bool careful_ = false;                                   // one event at a time
 
   // Of the write() that is running.

@@ -147,12 +147,12 @@ void JetStreamSink::skip_held(const Batch& batch, std::vector<bool>& done) const
   }
 }
 
-std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bool>& done) const {
+std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bool>& done, bool one_each) {
   std::vector<size_t> picked;
   std::unordered_set<std::string_view> taken;
   for (size_t i = 0; i < batch.deliveries.size(); ++i) {
     if (done[i]) continue;
-    if (careful_rounds_ > 0 && !taken.insert(batch.deliveries[i].event->tenant).second) continue;
+    if (one_each && !taken.insert(batch.deliveries[i].event->tenant).second) continue;
     picked.push_back(i);
   }
   return picked;
@@ -287,8 +287,9 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
     const auto before = std::count(done.begin(), done.end(), true);
     skip_held(batch, done);
     Round round;
-    round.predicted = careful_rounds_ == 0;
-    round.indexes = pick(batch, done);
+    // The server ignores an expected number of 0, so the first round on an empty stream is a careful one.
+    round.predicted = careful_rounds_ == 0 && stream_last_ > 0;
+    round.indexes = pick(batch, done, !round.predicted);
     const size_t picked = round.indexes.size();
     const Status ran = run_round(batch, round, stop);
     const bool broken = round.waiting > 0;
@@ -303,7 +304,9 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
     }
     Status status = settle(batch, round, done);
     // Others may have published meanwhile; predictions start from what the stream holds now.
-    if (status.ok() && !round.predicted && --careful_rounds_ == 0) status = ensure_stream();
+    if (status.ok() && careful_rounds_ > 0 && !round.predicted && --careful_rounds_ == 0 && !ensure_stream().ok()) {
+      careful_rounds_ = 1;
+    }
     if (status.ok() && round.indexes.size() < picked) status = ran;
     if (!status.ok()) return {prefix(), status};
     fruitless = before == std::count(done.begin(), done.end(), true) ? fruitless + 1 : 0;

@@ -55,7 +55,7 @@ class JetStreamSink : public Sink {
 
   // Marks what the stream holds already.
   void skip_held(const Batch& batch, std::vector<bool>& done) const;
-  std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done) const;
+  static std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done, bool one_each);
   Status run_round(const Batch& batch, Round& round, std::stop_token stop);
   Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
                  std::optional<uint64_t> expected_stream_last);
