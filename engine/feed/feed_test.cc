@@ -99,6 +99,8 @@ class Client {
 
  private:
   void record(const FeedItem& item) {
+    // A position says that everything below it was sent.
+    CHECK(item.xid >= position);
     SeenMessage message{item.tenant, item.xid, item.part, item.more_parts, {}, item.changes};
     base::v1::DataChanges changes;
     REQUIRE(changes.ParseFromString(item.changes));

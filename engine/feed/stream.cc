@@ -82,7 +82,8 @@ Status StreamImpl::run_opening(HistoryReader& reader) {
       phase_ = Phase::kRunning;
       filter_ = std::move(opened->filter);
       place_ = opened->place;
-      position_ = opened->opening.position;
+      // Not the horizon: what lies between the start and the horizon has not been sent yet.
+      position_ = std::min(opened->opening.position, place_.xid);
       opening_ = std::move(opened->opening);
       notices_ = std::move(opened->notices);
     } else {
