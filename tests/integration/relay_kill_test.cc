@@ -98,10 +98,10 @@ TEST_SUITE("integration/relay_kill") {
     HG_WORLD(world, {});
     world->create_tenants({"k1", "k2", "k3"});
     world->relay().start();
-    Load load(load_of(*world, 4'000, 400));
+    Load load(load_of(*world, 5'000, 400));
     std::vector<std::map<std::string, Places>> kills;
     for (size_t i = 1; i <= 3; ++i) {
-      REQUIRE(load.wait_for(i * 1'000, 60s));
+      REQUIRE(load.wait_for(load.committed() + 700, 60s));
       world->relay().kill();
       kills.push_back(stored_places(*world));
       check_never_ahead(*world, kills.back());
@@ -128,7 +128,7 @@ TEST_SUITE("integration/relay_kill") {
     world->relay().start();
     Load load(load_of(*world, 3'000, 400));
     for (size_t i = 1; i <= 2; ++i) {
-      REQUIRE(load.wait_for(i * 1'000, 60s));
+      REQUIRE(load.wait_for(load.committed() + 700, 60s));
       CHECK(world->relay().stop(15s) == 0);
       check_never_ahead(*world, stored_places(*world));
       world->relay().start();
