@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 #include "sinks/table.h"
 #include "sinks/testing/contract.h"
@@ -85,6 +86,7 @@ int run(const std::string& kind, const std::vector<Delivery>& deliveries) {
   if (!made.ok() || !(*made)->open({}).ok()) return 1;
   Sink& sink = **made;
   const auto start = std::chrono::steady_clock::now();
+  const std::clock_t cpu_start = std::clock();
   for (size_t at = 0; at < deliveries.size(); at += kBatch) {
     const size_t size = std::min(kBatch, deliveries.size() - at);
     const WriteResult result = sink.write({{&deliveries[at], size}, {0, 1}}, {});
@@ -94,12 +96,13 @@ int run(const std::string& kind, const std::vector<Delivery>& deliveries) {
     }
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
   const auto subscriber = subscribe(kind, target, folder.path());
   const char* checked = subscriber == nullptr ? "not checked (signal)" : "complete, in order";
   const bool good = subscriber == nullptr || verify(*subscriber, deliveries.size());
-  std::printf("%-16s %9.0f events/s   %zu events in %.2f s   %s\n", kind.c_str(),
+  std::printf("%-16s %9.0f events/s   %zu events in %.2f s   %.1f us of our CPU each   %s\n", kind.c_str(),
               static_cast<double>(deliveries.size()) / took.count(), deliveries.size(), took.count(),
-              good ? checked : "WRONG CONTENT");
+              cpu * 1e6 / static_cast<double>(deliveries.size()), good ? checked : "WRONG CONTENT");
   return good ? 0 : 1;
 }
 
