@@ -184,15 +184,16 @@ App::~App() {
   if (parts_ != nullptr) parts_->admin.stop();
 }
 
-Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_listening) {
+Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_ports) {
   add_routes();
   HG_RETURN_IF_ERROR(parts_->admin.start());
+  on_ports({0, parts_->admin.port()});
   const Status prepared = prepare_database(stop);
   if (stop.stop_requested()) return ok_status();
   HG_RETURN_IF_ERROR(prepared);
   HG_RETURN_IF_ERROR(build());
   HG_RETURN_IF_ERROR(listen());
-  on_listening({parts_->server->port(), parts_->admin.port()});
+  on_ports({parts_->server->port(), parts_->admin.port()});
   std::mutex mutex;
   std::condition_variable_any stopped;
   std::unique_lock lock(mutex);

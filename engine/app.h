@@ -26,10 +26,10 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
-  // Blocks until `stop` is requested and everything has ended. `on_listening` is called once, when calls are accepted.
-  // An error is final: an address in use, unreadable TLS files, a database layout that this engine cannot work on.
-  // A database that is away is none.
-  Status run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_listening);
+  // Blocks until `stop` is requested and everything has ended. `on_ports` is called when admin HTTP listens, with
+  // gRPC's port 0, and again when calls are accepted. An error is final: an address in use, unreadable TLS files, a
+  // database layout that this engine cannot work on. A database that is away is none.
+  Status run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_ports);
 
  private:
   struct Parts;

@@ -33,6 +33,7 @@ int run(const Flags& flags, const EngineConfig& config, const std::vector<std::s
   App app(config, HEADGATE_VERSION);
   const Status status = app.run(signals.token(), [&](const AppPorts& ports) {
     write_ports(flags.port_file, ports);
+    if (ports.grpc == 0) return;
     log_info("listening", {{"version", HEADGATE_VERSION}, {"grpc", ports.grpc}, {"http", ports.http}});
   });
   if (status.ok()) return 0;
@@ -45,7 +46,8 @@ int run(int argc, char** argv) {
   CLI::App cli("headgate-engine: the authorization engine of Headgate");
   cli.set_version_flag("--version", std::string("headgate-engine ") + HEADGATE_VERSION);
   cli.add_option("-c,--config", flags.config_file, "YAML file with settings; HEADGATE_ENGINE_* variables win over it");
-  cli.add_option("--port-file", flags.port_file, "write the bound ports to this file when calls are accepted");
+  cli.add_option("--port-file", flags.port_file,
+                 "write the bound ports to this file; grpc is 0 until calls are accepted");
   cli.add_flag("--check-config", flags.check, "check the settings and leave");
   cli.add_flag("--print-config", flags.print, "print the settings in force, without secrets, and leave");
   cli.add_flag("--settings", flags.reference, "print a table of all settings and leave");

@@ -13,8 +13,6 @@
 namespace headgate::testing {
 
 EngineProcess::EngineProcess(const Options& options) : folder_("headgate-engine") {
-  // The admin port is known before the engine listens, so that tests can look at an engine that is not ready.
-  http_port_ = free_port();
   Process::Options start;
   start.argv = {HEADGATE_ENGINE_BINARY, "--port-file", folder_.path() + "/ports"};
   start.log_file = folder_.path() + "/log";
@@ -22,19 +20,20 @@ EngineProcess::EngineProcess(const Options& options) : folder_("headgate-engine"
                {"HEADGATE_ENGINE_SERVER_ADDRESS", "127.0.0.1"},
                {"HEADGATE_ENGINE_SERVER_PORT", "0"},
                {"HEADGATE_ENGINE_ADMIN_ADDRESS", "127.0.0.1"},
-               {"HEADGATE_ENGINE_ADMIN_PORT", std::to_string(http_port_)}};
+               {"HEADGATE_ENGINE_ADMIN_PORT", "0"}};
   for (const auto& [name, value] : options.env) start.env[name] = value;
   process_ = std::make_unique<Process>(start);
-  if (!options.wait_until_ready) return;
-  const bool ready =
-      wait_until([this] { return !process_->running() || (listening() && get("/readyz").status == 200); },
-                 std::chrono::seconds(20));
+  const auto there = [&] {
+    const bool accepts_calls = listening();
+    return options.wait_until_ready ? accepts_calls && get("/readyz").status == 200 : http_port_ != 0;
+  };
+  const bool ready = wait_until([&] { return !process_->running() || there(); }, std::chrono::seconds(20));
   if (!ready || !process_->running()) throw std::runtime_error("headgate-engine did not become ready:\n" + log());
 }
 
 bool EngineProcess::listening() {
   const std::string text = read_file(folder_.path() + "/ports");
-  return std::sscanf(text.c_str(), "grpc=%d\nhttp=%d", &grpc_port_, &http_port_) == 2;
+  return std::sscanf(text.c_str(), "grpc=%d\nhttp=%d", &grpc_port_, &http_port_) == 2 && grpc_port_ != 0;
 }
 
 std::shared_ptr<grpc::Channel> EngineProcess::channel() const {
