@@ -12,17 +12,17 @@ namespace headgate::bench {
 
 std::vector<std::string> backlog_tenants() { return {"bulk0", "bulk1", "bulk2", "bulk3"}; }
 
-void write_backlog(const std::string& uri, size_t count) {
+void write_backlog(const std::string& uri, size_t first, size_t last) {
   pqxx::connection connection(uri);
   pqxx::nontransaction work(connection);
   work.exec("SET synchronous_commit = off");
   work.exec(fmt::format(
-      "DO $$ BEGIN FOR i IN 1..{} LOOP"
+      "DO $$ BEGIN FOR i IN {}..{} LOOP"
       " INSERT INTO transactions (tenant_id) VALUES ('bulk' || i % 4);"
       " INSERT INTO relation_tuples (entity_type, entity_id, relation, subject_type, subject_id, subject_relation,"
       " tenant_id) VALUES ('doc', 'd' || i, 'owner', 'user', 'u' || i % 1000, '', 'bulk' || i % 4);"
       " COMMIT; END LOOP; END $$",
-      count));
+      first, last));
   work.exec("VACUUM ANALYZE transactions");
   work.exec("VACUUM ANALYZE relation_tuples");
 }

@@ -10,8 +10,8 @@ namespace headgate::bench {
 // Tenants of the backlog; their transactions alternate.
 std::vector<std::string> backlog_tenants();
 
-// `count` committed transactions of one tuple each, in Permify's shape.
-void write_backlog(const std::string& uri, size_t count);
+// Committed transactions number `first` to `last` of one tuple each, in Permify's shape.
+void write_backlog(const std::string& uri, size_t first, size_t last);
 
 // Reads all transactions with their tuples once, in xid order, by libpq alone in single-row mode. Rows a second.
 double bare_read_rate(const std::string& uri, size_t expected);

@@ -208,13 +208,14 @@ void measure_latency(double rate) {
   const double reached = static_cast<double>(load.committed()) / seconds_since(begin);
   load.stop();
   const auto committed = committed_at(uri);
+  const Truth truth = read_truth(uri);
   for (const auto& [sink, subscriber] : world->subscribers()) {
     CHECK_MESSAGE(subscriber->wait_for(committed.size(), 30s), sink);
     std::vector<double> ms;
     for (const Received& event : subscriber->received()) {
       ms.push_back(static_cast<double>(event.received_at_us - committed.at(event.xid)) / 1'000);
     }
-    CHECK(check_sink(read_truth(uri), subscriber->received(), Repeats::kNone) == "");
+    CHECK(check_sink(truth, subscriber->received(), Repeats::kNone) == "");
     add_latency(sink, ms, reached);
   }
   table().save();
@@ -228,11 +229,11 @@ TEST_SUITE("bench/path") {
     const std::string uri = database().make("backlog");
     HG_WORLD(world, {.engine_yaml = kManyStreams, .database_uri = uri, .subscribe = {"nats_core", "redis_pubsub"}});
     world->create_tenants(backlog_tenants());
-    write_backlog(uri, 1'000);
+    write_backlog(uri, 1, 1'000);
     for (const size_t streams : {1, 100, 1'000}) measure_idle(*world, uri, streams, "1 k");
 
     const size_t total = backlog_size() / 4 * 4;
-    write_backlog(uri, total - 1'000);
+    write_backlog(uri, 1'001, total);
     measure_idle(*world, uri, 100, fmt::format("{} k", total / 1'000));
     // The engine's ring holds what it saw being written; a new process has to read it all.
     world->engine().stop();
