@@ -78,6 +78,8 @@ struct StreamRequest {
   bool all_tenants = false;
   // Tenants without a token start at their oldest transaction instead of now.
   bool earliest = false;
+  // A position at which the unnamed tenants of all_tenants start; empty: `earliest` decides.
+  std::string others_token;
   std::string incarnation;  // empty: any
 };
 

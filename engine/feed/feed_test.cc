@@ -385,6 +385,27 @@ TEST_SUITE("feed/feed") {
     CHECK(some.notices.back().removed);
   }
 
+  TEST_CASE("feed: tenants that are not named start at the position of the others") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database));
+    EngineSession writer(database->uri());
+    writer.write("a", "1");
+    const uint64_t before = writer.write("b", "2");
+    const uint64_t behind = writer.write("c", "3");
+    const StreamRequest request{
+        .notices = true, .all_tenants = true, .earliest = true, .others_token = encode_position_token(before + 1)};
+    Client client(feed, request);
+    CHECK(client.receives(1));
+    CHECK(client.xids() == std::vector<uint64_t>{behind});
+    // History below the position was collected in one tenant: that one fails by name, the others go on.
+    writer.run(fmt::format("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('a', '{}')", behind + 1));
+    Client second(feed, request);
+    CHECK(second.receives(1));
+    REQUIRE(second.notices.size() == 1);
+    CHECK(second.notices[0].tenant == "a");
+    CHECK(second.notices[0].reason == kHistoryGone);
+  }
+
   TEST_CASE("feed: survives a lost connection without a gap, and ends streams after a long outage") {
     HG_PREPARED(database);
     FeedSettings settings;

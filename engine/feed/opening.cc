@@ -102,6 +102,32 @@ Status decide_all(const StreamRequest& request, const Incarnation& incarnation, 
   return ok_status();
 }
 
+// Where the tenants start that the client does not name.
+StatusOr<StartPoint> start_of_others(const StreamRequest& request, const PgSnapshot& now,
+                                     const Incarnation& incarnation) {
+  if (request.others_token.empty()) return request.earliest ? StartPoint::at(0) : start_behind(now, 0);
+  HG_ASSIGN_OR_RETURN(const SnapToken token, read_token(request.others_token));
+  if (!token.is_position()) {
+    return refusal(StatusCode::kInvalidArgument, kMalformedToken,
+                   "the token for all other tenants must name a position; take it from a heartbeat of this feed");
+  }
+  return decide_start(token, {{}, now, incarnation});
+}
+
+// Unnamed tenants whose history behind `start` was collected: they fail by name, never silently.
+Status drop_collected(const StreamRequest& request, const StartPoint& start, HistoryReader& reader,
+                      OpenedStream& opened) {
+  if (!request.all_tenants || request.others_token.empty()) return ok_status();
+  HG_ASSIGN_OR_RETURN(const std::vector<std::string> collected, reader.collected_behind(start.from));
+  for (const std::string& tenant : collected) {
+    if (std::ranges::find(request.tenants, tenant, &StreamTenant::tenant) != request.tenants.end()) continue;
+    opened.notices.push_back({tenant, false, std::string(kHistoryGone),
+                              "the history behind the position of the other tenants was collected"});
+    opened.filter.drop(tenant);
+  }
+  return ok_status();
+}
+
 }  // namespace
 
 StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnation& incarnation,
@@ -115,7 +141,7 @@ StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnati
   HG_RETURN_IF_ERROR(decide_all(request, incarnation, reader, asked, &now));
   const uint64_t horizon = horizon_of(now);
   OpenedStream opened;
-  const StartPoint others = request.earliest ? StartPoint::at(0) : start_behind(now, 0);
+  HG_ASSIGN_OR_RETURN(const StartPoint others, start_of_others(request, now, incarnation));
   opened.filter = request.all_tenants ? StreamFilter::all(others) : StreamFilter::some();
   HG_ASSIGN_OR_RETURN(uint64_t first, first_xid(asked, horizon, reader));
   if (request.all_tenants) first = std::min(first, others.from);
@@ -129,6 +155,7 @@ StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnati
     opened.notices.push_back({one.tenant, false, reason_of(status), message_of(status)});
     opened.filter.drop(one.tenant);
   }
+  HG_RETURN_IF_ERROR(drop_collected(request, others, reader, opened));
   const bool from_here = request.tenants.size() == 1 && !request.all_tenants && request.tenants[0].snap_token.empty();
   opened.opening = {incarnation.id, horizon,
                     from_here && !request.earliest ? start_token(now) : encode_position_token(horizon)};

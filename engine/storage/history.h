@@ -78,6 +78,8 @@ class HistoryReader {
                                                      std::span<const uint64_t> after) = 0;
   // Those of `xids` that are transactions rows of the tenant, ascending.
   virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
+  // Tenants with transactions whose history at `xid` was collected: their recorded floor lies above it.
+  virtual StatusOr<std::vector<std::string>> collected_behind(uint64_t xid) = 0;
   // The number of transactions rows within `range`, all tenants. For the auditor.
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
   // A number that changes, within a few seconds, when tenants were created or deleted; costs next to nothing.

@@ -151,6 +151,21 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
+  StatusOr<std::vector<std::string>> collected_behind(uint64_t xid) override {
+    return guarded<std::vector<std::string>>([&] {
+      std::vector<std::string> names;
+      if (!has_floor_) return names;
+      pqxx::nontransaction work(connection_);
+      for (const pqxx::row& row :
+           work.exec_params("SELECT tenant_id FROM headgate.gc_floors f WHERE floor > $1::xid8 AND EXISTS"
+                            " (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id)",
+                            std::to_string(xid))) {
+        names.emplace_back(row[0].c_str());
+      }
+      return names;
+    });
+  }
+
   StatusOr<uint64_t> count(XidRange range) override {
     return guarded<uint64_t>([&] {
       pqxx::nontransaction work(connection_);

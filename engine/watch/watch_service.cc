@@ -166,6 +166,7 @@ class FeedService : public v1::Feed::WithRawCallbackMethod_Subscribe<v1::Feed::S
     StreamRequest wanted{.notices = true,
                          .all_tenants = request.all_tenants(),
                          .earliest = request.default_start() == v1::START_POLICY_EARLIEST,
+                         .others_token = request.default_snap_token(),
                          .incarnation = request.incarnation()};
     wanted.tenants.reserve(static_cast<size_t>(request.positions_size()));
     for (const v1::TenantPosition& position : request.positions()) {
