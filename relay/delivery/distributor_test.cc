@@ -148,6 +148,7 @@ TEST_CASE("distributor: a sink that writes nothing for long loses its place and 
   CHECK(world.reaches(SinkState::kLive, "slow"));
   world.source.write("a", 700);
   REQUIRE(world.has(601, "slow"));
+  REQUIRE(world.has(601, "live"));
   CHECK(world.sink("slow").of("a") == world.sink("live").of("a"));
   CHECK(world.sink("slow").of("a").back() == "700.0#601");
 }
