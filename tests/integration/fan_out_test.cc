@@ -50,13 +50,13 @@ TEST_SUITE("integration/fan_out") {
                .database = world->database_uri(),
                .tenants = tenants,
                .transactions = 10'000});
-    REQUIRE_MESSAGE(load.wait_for(5'000, 150s), load.committed() << " transactions");
+    REQUIRE_MESSAGE(load.wait_for(5'000, 240s), load.committed() << " transactions");
     for (const std::string& tenant : tenants) {
       REQUIRE(streams[tenant].front()->wait_for(100, 20s));
       const std::string token = streams[tenant].front()->messages().back().snap_token();
       streams[tenant].push_back(std::make_unique<WatchReader>(world->client(), tenant, token));
     }
-    CHECK_MESSAGE(load.wait(150s), load.committed() << " transactions");
+    CHECK_MESSAGE(load.wait(240s), load.committed() << " transactions");
     load.stop();
     CHECK(load.faults() == std::vector<std::string>{});
 
