@@ -1,6 +1,6 @@
 #include "relay/delivery/distributor.h"
 
-#include "relay/delivery/test_relay.h"
+#include "relay/delivery/relay_fixture.h"
 #include "tests/support/process.h"
 #include "tests/support/test_main.h"
 
@@ -132,7 +132,7 @@ TEST_CASE("distributor: a dead sink holds the other up in nothing and misses not
   REQUIRE(world.has(501, "live"));
   CHECK(world.sink("dead").of("a") == world.sink("live").of("a"));
   CHECK(world.sink("dead").of("b") == world.sink("live").of("b"));
-  CHECK(world.source.open_streams() == 1);
+  CHECK(wait_until([&] { return world.source.open_streams() == 1; }));
 }
 
 TEST_CASE("distributor: a sink that writes nothing for long loses its place and joins again while events flow") {
