@@ -1,5 +1,7 @@
 // Eight concurrent writers over four tenants: every Watch stream and every sink gets every committed transaction once,
 // in xid order. PostgreSQL's own rows are the truth.
+#include <pqxx/pqxx>
+
 #include "tests/support/delivery.h"
 #include "tests/support/engine_session.h"
 #include "tests/support/load.h"
@@ -71,6 +73,53 @@ TEST_SUITE("integration/fan_out") {
       CHECK(subscriber->faults() == std::vector<std::string>{});
       CHECK_MESSAGE(check_sink(truth, subscriber->received(), Repeats::kNone) == "", sink);
     }
+  }
+
+  // A feed as it must not be: polls for what committed behind the last commit it has seen and lies below the oldest
+  // open transaction of all, in the order of commits.
+  class CommitOrderedFeed {
+   public:
+    CommitOrderedFeed(const std::string& uri, std::string tenant) : connection_(uri), tenant_(std::move(tenant)) {}
+
+    void poll() {
+      pqxx::nontransaction work(connection_);
+      for (const pqxx::row& row :
+           work.exec("SELECT id::text, pg_xact_commit_timestamp(id::xid)::text FROM transactions WHERE tenant_id = '" +
+                     tenant_ + "' AND pg_xact_commit_timestamp(id::xid) > '" + last_commit_ +
+                     "' AND id < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY pg_xact_commit_timestamp(id::xid)")) {
+        seen_.push_back({tenant_, std::stoull(row[0].c_str()), 0, false, {}, row[0].c_str()});
+        last_commit_ = row[1].c_str();
+      }
+    }
+    const std::vector<SeenMessage>& seen() const { return seen_; }
+
+   private:
+    pqxx::connection connection_;
+    const std::string tenant_;
+    std::string last_commit_ = "-infinity";
+    std::vector<SeenMessage> seen_;
+  };
+
+  TEST_CASE("fan-out: the validator that passes the stream rejects a feed in the order of commits") {
+    HG_WORLD(world, {.sinks = {}});
+    world->create_tenants({"acme"});
+    WatchReader reader(world->client(), "acme", kBeginning);
+    CommitOrderedFeed wrong(world->database_uri(), "acme");
+    Load load({.engine = world->engine().address(),
+               .database = world->database_uri(),
+               .tenants = {"acme"},
+               .api_writers = 2,
+               .sql_writers = 3,
+               .transactions = 1'500});
+    while (!load.wait_for(1'500, 10ms) && load.faults().empty()) wrong.poll();
+    load.stop();
+    wrong.poll();
+    const Truth truth = read_truth(world->database_uri());
+    REQUIRE(reader.wait_for(truth.at("acme").size(), 60s));
+    CHECK(check_stream(truth, "acme", kBeginning, reader.messages()) == "");
+    const std::string fault = check_complete(rows_of(truth), wrong.seen(), "acme", 0);
+    CHECK(fault != "");
+    MESSAGE("in the order of commits: " << fault << "; " << wrong.seen().size() << " of " << truth.at("acme").size());
   }
 
   TEST_CASE("fan-out: transactions of others never stall the feed") {
