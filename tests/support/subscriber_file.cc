@@ -17,7 +17,7 @@ class FileSubscriber final : public SubscriberBase {
   void run(std::stop_token stop) override {
     while (!stop.stop_requested()) {
       read_new_lines();
-      pause(stop, std::chrono::milliseconds(5));
+      pause(stop, std::chrono::milliseconds(1));
     }
   }
 
