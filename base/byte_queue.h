@@ -18,7 +18,8 @@ class ByteQueue {
  public:
   explicit ByteQueue(size_t bytes_max) : bytes_max_(bytes_max) {}
 
-  // Blocks while full. False when closed or stopped; the item is then dropped by the caller's choice, not silently here.
+  // Blocks while full. False when closed or stopped; the item is then dropped by the caller's choice, not silently
+  // here.
   bool push(T item, size_t bytes, std::stop_token stop) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, stop, [&] { return closed_ || bytes_ == 0 || bytes_ + bytes <= bytes_max_; });

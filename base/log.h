@@ -21,7 +21,8 @@ struct LogField {
 };
 using LogFields = std::initializer_list<LogField>;
 
-// level: trace, debug, info, warn, error, off. format: text or json. False for an unknown word; nothing is changed then.
+// level: trace, debug, info, warn, error, off. format: text or json. False for an unknown word; nothing is changed
+// then.
 bool configure_logging(std::string_view level, std::string_view format);
 
 void log_debug(std::string_view event, LogFields fields = {});

@@ -63,10 +63,10 @@ std::string describe(const Status& status);
 #define HG_CONCAT_INNER(a, b) a##b
 #define HG_CONCAT(a, b) HG_CONCAT_INNER(a, b)
 
-#define HG_RETURN_IF_ERROR(expression)                      \
-  do {                                                      \
-    ::headgate::Status hg_status_ = (expression);           \
-    if (!hg_status_.ok()) return hg_status_;                \
+#define HG_RETURN_IF_ERROR(expression)            \
+  do {                                            \
+    ::headgate::Status hg_status_ = (expression); \
+    if (!hg_status_.ok()) return hg_status_;      \
   } while (false)
 
 #define HG_ASSIGN_OR_RETURN(target, expression) \
@@ -77,9 +77,9 @@ std::string describe(const Status& status);
   target = std::move(*holder)
 
 // A broken invariant of ours: says where and ends the process, also in release builds.
-#define HG_CHECK(condition)                                                                          \
-  do {                                                                                               \
-    if (!(condition)) ::headgate::check_failed(#condition, __FILE__, __LINE__);                      \
+#define HG_CHECK(condition)                                                     \
+  do {                                                                          \
+    if (!(condition)) ::headgate::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 namespace headgate {

@@ -1,8 +1,8 @@
 // What the engine asks of its database, split by caller. Implemented over Permify's own tables in PostgreSQL.
 //
 // All calls block, are thread-safe, and obey the deadline of the pool. Errors carry the ERROR_CODE_ names of base.v1
-// (engine/model/errors.h); a database that is away is UNAVAILABLE towards our own loops and ERROR_CODE_* towards clients.
-// Values are base.v1 messages: they are the model, there is no second set of structs.
+// (engine/model/errors.h); a database that is away is UNAVAILABLE towards our own loops and ERROR_CODE_* towards
+// clients. Values are base.v1 messages: they are the model, there is no second set of structs.
 #pragma once
 
 #include <cstdint>
