@@ -72,7 +72,11 @@ StatusOr<UpstreamRequest> Session::request() {
   started_fresh_ = place_.fresh();
   // A tenant that nobody told us of was created while we were away: all of its history is new to us.
   request.default_start = started_fresh_ ? settings_.default_start : StartPolicy::kEarliest;
-  if (gap_for_all_) request.default_start = StartPolicy::kHead;
+  if (gap_for_all_) {
+    request.default_start = StartPolicy::kHead;
+  } else {
+    request.progress_token = place_.progress.snap_token;
+  }
   at_head_ = started_fresh_ && request.default_start == StartPolicy::kHead;
   request.incarnation = place_.progress.incarnation;
   std::vector<std::string> names;

@@ -14,6 +14,7 @@ pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSetti
   wire.set_all_tenants(!request.tenants.exact());
   wire.set_default_start(request.default_start == StartPolicy::kHead ? pb::START_POLICY_HEAD
                                                                      : pb::START_POLICY_EARLIEST);
+  if (wire.all_tenants()) wire.set_default_snap_token(request.progress_token);
   wire.set_incarnation(request.incarnation);
   wire.set_heartbeat_interval_ms(static_cast<uint32_t>(settings.heartbeat_interval.count()));
   for (const auto& [tenant, token] : request.tokens) {

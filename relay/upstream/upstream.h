@@ -63,7 +63,10 @@ struct UpstreamRequest {
   TenantSelection tenants;
   std::map<std::string, std::string> tokens;  // tenant -> where to go on
   StartPolicy default_start = StartPolicy::kHead;
-  std::string incarnation;  // of the tokens; empty when not known
+  // The position that all tenants without a token have reached; empty: default_start decides. Only a source with one
+  // order over all tenants can use it; another falls back to default_start.
+  std::string progress_token{};
+  std::string incarnation{};  // of the tokens; empty when not known
 };
 
 struct TenantFailure {

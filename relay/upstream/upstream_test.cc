@@ -142,6 +142,7 @@ TEST_CASE("feed: the request carries positions, start and tenants") {
   Rig rig(UpstreamKind::kFeed);
   SUBCASE("patterns ask for all tenants") {
     rig.request.tokens = {{"a", encode_legacy_token(7)}};
+    rig.request.progress_token = "progress";
     rig.request.incarnation = "7001/1";
     rig.request.default_start = StartPolicy::kEarliest;
     rig.start();
@@ -150,6 +151,7 @@ TEST_CASE("feed: the request carries positions, start and tenants") {
     CHECK(request.all_tenants());
     CHECK(request.positions_size() == 1);
     CHECK(request.default_start() == headgate::v1::START_POLICY_EARLIEST);
+    CHECK(request.default_snap_token() == "progress");
     CHECK(request.incarnation() == "7001/1");
   }
   SUBCASE("plain names ask for these only, and what begins at the head has a position at once") {
