@@ -10,6 +10,9 @@ namespace headgate {
 
 namespace {
 
+// Between a snapshot and the xid that is assigned behind it, other transactions begin; never more than these.
+constexpr uint64_t kGapMax = 10'000;
+
 bool parse_u64(std::string_view text, uint64_t* out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
   return error == std::errc() && end == text.data() + text.size() && !text.empty();
@@ -75,6 +78,11 @@ StatusOr<SnapToken> decode_snap_token(std::string_view text) {
   if (colon + 1 == payload.size()) return token;
   token.form = SnapToken::Form::kSnapshot;
   HG_ASSIGN_OR_RETURN(token.snapshot, parse_pg_snapshot(std::string_view(payload).substr(colon + 1)));
+  // Readers list the transactions of the gap one by one, so its width is not the client's to choose.
+  const uint64_t xmax = token.snapshot.xmax;
+  if (token.xid == UINT64_MAX || (token.xid > xmax && token.xid - xmax > kGapMax)) {
+    return invalid_argument("malformed snap token: its xid is too far from its snapshot");
+  }
   return token;
 }
 

@@ -32,7 +32,8 @@ TEST_SUITE("base/snap_token") {
   }
 
   TEST_CASE("snap_token: malformed text is refused with a reason") {
-    for (const char* text : {"", "%%", "abc", "Z2FyYmFnZQ==", "eDoxOjI6", "MTo5OjE6", "MToxOjk5OjUs", "MToxOjk6NSw0"}) {
+    for (const char* text : {"", "%%", "abc", "Z2FyYmFnZQ==", "eDoxOjI6", "MTo5OjE6", "MToxOjk5OjUs", "MToxOjk6NSw0",
+                             "OTAwMDAwMDAwMDAwMDAwMDAwMDo1OjU6"}) {
       CAPTURE(text);
       const auto token = decode_snap_token(text);
       CHECK(token.status().code() == StatusCode::kInvalidArgument);
