@@ -14,7 +14,8 @@ namespace headgate::engine {
 
 // INTERNAL for text that is not the JSON of a known base.v1 value.
 StatusOr<google::protobuf::Any> attribute_value_from_json(const std::string& json);
-// INVALID_ARGUMENT for an Any of an unknown type or with bytes that do not fit its type.
+// INVALID_ARGUMENT for an Any of an unknown type, with bytes that do not fit its type, or with a zero byte in a text,
+// which PostgreSQL cannot hold. What is returned can be read again.
 StatusOr<std::string> attribute_value_to_json(const google::protobuf::Any& value);
 
 }  // namespace headgate::engine
