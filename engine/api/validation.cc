@@ -85,6 +85,39 @@ std::string written_name(const std::string& field) {
   return out;
 }
 
+std::string find_zero_byte(const Message& message);
+
+// Of one text, or of what stands inside of one message.
+std::string find_zero_byte(const Message& message, const FieldDescriptor* field, int index) {
+  const Reflection* reflection = message.GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    return find_zero_byte(index < 0 ? reflection->GetMessage(message, field)
+                                    : reflection->GetRepeatedMessage(message, field, index));
+  }
+  std::string scratch;
+  const std::string& text = index < 0 ? reflection->GetStringReference(message, field, &scratch)
+                                      : reflection->GetRepeatedStringReference(message, field, index, &scratch);
+  if (text.find('\0') == std::string::npos) return "";
+  return fmt::format("invalid {}.{}: value must not hold a zero byte", message.GetDescriptor()->name(),
+                     written_name(field->name()));
+}
+
+// PostgreSQL's texts end at a zero byte, and a name that was cut is another name. Bytes of attribute values are judged
+// where they are stored.
+std::string find_zero_byte(const Message& message) {
+  std::vector<const FieldDescriptor*> fields;
+  message.GetReflection()->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->type() != FieldDescriptor::TYPE_STRING && field->type() != FieldDescriptor::TYPE_MESSAGE) continue;
+    const int size = field->is_repeated() ? message.GetReflection()->FieldSize(message, field) : 1;
+    for (int i = 0; i < size; ++i) {
+      std::string found = find_zero_byte(message, field, field->is_repeated() ? i : -1);
+      if (!found.empty()) return found;
+    }
+  }
+  return "";
+}
+
 std::string embedded(const std::string& message, const std::string& field, const std::string& cause) {
   return fmt::format("invalid {}.{}: embedded message failed validation | caused by: {}", message, field, cause);
 }
@@ -164,7 +197,8 @@ std::string Validator::walk(const Plan& plan, const Message& message) {
 Status Validator::check(const Message& request) const {
   const auto plan = plans_.find(request.GetDescriptor());
   if (plan == plans_.end()) return ok_status();
-  const std::string text = walk(*plan->second, request);
+  std::string text = walk(*plan->second, request);
+  if (text.empty()) text = find_zero_byte(request);
   return text.empty() ? ok_status() : make_status(StatusCode::kInvalidArgument, text);
 }
 

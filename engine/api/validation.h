@@ -1,6 +1,7 @@
 // Checks requests against the field rules of base.v1, with the texts that its clients know:
 //   invalid DataWriteRequest.Tuples[0]: embedded message failed validation | caused by: invalid Tuple.Relation: ...
-// Only the first violation is reported, in the order of declaration, as Permify does.
+// Only the first violation is reported, in the order of declaration, as Permify does. Then zero bytes are looked for in
+// every text: Permify answers those with an error of the database.
 //
 // The rules are a table (validation_rules.cc); a plan per message type is made once. Thread-safe after construction.
 #pragma once
