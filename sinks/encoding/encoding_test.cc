@@ -272,6 +272,8 @@ TEST_SUITE("encoding/route") {
     CHECK(code(NameTarget::kKafka, std::string(250, 'a')) == StatusCode::kInvalidArgument);
     CHECK(code(NameTarget::kNats, "a.{tenant") == StatusCode::kInvalidArgument);
     CHECK(code(NameTarget::kNats, "a.>") == StatusCode::kInvalidArgument);
+    CHECK(code(NameTarget::kNats, "a..{tenant}") == StatusCode::kInvalidArgument);
+    CHECK(code(NameTarget::kNats, "{tenant}.") == StatusCode::kInvalidArgument);
   }
 
   TEST_CASE("route: a name that is too long is refused, not cut") {

@@ -109,6 +109,13 @@ Status Route::check() const {
   if (literal_bytes > limit_of(target_).bytes) {
     return invalid_argument("template: {} has at most {} bytes", limit_of(target_).what, limit_of(target_).bytes);
   }
+  if (target_ == NameTarget::kNats) {
+    std::string example;
+    for (const Piece& piece : pieces_) example += piece.kind == Piece::kLiteral ? piece.text : "x";
+    if (example.front() == '.' || example.back() == '.' || example.find("..") != std::string::npos) {
+      return invalid_argument("template: a NATS subject has no empty words, as in '{}'", example);
+    }
+  }
   if (target_ == NameTarget::kKafka && pieces_.size() == 1 && (pieces_[0].text == "." || pieces_[0].text == "..")) {
     return invalid_argument("'{}' is not a Kafka topic", pieces_[0].text);
   }
