@@ -1,3 +1,4 @@
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "base/settings.h"
 
@@ -39,6 +41,27 @@ std::vector<std::string> split(const std::string& text, char separator) {
 bool is_service_variable(const std::string& name) {
   static const std::regex kPattern("_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$");
   return std::regex_search(name, kPattern);
+}
+
+// Only how many documents there are is of interest.
+class Nothing : public YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// Not YAML::LoadAll: it never ends, and takes all memory, on texts in which the parser does not move, such as ",".
+bool holds_several_documents(const std::string& yaml) {
+  std::istringstream in(yaml);
+  YAML::Parser parser(in);
+  Nothing nothing;
+  return parser.HandleNextDocument(nothing) && parser.HandleNextDocument(nothing);
 }
 
 class Loader : public Settings {
@@ -96,9 +119,8 @@ class Loader : public Settings {
 void Loader::open(const std::string& yaml) {
   YAML::Node root(YAML::NodeType::Undefined);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(yaml);
-    if (documents.size() > 1) fault(name_, "holds more than one YAML document");
-    if (!documents.empty()) root = documents.front();
+    if (holds_several_documents(yaml)) fault(name_, "holds more than one YAML document");
+    root.reset(YAML::Load(yaml));
   } catch (const YAML::Exception& error) {
     fault(fmt::format("{}:{}:{}", name_, error.mark.line + 1, error.mark.column + 1), "not valid YAML: " + error.msg);
   }

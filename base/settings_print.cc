@@ -23,6 +23,8 @@ std::string quoted(const std::string& text) {
     if (c == '"' || c == '\\') out += '\\';
     if (c == '\n') {
       out += "\\n";
+    } else if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) {
+      out += fmt::format("\\x{:02x}", static_cast<int>(c));
     } else {
       out += c;
     }
@@ -30,12 +32,22 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
+// A value, which is expanded when it is read: "${" becomes "$${".
+std::string quoted_value(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text.compare(i, 2, "${") == 0) out += '$';
+    out += text[i];
+  }
+  return quoted(out);
+}
+
 class Printer : public Settings {
  public:
   std::string take() { return std::move(out_); }
 
   void list(std::string_view key, std::vector<std::string>& value, std::string_view) override {
-    items(key, value, [](const std::string& item) { return quoted(mask_secrets(item)); });
+    items(key, value, [](const std::string& item) { return quoted_value(mask_secrets(item)); });
   }
   void secret_list(std::string_view key, std::vector<std::string>& value, std::string_view) override {
     items(key, value, [](const std::string&) { return quoted(std::string(kMask)); });
@@ -44,7 +56,7 @@ class Printer : public Settings {
     std::vector<std::string> pairs;
     for (const auto& [name, text] : value) {
       const std::string shown = sounds_secret(name) ? std::string(kMask) : mask_secrets(text);
-      pairs.push_back(quoted(name) + ": " + quoted(shown));
+      pairs.push_back(quoted(name) + ": " + quoted_value(shown));
     }
     line(key, fmt::format("{{{}}}", fmt::join(pairs, ", ")));
   }
@@ -55,7 +67,7 @@ class Printer : public Settings {
     if (field.secret) {
       text = quoted(text.empty() ? "" : std::string(kMask));
     } else if (field.type == "text") {
-      text = quoted(mask_secrets(text));
+      text = quoted_value(mask_secrets(text));
     }
     line(field.key, text);
   }

@@ -1,7 +1,7 @@
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <regex>
 
 #include "base/settings.h"
 
@@ -31,21 +31,40 @@ constexpr std::array<Unit, 9> kByteUnits = {{{"GiB", 1ull << 30},
                                              {"B", 1},
                                              {"", 1}}};
 
-// Reads "<number><unit>" from the front of `text`; the number may have a fraction. False when there is none.
+constexpr uint64_t kAmountMax = 9'000'000'000'000'000'000;
+
+// value += add * times; false when that is too much.
+bool add_product(uint64_t& value, uint64_t add, uint64_t times) {
+  return !__builtin_mul_overflow(add, times, &add) && !__builtin_add_overflow(value, add, &value) &&
+         value <= kAmountMax;
+}
+
+size_t count_digits(std::string_view text) { return std::min(text.find_first_not_of("0123456789"), text.size()); }
+
+// Reads "<number><unit>" from the front of `text`; the number may have a fraction. False when there is none, or when
+// the sum is too large.
 template <size_t N>
-bool take_amount(std::string_view& text, const std::array<Unit, N>& units, double& amount) {
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc() || number < 0) return false;
-  text.remove_prefix(static_cast<size_t>(end - text.data()));
+bool take_amount(std::string_view& text, const std::array<Unit, N>& units, uint64_t& amount) {
+  const std::string_view whole = text.substr(0, count_digits(text));
+  text.remove_prefix(whole.size());
+  double fraction = 0;
+  size_t decimals = 0;
+  if (!text.empty() && text.front() == '.') {
+    decimals = count_digits(text.substr(1));
+    if (decimals > 0) std::from_chars(text.data(), text.data() + 1 + decimals, fraction);
+    text.remove_prefix(1 + decimals);
+  }
+  uint64_t number = 0;
+  const auto parsed = std::from_chars(whole.data(), whole.data() + whole.size(), number);
+  if (whole.size() + decimals == 0 || (!whole.empty() && parsed.ec != std::errc())) return false;
   size_t length = 0;
   while (length < text.size() && std::isalpha(static_cast<unsigned char>(text[length]))) ++length;
   const std::string_view name = text.substr(0, length);
   for (const Unit& unit : units) {
     if (unit.name != name) continue;
-    amount += number * static_cast<double>(unit.size);
     text.remove_prefix(length);
-    return true;
+    const auto part = static_cast<uint64_t>(std::llround(fraction * static_cast<double>(unit.size)));
+    return add_product(amount, number, unit.size) && add_product(amount, part, 1);
   }
   return false;
 }
@@ -65,20 +84,82 @@ size_t distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+constexpr std::string_view kMask = "***";
+
+bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+
+// "scheme://user:password@host": all up to the last '@' in front of a '/' or blank.
+std::string mask_userinfo(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t colon = text.find("://", at);
+    const bool has_scheme =
+        colon != std::string_view::npos && colon > 0 && std::isalnum(static_cast<unsigned char>(text[colon - 1]));
+    const size_t begin = colon == std::string_view::npos ? text.size() : colon + 3;
+    out += text.substr(at, begin - at);
+    at = begin;
+    if (!has_scheme) continue;
+    size_t end = begin;
+    while (end < text.size() && text[end] != '/' && !is_space(text[end])) ++end;
+    const size_t sign = text.substr(begin, end - begin).rfind('@');
+    if (sign == std::string_view::npos) continue;
+    out += kMask;
+    at = begin + sign;
+  }
+  return out;
+}
+
+// Behind the value that begins at `at`: quoted with backslashes inside, as in connection strings, or up to a blank or
+// '&'. What follows a quote without a blank counts as well.
+size_t end_of_value(std::string_view text, size_t at) {
+  if (at < text.size() && text[at] == '\'') {
+    for (++at; at < text.size() && text[at] != '\''; ++at) at += text[at] == '\\' ? 1 : 0;
+    ++at;
+  }
+  while (at < text.size() && text[at] != '&' && !is_space(text[at])) ++at;
+  return std::min(at, text.size());
+}
+
+// The length of a word for secrets at the beginning of `text` with blanks and "=" behind it; 0 when there is none.
+size_t assignment_length(std::string_view text) {
+  for (const std::string_view word : {"password", "passwd", "secret", "token"}) {
+    const bool matches = text.size() > word.size() &&
+                         std::equal(word.begin(), word.end(), text.begin(),
+                                    [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
+    const size_t equals = matches ? text.find_first_not_of(" \t", word.size()) : std::string_view::npos;
+    if (equals != std::string_view::npos && text[equals] == '=') return equals + 1;
+  }
+  return 0;
+}
+
+std::string mask_assignments(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = assignment_length(text.substr(at));
+    if (length == 0) {
+      out += text[at++];
+      continue;
+    }
+    out += text.substr(at, length);
+    out += kMask;
+    at = end_of_value(text, std::min(text.find_first_not_of(" \t", at + length), text.size()));
+  }
+  return out;
+}
+
 }  // namespace
 
 StatusOr<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   std::string_view rest = text;
-  double nanos = 0;
+  uint64_t nanos = 0;
   if (rest == "0") return std::chrono::nanoseconds(0);
   bool any = false;
   while (!rest.empty()) {
     if (!take_amount(rest, kTimeUnits, nanos)) break;
     any = true;
   }
-  if (!any || !rest.empty() || nanos > 9e18)
-    return invalid_argument("'{}' is not a duration such as 250ms, 5s or 1h30m", text);
-  return std::chrono::nanoseconds(std::llround(nanos));
+  if (!any || !rest.empty()) return invalid_argument("'{}' is not a duration such as 250ms, 5s or 1h30m", text);
+  return std::chrono::nanoseconds(static_cast<int64_t>(nanos));
 }
 
 std::string format_duration(std::chrono::nanoseconds value) {
@@ -95,11 +176,11 @@ std::string format_duration(std::chrono::nanoseconds value) {
 
 StatusOr<uint64_t> parse_bytes(std::string_view text) {
   std::string_view rest = text;
-  double amount = 0;
-  if (!take_amount(rest, kByteUnits, amount) || !rest.empty() || amount > 9e18) {
+  uint64_t amount = 0;
+  if (!take_amount(rest, kByteUnits, amount) || !rest.empty()) {
     return invalid_argument("'{}' is not a size such as 512, 64KiB or 16MiB", text);
   }
-  return static_cast<uint64_t>(std::llround(amount));
+  return amount;
 }
 
 std::string format_bytes(uint64_t value) {
@@ -152,11 +233,6 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   return best;
 }
 
-std::string mask_secrets(std::string text) {
-  static const std::regex kUserinfo(R"(([a-zA-Z][a-zA-Z0-9+.-]*://)[^/@\s]*@)");
-  static const std::regex kPassword(R"((password|passwd|secret|token)=('[^']*'|[^&\s]*))", std::regex::icase);
-  text = std::regex_replace(text, kUserinfo, "$1***@");
-  return std::regex_replace(text, kPassword, "$1=***");
-}
+std::string mask_secrets(std::string text) { return mask_userinfo(mask_assignments(text)); }
 
 }  // namespace headgate
