@@ -20,7 +20,7 @@ size_t text_literal_length(std::string_view text);
 // REQUIRES: a whole literal. Nothing when an escape is wrong.
 std::optional<TextLiteral> decode_text_literal(std::string_view token);
 
-// In single quotes and plain ASCII, without double quotes, braces and marks of comments.
+// In single quotes and plain ASCII, without double quotes, closing braces and marks of comments.
 std::string quote(const TextLiteral& literal);
 
 void append_utf8(std::string& out, uint32_t code_point);
