@@ -92,7 +92,7 @@ std::string find_program(const std::string& name) {
 RedisServer::RedisServer(const std::string& folder, int port)
     : Program({.name = "redis-server",
                .argv = {"redis-server", "--port", std::to_string(port), "--bind", "127.0.0.1", "--dir", folder,
-                        "--appendonly", "yes", "--save", ""},
+                        "--appendonly", "yes", "--save", "", "--client-output-buffer-limit", "pubsub 0 0 0"},
                .log_file = folder + "/log",
                .ready = [port] { return port_answers(port); }}),
       port_(port) {

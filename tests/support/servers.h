@@ -62,7 +62,7 @@ std::optional<std::string> http_get(int port, const std::string& path);
 // Empty when the program is not in PATH.
 std::string find_program(const std::string& name);
 
-// With append-only file, so that its data survives stop() and kill(). Throws when there is no redis-server.
+// With append-only file, so that its data survives stop() and kill(), and with patience for slow subscribers.
 class RedisServer : public Program {
  public:
   explicit RedisServer(const std::string& folder, int port = free_port());
