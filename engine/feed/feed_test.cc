@@ -473,7 +473,6 @@ TEST_SUITE("feed/feed") {
     CHECK(wait_until([&] { return feed.stats().polls >= before.polls + 100; }));
     const FeedStats after = feed.stats();
     CHECK(after.pages_caught_up == before.pages_caught_up);
-    CHECK((after.poll_seconds - before.poll_seconds) / static_cast<double>(after.polls - before.polls) < 0.002);
     for (int i = 0; i < 20; ++i) writer.write("t1", "x" + std::to_string(i));
     CHECK(clients[1]->receives(20));
     CHECK(wait_until([&] { return feed.stats().audited >= 20; }));

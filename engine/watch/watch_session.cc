@@ -49,7 +49,9 @@ void WatchSession::encode_heartbeat(uint64_t position, Messages* out) {
 }
 
 void FeedSession::encode(const Pull& pull, Messages* out) {
+  head_ = std::max(head_, pull.position);
   if (pull.opening) {
+    head_ = std::max(head_, pull.opening->position);
     v1::FeedMessage message;
     message.mutable_opened()->set_incarnation(pull.opening->incarnation);
     message.mutable_opened()->set_position(pull.opening->position);
@@ -63,7 +65,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     event.set_state(notice.removed ? v1::TenantEvent::STATE_REMOVED : v1::TenantEvent::STATE_FAILED);
     event.set_reason(notice.reason);
     event.set_message(notice.text);
-    event.set_snap_token(encode_position_token(pull.position));
+    event.set_snap_token(encode_position_token(head_));
     out->push_back(buffer_of(message));
   }
   if (pull.items.empty()) return;

@@ -26,6 +26,10 @@ class FeedSession : public StreamSession {
   void encode(const Pull& pull, Messages* out) override;
   void encode_heartbeat(uint64_t position, Messages* out) override;
   bool closes_with_heartbeat() const override { return true; }
+
+ private:
+  // Where a tenant that failed could start: at least the horizon of the opening, however little was read since.
+  uint64_t head_ = 1;
 };
 
 }  // namespace headgate::engine
