@@ -53,10 +53,11 @@ std::vector<std::string> read_array_literal(std::string_view text) {
 }
 
 void demand_settings_round_trip(std::string_view input, const std::string& prefix, const WithFreshSettings& fresh) {
-  const auto [variables, yaml] = split_at_mark(input);
+  const std::pair<std::string_view, std::string_view> parts = split_at_mark(input);
+  const std::string yaml(parts.second);
   SettingsSource source;
   source.env_prefix = prefix;
-  for (Input lines(variables); !lines.at_end();) {
+  for (Input lines(parts.first); !lines.at_end();) {
     const std::string line(lines.line());
     const size_t equals = line.find('=');
     if (equals != std::string::npos) source.environment.emplace(line.substr(0, equals), line.substr(equals + 1));
@@ -66,7 +67,7 @@ void demand_settings_round_trip(std::string_view input, const std::string& prefi
   std::string printed;
   fresh([&](const DescribeSettings& describe) {
     std::vector<std::string> warnings;
-    const Status status = load_settings_text(describe, "input", std::string(yaml), source, &warnings);
+    const Status status = load_settings_text(describe, "input", yaml, source, &warnings);
     if (!status.ok()) {
       demand(status.code() == StatusCode::kInvalidArgument && !status.message().empty(), "refused with {}",
              headgate::describe(status));

@@ -48,6 +48,17 @@ void demand_plain(const base::v1::Tuple& tuple) {
          "a tuple passes that cannot be stored: {}", tuple.ShortDebugString());
 }
 
+// What is quoted into statements would end there.
+bool holds_zero_byte(const base::v1::DataDeleteRequest& request) {
+  std::string all = request.tuple_filter().relation() + request.tuple_filter().entity().type() +
+                    request.attribute_filter().entity().type() + request.tuple_filter().subject().type();
+  for (const auto* texts : {&request.tuple_filter().entity().ids(), &request.tuple_filter().subject().ids(),
+                            &request.attribute_filter().entity().ids(), &request.attribute_filter().attributes()}) {
+    for (const std::string& text : *texts) all += text;
+  }
+  return all.find('\0') != std::string::npos;
+}
+
 template <typename T>
 void demand_distinct(const google::protobuf::RepeatedPtrField<T>& items) {
   const std::vector<T> once = engine::distinct(items);
@@ -90,6 +101,9 @@ void request_target(std::string_view input) {
   const auto* tenant = request->GetDescriptor()->FindFieldByName("tenant_id");
   if (tenant != nullptr && !any_tenant && request->GetDescriptor()->file()->name() == "base/v1/service.proto") {
     demand(is_id(request->GetReflection()->GetString(*request, tenant)), "a tenant passes that is none");
+  }
+  if (const auto* removal = google::protobuf::DynamicCastToGenerated<base::v1::DataDeleteRequest>(request.get())) {
+    demand(!holds_zero_byte(*removal), "a filter passes that would be cut: {}", removal->ShortDebugString());
   }
   if (const auto* data = google::protobuf::DynamicCastToGenerated<base::v1::DataWriteRequest>(request.get())) {
     check_data(*data);

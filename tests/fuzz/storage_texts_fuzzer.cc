@@ -41,7 +41,6 @@ void try_arrays(std::string_view input) {
 void try_visibility(const std::string& text) {
   const auto token = decode_snap_token(text);
   if (!token.ok()) return;
-  if (token->xid > token->snapshot.xmax + 1000 || token->xid == UINT64_MAX) return;  // GUARD
   const std::string condition = engine::visible_at(*token);
   demand(condition.size() < 200 + 50 * text.size(), "{} bytes of condition for a token of {}", condition.size(),
          text.size());

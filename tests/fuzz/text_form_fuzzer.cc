@@ -96,8 +96,8 @@ void try_bundle(const DataBundle& bundle, const Arguments& arguments) {
 }  // namespace
 
 void text_form_target(std::string_view input) {
-  // Texts of bundles have come through Protobuf.
-  if (!is_utf8(input)) return;
+  // Texts of bundles have come through Protobuf and the edge, which refuses zero bytes.
+  if (!is_utf8(input) || input.find('\0') != std::string_view::npos) return;
   DataBundle bundle;
   bundle.add_operations();
   Arguments arguments;
