@@ -16,7 +16,7 @@ namespace {
 std::string line_of(const std::string& path, const std::string& key) {
   std::ifstream in(path);
   for (std::string line; std::getline(in, line);) {
-    if (line.rfind(key, 0) == 0) return line.substr(line.find(':') + 2);
+    if (line.rfind(key, 0) == 0) return line.substr(line.find_first_not_of(" \t", line.find(':') + 1));
   }
   return "unknown";
 }
