@@ -21,8 +21,8 @@ bool wait_until(const std::function<bool()>& predicate,
 
 }  // namespace headgate::testing
 
-#define HG_SKIP(reason)                      \
-  do {                                       \
-    ::headgate::testing::skip_case(reason);  \
-    return;                                  \
+#define HG_SKIP(reason)                     \
+  do {                                      \
+    ::headgate::testing::skip_case(reason); \
+    return;                                 \
   } while (false)
