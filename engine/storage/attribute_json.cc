@@ -42,9 +42,9 @@ bool has_zero_byte(const Message& message) {
 
 StatusOr<google::protobuf::Any> attribute_value_from_json(const std::string& json) {
   google::protobuf::Any value;
-  const auto parsed = google::protobuf::util::JsonStringToMessage(json, &value);
-  if (!parsed.ok()) {
-    return internal_error("an attribute's stored value cannot be read: {}", parsed.message().ToString());
+  // The reader's own words quote the value, and may cut it inside of a character.
+  if (!google::protobuf::util::JsonStringToMessage(json, &value).ok()) {
+    return internal_error("an attribute's stored value is no JSON of an Any");
   }
   const std::unique_ptr<Message> message = unpack(value);
   if (message == nullptr) return internal_error("an attribute's stored value is of an unknown type");
