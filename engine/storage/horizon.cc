@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
@@ -15,7 +17,8 @@ bool in_progress(const PgSnapshot& snapshot, uint64_t xid) {
 PgSnapshot engine_snapshot(const PgSnapshot& before, const LockHolders& holders, const PgSnapshot& after) {
   PgSnapshot refined{before.xmin, before.xmax, {}};
   for (const uint64_t xid : before.in_progress) {
-    const bool ours = holders.unknown || holders.xids.contains(static_cast<uint32_t>(xid));
+    const bool held = holders.unknown || holders.xids.contains(static_cast<uint32_t>(xid));
+    const bool ours = held && guarded(Guard::kLockHolders);
     if (ours && in_progress(after, xid)) refined.in_progress.push_back(xid);
   }
   refined.xmin = horizon_of(refined);

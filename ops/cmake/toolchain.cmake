@@ -32,6 +32,10 @@ else()
   add_link_options(-Wl,-z,relro,-z,now)
 endif()
 
+if(HEADGATE_GUARD_SWITCHES)
+  add_compile_definitions(HEADGATE_GUARD_SWITCHES)
+endif()
+
 find_program(MOLD_PROGRAM mold)
 if(MOLD_PROGRAM)
   add_link_options(-fuse-ld=mold)
