@@ -106,6 +106,10 @@ class Loader : public Settings {
   // Replaces ${NAME} and, for secrets, file:PATH. False when a fault was noted.
   bool expand(std::string& text, bool secret, const std::string& origin);
   void read_list(std::string_view key, std::vector<std::string>& value, bool secret);
+  // A value beside or below the rule's own did not parse and has been reported; what follows from it is noise.
+  bool follows_from_fault(const std::string& path);
+  // Where the file holds `key` (dotted, from the current section on), or as much of its path as there is.
+  std::string place_of_rule(std::string_view key);
   size_t listed_in_environment(const std::string& path, size_t present);
 
   const std::string name_;
@@ -342,19 +346,45 @@ void Loader::enter_element(size_t index) {
 void Loader::require(bool holds, std::string_view key, std::string_view text) {
   if (holds) return;
   const std::string path = joined(top().path, key);
-  // A value that did not parse has been reported; what follows from it is noise.
-  const auto at = faulty_paths_.lower_bound(top().path);
-  if (at != faulty_paths_.end() && at->rfind(top().path, 0) == 0) return;
+  if (follows_from_fault(path)) return;
   std::string origin = name_.empty() ? source_.env_prefix : name_;
   if (source_.environment.count(env_name(path)) != 0) {
     origin = env_name(path);
   } else if (top().node.IsDefined()) {
-    origin = place(top().node);
-    for (const auto& pair : top().node) {
-      if (pair.first.IsScalar() && pair.first.Scalar() == key) origin = place(pair.first);
-    }
+    origin = place_of_rule(key);
   }
   fault(origin, fmt::format("{} {}", path, text));
+}
+
+bool Loader::follows_from_fault(const std::string& path) {
+  const std::string section = top().path.empty() ? "" : top().path + ".";
+  for (auto at = faulty_paths_.lower_bound(section); at != faulty_paths_.end(); ++at) {
+    if (at->rfind(section, 0) != 0) break;
+    const bool beside = at->find('.', section.size()) == std::string::npos;
+    if (beside || at->rfind(path, 0) == 0) return true;
+  }
+  return false;
+}
+
+std::string Loader::place_of_rule(std::string_view key) {
+  YAML::Node node = top().node;
+  std::string found = place(node);
+  for (const std::string& word : split(std::string(key), '.')) {
+    YAML::Node next(YAML::NodeType::Undefined);
+    if (node.IsSequence()) {
+      for (size_t i = 0; i < node.size(); ++i) {
+        if (word == fmt::format("{}", i)) next.reset(node[i]);
+      }
+    } else if (node.IsMap()) {
+      for (const auto& pair : node) {
+        if (pair.first.IsScalar() && pair.first.Scalar() == word) next.reset(pair.second), found = place(pair.first);
+      }
+    }
+    if (!next.IsDefined()) break;
+    if (node.IsSequence()) found = place(next);
+    node.reset(next);
+  }
+  return found;
 }
 
 Status Loader::finish(std::vector<std::string>* warnings) {

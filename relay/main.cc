@@ -53,7 +53,7 @@ int run(int argc, char** argv) {
 
   RelayConfig config;
   if (flags.reference) {
-    std::fputs(settings_reference([&](Settings& s) { describe(s, config); }, kEnvironmentPrefix).c_str(), stdout);
+    std::fputs(config_reference().c_str(), stdout);
     return 0;
   }
   std::vector<std::string> warnings;

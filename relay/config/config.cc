@@ -141,9 +141,10 @@ void describe(Settings& s, RelayConfig& c) {
   s.section("hub", [&] { s.bytes("bytes", c.delivery.hub_bytes, "recent events kept in memory", 64 << 10); });
   s.sections("sinks", c.sinks, [](Settings& inner, SinkConfig& sink) { describe(inner, sink); });
   std::set<std::string> names;
-  for (const SinkConfig& sink : c.sinks) {
-    s.require(names.insert(sink.settings.name).second, "sinks",
-              fmt::format("hold the name '{}' twice", sink.settings.name));
+  for (size_t i = 0; i < c.sinks.size(); ++i) {
+    const std::string& name = c.sinks[i].settings.name;
+    s.require(name.empty() || names.insert(name).second, fmt::format("sinks.{}.name", i),
+              fmt::format("'{}' is the name of another sink too", name));
   }
   s.require(!c.sinks.empty(), "sinks", "must hold at least one sink");
   s.duration("drain_timeout", c.drain_timeout, "time that sinks get at shutdown to deliver what was read");
@@ -167,6 +168,18 @@ Status load_config(const std::string& file, const std::map<std::string, std::str
   HG_RETURN_IF_ERROR(load_settings([&](Settings& s) { describe(s, config); }, source, warnings));
   config.tokens.scope = config.name;
   return ok_status();
+}
+
+std::string config_reference() {
+  RelayConfig config;
+  std::string out = settings_reference([&](Settings& s) { describe(s, config); }, kEnvironmentPrefix);
+  for (const sinks::KindEntry& kind : sinks::sink_kinds()) {
+    std::vector<sinks::KindSettings> one = {kind.defaults};
+    if (std::holds_alternative<sinks::StdoutSettings>(kind.defaults)) continue;
+    out += fmt::format("\nA sink of kind {} has these as well:\n\n", kind.word);
+    out += settings_reference([&](Settings& s) { s.sections("sinks", one, describe_kind); }, kEnvironmentPrefix);
+  }
+  return out;
 }
 
 std::string print_config(RelayConfig config) {

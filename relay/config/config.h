@@ -50,6 +50,8 @@ void describe(Settings& s, RelayConfig& config);
 // INVALID_ARGUMENT with one fault a line. `file` may be empty.
 Status load_config(const std::string& file, const std::map<std::string, std::string>& environment, RelayConfig& config,
                    std::vector<std::string>* warnings);
+// Markdown tables of all keys, those of each kind of sink in a table of their own.
+std::string config_reference();
 // Secrets are masked.
 std::string print_config(RelayConfig config);
 

@@ -86,7 +86,7 @@ TEST_CASE("config: faults are refused with a text that helps") {
       {"sinks:\n  - {name: a, kind: kafka, borkers: x}\n", "brokers"},
       {"sinks:\n  - {name: a, kind: stdout, brokers: x}\n", "brokers"},
       {"sinks:\n  - {name: a, kind: file}\n", "path must be set"},
-      {"sinks:\n  - {name: a, kind: stdout}\n  - {name: a, kind: stdout}\n", "hold the name 'a' twice"},
+      {"sinks:\n  - {name: a, kind: stdout}\n  - {name: a, kind: stdout}\n", "'a' is the name of another sink too"},
       {"upstraem: {address: x}\nsinks:\n  - {name: a, kind: stdout}\n", "upstream"},
       {"tenants: {start: middle}\nsinks:\n  - {name: a, kind: stdout}\n", "'middle' is not one of head, earliest"},
       {"tenants: {include: []}\nsinks:\n  - {name: a, kind: stdout}\n", "include must name at least one"},
@@ -100,6 +100,28 @@ TEST_CASE("config: faults are refused with a text that helps") {
     const Loaded loaded = load(fault.yaml);
     CAPTURE(loaded.fault);
     CHECK(loaded.fault.find(fault.text) != std::string::npos);
+  }
+}
+
+TEST_CASE("config: all faults are reported at once, each with its line, also rules over several values") {
+  const Loaded loaded = load(R"(tokens: {kind: sqlit}
+sinks:
+  - {name: a, kind: kafka, topik: x}
+  - {name: a, kind: stdout}
+admin: {port: 99999}
+)");
+  for (const char* text :
+       {"relay.yaml:1:16: tokens.kind: 'sqlit'", "relay.yaml:3:28: unknown key sinks.0.topik",
+        "relay.yaml:4:6: sinks.1.name 'a' is the name of another sink too", "relay.yaml:5:15: admin.port: '99999'"}) {
+    CHECK_MESSAGE(loaded.fault.find(text) != std::string::npos, loaded.fault);
+  }
+}
+
+TEST_CASE("config: the reference lists the keys of every kind of sink") {
+  const std::string text = config_reference();
+  for (const char* key : {"upstream.address", "sinks.0.brokers", "sinks.0.stream", "sinks.0.channel", "sinks.0.url",
+                          "sinks.0.rotate_bytes", "HEADGATE_RELAY_SINKS_0_TOPIC"}) {
+    CHECK_MESSAGE(text.find(key) != std::string::npos, key);
   }
 }
 
