@@ -1,5 +1,5 @@
-// The whole path measured: idle cost, drain of a backlog, latency. Prints rows as it goes and writes the table to the
-// file of HEADGATE_BENCH_RESULTS. HEADGATE_BENCH_TRANSACTIONS sets the size of the backlog (default 400,000).
+// The whole path measured: idle cost, drain of a backlog. Prints rows as it goes and writes the table to the file of
+// HEADGATE_BENCH_RESULTS. HEADGATE_BENCH_TRANSACTIONS sets the size of the backlog (default 400,000).
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -8,9 +8,8 @@
 
 #include "base/clock.h"
 #include "tests/bench/backlog.h"
-#include "tests/bench/table.h"
+#include "tests/bench/shared.h"
 #include "tests/support/delivery.h"
-#include "tests/support/load.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -18,45 +17,11 @@ namespace {
 using namespace headgate::bench;
 using namespace headgate::testing;
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
-
-Table& table() {
-  static Table the_table;
-  return the_table;
-}
 
 size_t backlog_size() {
   const char* given = std::getenv("HEADGATE_BENCH_TRANSACTIONS");
   return given == nullptr ? 400'000 : std::strtoull(given, nullptr, 10);
 }
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// One server for all rows, with the statistics that the idle cost is read from.
-struct Database {
-  Database()
-      : server(folder.path() + "/postgres",
-               {"shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on",
-                "pg_stat_statements.track=all", "shared_buffers=256MB", "max_wal_size=4GB"}) {
-    server.start();
-  }
-  std::string make(const std::string& name) const {
-    pqxx::connection connection(server.uri());
-    pqxx::nontransaction(connection).exec("CREATE DATABASE " + name);
-    pqxx::connection inside(server.uri(name));
-    pqxx::nontransaction(inside).exec("CREATE EXTENSION pg_stat_statements");
-    return server.uri(name);
-  }
-  TempFolder folder{"headgate-bench"};
-  PostgresServer server;
-};
-
-Database& database() {
-  static Database the_database;
-  return the_database;
-}
-
-const char* const kManyStreams = "watch:\n  opens_per_second: 100000\n  opens_burst: 100000\n";
 
 // Milliseconds of database time a second while `streams` Watch streams wait and nobody writes.
 void measure_idle(World& world, const std::string& uri, size_t streams, const std::string& history) {
@@ -190,47 +155,6 @@ void measure_sink(World& world, const std::string& sink, size_t total, double ba
                "one sink in the relay, from ready to the last acknowledgement; count and order verified"});
 }
 
-std::map<uint64_t, int64_t> committed_at(const std::string& uri) {
-  const auto times = commit_times(uri);
-  return {times.begin(), times.end()};
-}
-
-void add_latency(const std::string& what, const std::vector<double>& ms, double rate) {
-  table().add({fmt::format("commit to {} at {:.0f} transactions a second: p50 / p99", what, rate),
-               milliseconds(percentile(ms, 0.5)) + " / " + milliseconds(percentile(ms, 0.99)), "10 ms p99 (budget)",
-               ratio(percentile(ms, 0.99), 10), fmt::format("{} events, all sinks in one relay", ms.size())});
-}
-
-void measure_latency(double rate) {
-  const std::string uri = database().make(fmt::format("latency{:.0f}", rate));
-  HG_WORLD(world, {.engine_yaml = kManyStreams, .database_uri = uri});
-  world->create_tenants({"l1", "l2", "l3", "l4"});
-  world->relay().start();
-  Load load({.engine = world->engine().address(),
-             .database = uri,
-             .tenants = {"l1", "l2", "l3", "l4"},
-             .api_writers = 4,
-             .sql_writers = 0,
-             .transactions = static_cast<size_t>(rate * 10),
-             .rate = rate});
-  const auto begin = Clock::now();
-  CHECK(load.wait(60s));
-  const double reached = static_cast<double>(load.committed()) / seconds_since(begin);
-  load.stop();
-  const auto committed = committed_at(uri);
-  const Truth truth = read_truth(uri);
-  for (const auto& [sink, subscriber] : world->subscribers()) {
-    CHECK_MESSAGE(subscriber->wait_for(committed.size(), 30s), sink);
-    std::vector<double> ms;
-    for (const Received& event : subscriber->received()) {
-      ms.push_back(static_cast<double>(event.received_at_us - committed.at(event.xid)) / 1'000);
-    }
-    CHECK(check_sink(truth, subscriber->received(), Repeats::kNone) == "");
-    add_latency(sink, ms, reached);
-  }
-  table().save();
-}
-
 }  // namespace
 
 TEST_SUITE("bench/path") {
@@ -254,7 +178,4 @@ TEST_SUITE("bench/path") {
     for (const std::string& sink : world->sinks()) measure_sink(*world, sink, total, bare);
     table().save();
   }
-
-  TEST_CASE("latency at 500 transactions a second") { measure_latency(500); }
-  TEST_CASE("latency at 1,000 transactions a second") { measure_latency(1'000); }
 }

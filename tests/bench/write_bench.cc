@@ -1,0 +1,140 @@
+// Write transactions a second through the engine's gRPC API against pgbench that sends the engine's own statements over
+// as many connections to the same server, in turns, with and without waiting for the disk at each commit.
+#include <fmt/format.h>
+
+#include <pqxx/pqxx>
+
+#include "tests/bench/api_load.h"
+#include "tests/bench/shared.h"
+#include "tests/support/process.h"
+#include "tests/support/world.h"
+
+namespace {
+
+using namespace headgate::bench;
+using namespace headgate::testing;
+
+constexpr int kConnections = 8;
+constexpr double kSeconds = 5;
+const std::vector<std::string> kTenants = {"w1", "w2", "w3", "w4"};
+
+// What the engine sends for one new tuple, in its two round trips: locks of the key, begin; data, commit, unlock.
+constexpr char kSameStatements[] = R"(\if :ready = 0
+PREPARE lock_keys (bigint, bigint[]) AS SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
+PREPARE unlock AS SELECT pg_advisory_unlock_all();
+PREPARE begin_write (varchar) AS INSERT INTO transactions (tenant_id) VALUES ($1) RETURNING id, snapshot;
+PREPARE tuples_write (xid8, varchar, varchar[], varchar[], varchar[], varchar[], varchar[], varchar[]) AS INSERT INTO relation_tuples (tenant_id, created_tx_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation) SELECT $2, $1, k.et, k.ei, k.r, k.st, k.si, k.sr FROM unnest($3, $4, $5, $6, $7, $8) WITH ORDINALITY AS k (et, ei, r, st, si, sr, place) ORDER BY k.place ON CONFLICT ON CONSTRAINT uq_relation_tuple_not_expired DO NOTHING;
+\set ready 1
+\endif
+\set n :n + 1
+\set key random(1, 9000000000000000000)
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY\;EXECUTE lock_keys (7, '{:key}')\;COMMIT\;BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE\;EXECUTE begin_write ('w1') \gset
+EXECUTE tuples_write (':id', 'w1', '{"doc"}', '{":prefix-:client_id-:n"}', '{"owner"}', '{"user"}', '{"u:key"}', '{""}')\;COMMIT\;EXECUTE unlock;
+)";
+
+// The least that keeps one tuple and its transaction.
+constexpr char kBareWrite[] = R"(\if :ready = 0
+PREPARE begin_write (varchar) AS INSERT INTO transactions (tenant_id) VALUES ($1) RETURNING id, snapshot;
+PREPARE tuple_write (varchar, varchar, varchar) AS INSERT INTO relation_tuples (tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation) VALUES ($1, 'doc', $2, 'owner', 'user', $3, '');
+\set ready 1
+\endif
+\set n :n + 1
+\set key random(1, 9000000000000000000)
+BEGIN ISOLATION LEVEL SERIALIZABLE\;EXECUTE begin_write ('w1') \gset
+EXECUTE tuple_write ('w1', ':prefix-:client_id-:n', 'u:key')\;COMMIT;
+)";
+
+// Transactions a second.
+double pgbench(const std::string& folder, const std::string& uri, const char* script, const std::string& prefix) {
+  const std::string file = folder + "/" + prefix + ".sql";
+  write_file(file, script);
+  const std::string log = folder + "/" + prefix + ".log";
+  Process program({.argv = {postgres_binaries() + "/pgbench", "-n", "-M", "simple", "-c", std::to_string(kConnections),
+                            "-j", "2", "-T", fmt::format("{:.0f}", kSeconds), "-D", "ready=0", "-D", "n=0", "-D",
+                            "prefix=" + prefix, "-f", file, uri},
+                   .log_file = log});
+  const bool ended = program.wait(std::chrono::seconds(60)) && program.exit_code() == 0;
+  const std::string output = read_file(log);
+  const size_t place = output.find("\ntps = ");
+  REQUIRE_MESSAGE((ended && place != std::string::npos), output);
+  CHECK_MESSAGE(output.find("number of failed transactions: 0 ") != std::string::npos, output);
+  return std::stod(output.substr(place + 7));
+}
+
+size_t transactions_in(const std::string& uri) {
+  pqxx::connection connection(uri);
+  pqxx::nontransaction work(connection);
+  return work.exec1("SELECT count(*) FROM transactions")[0].as<size_t>();
+}
+
+double engine_rate(World& world, const std::string& prefix) {
+  const size_t before = transactions_in(world.database_uri());
+  const ApiResult result = run_load(ApiLoad{.engine = world.engine().address(),
+                                            .tenants = kTenants,
+                                            .seconds = kSeconds,
+                                            .calls_in_flight_max = 2 * kConnections,
+                                            .prefix = prefix});
+  CHECK(transactions_in(world.database_uri()) - before == result.acknowledged);
+  return static_cast<double>(result.acknowledged) / result.seconds;
+}
+
+void add_row(const std::string& what, double rate, double limit, const std::string& against) {
+  table().add({what, per_second(rate), per_second(limit) + " " + against, ratio(rate, limit),
+               fmt::format("{} connections, turns of {:.0f} s on one server with fsync, one tuple a transaction, every "
+                           "acknowledged transaction counted in the database; budget: at least 0.8 of the same "
+                           "statements",
+                           kConnections, kSeconds)});
+}
+
+std::string make_database(const PostgresServer& server, const std::string& name, const std::string& commit) {
+  pqxx::connection connection(server.uri());
+  pqxx::nontransaction work(connection);
+  work.exec("CREATE DATABASE " + name);
+  work.exec("ALTER DATABASE " + name + " SET synchronous_commit = " + commit);
+  return server.uri(name);
+}
+
+// Starts the engine with as many connections for calls as pgbench gets; the other roles need some of their own.
+std::unique_ptr<World> make_world(const std::string& uri, bool all_roles) {
+  const std::string yaml = fmt::format("  max_connections: {}\nroles: [{}]\n", kConnections + (all_roles ? 7 : 1),
+                                       all_roles ? "write, check, watch" : "write");
+  // Continues the section of the database, which comes last.
+  auto world = World::create({.sinks = {}, .engine_yaml = yaml, .database_uri = uri, .subscribe = {}});
+  if (world != nullptr) world->create_tenants(kTenants);
+  return world;
+}
+
+// Two turns each, one after the other, so that a noisy moment does not decide.
+void measure_writes(const PostgresServer& server, const std::string& commit, bool all_roles) {
+  const TempFolder folder("headgate-pgbench");
+  const std::string uri = make_database(server, "writes_" + commit + (all_roles ? "_all" : ""), commit);
+  const auto world = make_world(uri, all_roles);
+  if (world == nullptr) return;
+  double same = 0, bare = 0, engine = 0;
+  constexpr int kTurns = 2;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const std::string number = std::to_string(turn);
+    same += pgbench(folder.path(), uri, kSameStatements, "same" + number) / kTurns;
+    engine += engine_rate(*world, "e" + number) / kTurns;
+    bare += pgbench(folder.path(), uri, kBareWrite, "bare" + number) / kTurns;
+  }
+  const std::string what = fmt::format("writes through the API, synchronous_commit {}, engine with {}", commit,
+                                       all_roles ? "all roles" : "the write role");
+  add_row(what, engine, same, "pgbench, the same statements");
+  if (!all_roles) add_row(what, engine, bare, "pgbench, without the engine's locks");
+  table().save();
+}
+
+}  // namespace
+
+TEST_SUITE("bench/write") {
+  TEST_CASE("write throughput") {
+    if (postgres_binaries().empty()) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    const TempFolder folder("headgate-bench-writes");
+    PostgresServer server(folder.path() + "/postgres", {"fsync=on", "shared_buffers=256MB", "max_wal_size=4GB"});
+    server.start();
+    measure_writes(server, "off", false);
+    measure_writes(server, "on", false);
+    measure_writes(server, "off", true);
+  }
+}
