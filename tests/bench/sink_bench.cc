@@ -1,129 +1,223 @@
-// How many events a second each sink takes from a backlog, into real servers that are started for it. At the end a
-// subscriber reads durable sinks back: every event once, in order per tenant.
-//
-//   HEADGATE_BENCH_EVENTS=200000 headgate_sink_bench -tc=kafka
-#include <atomic>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <ctime>
+// Every sink three times on the same servers: a bare client (the limit), the sink object alone with events from memory,
+// and the whole path from a backlog in PostgreSQL.
+#include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
 #include "sinks/table.h"
-#include "sinks/testing/contract.h"
-#include "sinks/testing/servers.h"
-#include "tests/support/test_main.h"
+#include "tests/bench/backlog_world.h"
+#include "tests/bench/bare_sinks.h"
+#include "tests/bench/cpu.h"
 
-namespace headgate::sinks {
 namespace {
 
-constexpr size_t kTenants = 50;
-constexpr size_t kBatch = 5'000;
-constexpr size_t kPayload = 150;  // about 200 bytes with the rest of the message
+using namespace headgate::bench;
+using namespace headgate::testing;
+using namespace std::chrono_literals;
+namespace sinks = headgate::sinks;
 
-struct Target {
-  std::unique_ptr<TestServer> server;
+constexpr size_t kMemoryEvents = 200'000;
+constexpr size_t kMemoryBatch = 4'096;
+
+struct Limit {
+  std::string what;
+  double (*measure)(const BareRun&);
 };
 
-std::unique_ptr<TestServer> start_for(const std::string& kind, std::string* reason) {
-  if (kind.rfind("redis", 0) == 0) return start_redis(reason, {"--appendonly", "no"});
-  if (kind.rfind("nats", 0) == 0) return start_nats(reason);
-  return start_kafka(reason);
+const std::map<std::string, std::vector<Limit>>& limits() {
+  static const std::map<std::string, std::vector<Limit>> all = {
+      {"file", {{"bare write", &bare_file}}},
+      {"kafka", {{"bare librdkafka", &bare_kafka}}},
+      {"nats_core", {{"bare publish", &bare_nats_core}}},
+      {"nats_jetstream", {{"bare async publish", &bare_jetstream}}},
+      {"redis_pubsub", {{"bare PUBLISH", &bare_redis_publish}}},
+      {"redis_streams", {{"bare XADD", &bare_redis_xadd}, {"bare script", &bare_redis_script}}},
+  };
+  return all;
 }
 
-KindSettings settings_for(const std::string& kind, const Target& target, const std::string& folder) {
-  KindSettings settings = find_kind(kind)->defaults;
-  if (auto* file = std::get_if<FileSettings>(&settings)) file->path = folder + "/events.jsonl";
-  if (auto* streams = std::get_if<RedisStreamsSettings>(&settings)) {
-    streams->connection.port = static_cast<uint16_t>(target.server->port());
+// Of architecture section 7; 0: none.
+double budget_of(const std::string& sink) {
+  if (sink == "kafka" || sink == "nats_jetstream") return 100'000;
+  return sink == "redis_streams" ? 150'000 : 0;
+}
+
+std::string server_of(const std::string& sink) {
+  if (sink == "file") return "";
+  return sink == "kafka" ? "kafka" : sink.substr(0, sink.find('_'));
+}
+
+std::string address_of(World& world, const std::string& sink) {
+  std::string unused;
+  if (sink == "file") return world.folder() + "/bare.jsonl";
+  if (sink == "kafka") return kafka_brokers(&unused);
+  return sink.starts_with("redis") ? world.redis().address() : world.nats().address();
+}
+
+pid_t server_pid(World& world, const std::string& sink) {
+  const std::string address = address_of(world, sink);
+  return listener_of(std::stoi(address.substr(address.rfind(':') + 1)));
+}
+
+std::map<std::string, pid_t> with_server(World& world, const std::string& sink, std::map<std::string, pid_t> programs) {
+  if (sink != "file") programs[server_of(sink)] = server_pid(world, sink);
+  return programs;
+}
+
+// The rate of the first limit, which the other rows are compared with.
+double measure_limits(World& world, const std::string& sink, const std::vector<WireEvent>& events) {
+  double first = 0;
+  for (const Limit& limit : limits().at(sink)) {
+    const CpuWatch cpu(with_server(world, sink, {{"client", ::getpid()}}));
+    const double rate = limit.measure({address_of(world, sink), "bare", events, kMemoryEvents});
+    table().add({limit.what + " for " + sink, per_second(rate), "", "",
+                 fmt::format("the same headers and value; {}", describe_cpu(cpu.microseconds_each(kMemoryEvents)))});
+    if (first == 0) first = rate;
   }
-  if (auto* pubsub = std::get_if<RedisPubsubSettings>(&settings)) {
-    pubsub->connection.port = static_cast<uint16_t>(target.server->port());
+  return first;
+}
+
+sinks::KindSettings settings_for(World& world, const std::string& sink) {
+  sinks::KindSettings settings = sinks::find_kind(sink)->defaults;
+  const std::string address = address_of(world, sink);
+  const auto port = static_cast<uint16_t>(sink == "file" ? 0 : std::stoi(address.substr(address.rfind(':') + 1)));
+  if (auto* file = std::get_if<sinks::FileSettings>(&settings)) file->path = world.folder() + "/memory.jsonl";
+  if (auto* streams = std::get_if<sinks::RedisStreamsSettings>(&settings)) {
+    streams->connection.port = port;
+    streams->prefix = "memory";
   }
-  if (auto* jetstream = std::get_if<JetStreamSettings>(&settings)) {
-    jetstream->connection.url = "nats://" + target.server->address();
+  if (auto* pubsub = std::get_if<sinks::RedisPubsubSettings>(&settings)) {
+    pubsub->connection.port = port;
+    pubsub->prefix = "memory-signals";
+  }
+  if (auto* jetstream = std::get_if<sinks::JetStreamSettings>(&settings)) {
+    jetstream->connection.url = "nats://" + address;
     jetstream->create_stream = true;
+    jetstream->prefix = "memory";
+    jetstream->stream = "memory";
   }
-  if (auto* core = std::get_if<NatsCoreSettings>(&settings))
-    core->connection.url = "nats://" + target.server->address();
-  if (auto* kafka = std::get_if<KafkaSettings>(&settings)) {
-    kafka->brokers = target.server->address();
+  if (auto* core = std::get_if<sinks::NatsCoreSettings>(&settings)) {
+    core->connection.url = "nats://" + address;
+    core->prefix = "memory-signals";
+  }
+  if (auto* kafka = std::get_if<sinks::KafkaSettings>(&settings)) {
+    kafka->brokers = address;
     kafka->create_topics = true;
     kafka->partitions = 4;
-    kafka->recover_records = 10'000'000;
+    kafka->prefix = "memory";
   }
   return settings;
 }
 
-std::unique_ptr<testing::Subscriber> subscribe(const std::string& kind, const Target& target,
-                                               const std::string& folder) {
-  if (kind == "redis_streams") return testing::subscribe_redis_streams(target.server->address(), "headgate:*");
-  if (kind == "nats_jetstream") return testing::subscribe_jetstream(target.server->address(), "HEADGATE", "headgate.>");
-  if (kind == "kafka") return testing::subscribe_kafka(target.server->address(), "headgate.permission-changes");
-  if (kind == "file") return testing::subscribe_file(folder + "/events.jsonl");
-  return nullptr;
+std::unique_ptr<Subscriber> read_memory(World& world, const std::string& sink) {
+  const std::string address = address_of(world, sink);
+  if (sink == "file") return subscribe_file(world.folder() + "/memory.jsonl");
+  if (sink == "kafka") return subscribe_kafka(address, "memory.permission-changes");
+  if (sink == "nats_jetstream") return subscribe_jetstream(address, "memory", "memory.>");
+  if (sink == "redis_streams") return subscribe_redis_streams(address, "memory:*");
+  if (sink == "nats_core") return subscribe_nats_core(address, "memory-signals.>");
+  return subscribe_redis_pubsub(address, "memory-signals:*");
 }
 
-// Complete and in order per tenant, each event once.
-bool verify(testing::Subscriber& subscriber, size_t events) {
-  if (!subscriber.wait_for(events, std::chrono::minutes(3))) return false;
-  std::map<std::string, uint64_t> last;
-  for (const testing::Received& event : subscriber.received()) {
-    if (event.sequence != ++last[event.tenant]) return false;
+// Everything once, and in order per tenant.
+void verify(const std::string& sink, const Subscriber& subscriber, size_t total) {
+  CHECK_MESSAGE(subscriber.wait_for(total, 120s), sink << ": " << subscriber.count());
+  std::map<std::string, Drain> drains;
+  for (const Received& event : subscriber.received()) drains[event.tenant].take(event.xid);
+  CHECK(drains.size() == 4);
+  for (const auto& [tenant, drain] : drains) {
+    CHECK(drain.messages == total / 4);
+    CHECK_MESSAGE(drain.ordered, sink);
   }
-  return subscriber.count() == events && subscriber.faults().empty();
 }
 
-int run(const std::string& kind, const std::vector<Delivery>& deliveries) {
-  const testing::TempFolder folder("headgate-bench");
-  Target target;
-  std::string reason;
-  if (kind != "file") target.server = start_for(kind, &reason);
-  if (kind != "file" && target.server == nullptr) {
-    testing::skip_case(reason);
-    return 0;
+// The sink object alone. Nobody reads while it writes.
+void measure_memory(World& world, const std::string& sink, const std::vector<sinks::Delivery>& deliveries,
+                    double bare) {
+  const auto made = sinks::make_sink({sink, {}, settings_for(world, sink)});
+  REQUIRE(made.ok());
+  REQUIRE((*made)->open({}).ok());
+  const CpuWatch cpu(with_server(world, sink, {{"sink", ::getpid()}}));
+  const auto begin = Clock::now();
+  for (size_t at = 0; at < deliveries.size(); at += kMemoryBatch) {
+    const size_t size = std::min(kMemoryBatch, deliveries.size() - at);
+    const auto result = (*made)->write({{&deliveries[at], size}, {0, 1}}, {});
+    REQUIRE_MESSAGE(result.written == size, headgate::describe(result.status));
   }
-  const auto made = make_sink({"bench", {}, settings_for(kind, target, folder.path())});
-  if (!made.ok() || !(*made)->open({}).ok()) return 1;
-  Sink& sink = **made;
-  const auto start = std::chrono::steady_clock::now();
-  const std::clock_t cpu_start = std::clock();
-  for (size_t at = 0; at < deliveries.size(); at += kBatch) {
-    const size_t size = std::min(kBatch, deliveries.size() - at);
-    const WriteResult result = sink.write({{&deliveries[at], size}, {0, 1}}, {});
-    if (result.written != size) {
-      std::printf("%-16s FAILED: %s\n", kind.c_str(), describe(result.status).c_str());
-      return 1;
-    }
-  }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
-  const auto subscriber = subscribe(kind, target, folder.path());
-  const char* checked = subscriber == nullptr ? "not checked (signal)" : "complete, in order";
-  const bool good = subscriber == nullptr || verify(*subscriber, deliveries.size());
-  std::printf("%-16s %9.0f events/s   %zu events in %.2f s   %.1f us of our CPU each   %s\n", kind.c_str(),
-              static_cast<double>(deliveries.size()) / took.count(), deliveries.size(), took.count(),
-              cpu * 1e6 / static_cast<double>(deliveries.size()), good ? checked : "WRONG CONTENT");
-  return good ? 0 : 1;
+  const double rate = static_cast<double>(deliveries.size()) / seconds_since(begin);
+  const std::string cost = describe_cpu(cpu.microseconds_each(deliveries.size()));
+  const bool signal = (*made)->info().guarantee == sinks::Guarantee::kSignal;
+  if (!signal) verify(sink, *read_memory(world, sink), deliveries.size());
+  table().add({"events from memory to " + sink, per_second(rate), per_second(bare) + " " + limits().at(sink)[0].what,
+               ratio(rate, bare),
+               fmt::format("the sink object alone; {}; {}", cost,
+                           signal ? "a signal, nobody listens" : "count and order verified")});
 }
 
-// HEADGATE_BENCH_EVENTS sets the size of the backlog.
-void bench(const std::string& kind) {
-  const char* given = std::getenv("HEADGATE_BENCH_EVENTS");
-  const size_t events = given == nullptr ? 200'000 : std::strtoul(given, nullptr, 10);
-  std::vector<std::string> tenants;
-  for (size_t i = 0; i < kTenants; ++i) tenants.push_back(fmt::format("tenant-{}", i));
-  CHECK(run(kind, sample_deliveries(tenants, events, kPayload)) == 0);
+// What the relay says it has delivered to its only sink.
+size_t delivered(const RelayProgram& relay) {
+  const auto status = nlohmann::json::parse(relay.status());
+  return status.at("sinks").at(0).at("delivered").get<size_t>();
+}
+
+// Asks seldom: the answer costs the relay time that is measured here.
+bool wait_for_delivery(const RelayProgram& relay, size_t total, std::chrono::seconds timeout) {
+  const auto end = Clock::now() + timeout;
+  while (delivered(relay) < total) {
+    if (Clock::now() > end) return false;
+    headgate::system_clock().sleep(20ms, {});
+  }
+  return true;
+}
+
+void measure_drain(World& world, const std::string& sink, size_t total, double bare) {
+  const auto relay = world.make_relay({sink}, "relay-" + sink);
+  const bool signal = sink == "redis_pubsub" || sink == "nats_core";
+  // Signals are read as they come. Others are read back only afterwards, so that the reader costs the relay nothing.
+  if (signal) world.subscribe({sink});
+  CpuWatch cpu(with_server(world, sink, {{"engine", world.engine().pid()}, {"postgres", database().pid()}}));
+  relay->start();
+  const auto begin = Clock::now();
+  REQUIRE_MESSAGE(wait_for_delivery(*relay, total, 180s), delivered(*relay) << " of " << total);
+  const double rate = static_cast<double>(total) / seconds_since(begin);
+  auto cost = cpu.microseconds_each(total);
+  cost["relay"] = cpu_seconds(relay->pid()) * 1e6 / static_cast<double>(total);
+  relay->stop();
+  if (!signal) world.subscribe({sink});
+  verify(sink, world.subscriber(sink), total);
+  const double budget = budget_of(sink);
+  table().add(
+      {"backlog to " + sink, per_second(rate), per_second(bare) + " " + limits().at(sink)[0].what, ratio(rate, bare),
+       fmt::format("one sink in the relay, from ready to the last acknowledgement; {}{}; {}",
+                   budget == 0 ? "" : fmt::format("budget {}; ", per_second(budget)), describe_cpu(cost),
+                   signal ? "read as it comes by the harness; count and order verified" : "count and order verified")});
+}
+
+void measure(const std::string& sink) {
+  if (postgres_binaries().empty()) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+  const size_t total = backlog_size();
+  const auto world = backlog_world({.sinks = {sink}, .subscribe = {}}, total);
+  if (world == nullptr || world->sinks().empty()) return;
+  const auto deliveries = memory_deliveries(kMemoryEvents);
+  // Later ones: the first of each tenant have no previous token.
+  const double bare =
+      measure_limits(*world, sink, wire_events({deliveries.begin() + 1'000, deliveries.begin() + 2'000}));
+  measure_memory(*world, sink, deliveries, bare);
+  // The engine's ring holds what it saw being written; a new process has to read it all.
+  world->engine().stop();
+  world->engine().start();
+  measure_drain(*world, sink, total, bare);
+  table().save();
 }
 
 }  // namespace
 
 TEST_SUITE("bench/sinks") {
-  TEST_CASE("redis_streams") { bench("redis_streams"); }
-  TEST_CASE("redis_pubsub") { bench("redis_pubsub"); }
-  TEST_CASE("nats_jetstream") { bench("nats_jetstream"); }
-  TEST_CASE("nats_core") { bench("nats_core"); }
-  TEST_CASE("kafka") { bench("kafka"); }
-  TEST_CASE("file") { bench("file"); }
+  TEST_CASE("sink: file") { measure("file"); }
+  TEST_CASE("sink: kafka") { measure("kafka"); }
+  TEST_CASE("sink: nats_core") { measure("nats_core"); }
+  TEST_CASE("sink: nats_jetstream") { measure("nats_jetstream"); }
+  TEST_CASE("sink: redis_pubsub") { measure("redis_pubsub"); }
+  TEST_CASE("sink: redis_streams") { measure("redis_streams"); }
 }
-
-}  // namespace headgate::sinks
