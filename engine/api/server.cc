@@ -6,6 +6,8 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <unistd.h>
 
+#include "engine/api/unreadable.h"
+
 namespace headgate::engine {
 namespace {
 
@@ -52,6 +54,7 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::start(const ServerSettings& sett
   builder.AddListeningPort(address, creds, &made->port_);
   builder.SetMaxReceiveMessageSize(settings.receive_bytes_max);
   set_keepalive(builder, settings);
+  builder.experimental().SetInterceptorCreators(make_unreadable_interceptors());
   for (grpc::Service* service : services) builder.RegisterService(service);
   made->server_ = builder.BuildAndStart();
   if (made->server_ == nullptr || made->port_ == 0) return unavailable("cannot bind {} for gRPC", address);

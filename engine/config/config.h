@@ -58,7 +58,7 @@ struct FeedConfig {
   Duration poll_idle{25};
   size_t ring_bytes = 64 << 20;
   Duration ring_age{300'000};
-  size_t part_bytes_max = 1 << 20;
+  size_t part_bytes_max = 128 << 10;
   size_t page_changes = 5000;
   int catch_up_threads = 4;
   size_t catch_up_bytes = 1 << 20;

@@ -18,8 +18,9 @@ namespace headgate::engine {
 
 struct FeedSettings {
   RingSettings ring;
-  // A message holds at most this many bytes of changes; larger transactions travel in parts.
-  size_t part_bytes_max = 1 << 20;
+  // A message holds at most this many bytes of changes; larger transactions travel in parts. As JSON a part must still
+  // be below what brokers take by default: a million bytes.
+  size_t part_bytes_max = 128 << 10;
   // How many changes are read from the database at once.
   size_t page_changes = 5'000;
   // The pause between two looks at the database: short after something was found, growing to `poll_idle`.

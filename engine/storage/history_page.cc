@@ -18,6 +18,8 @@ constexpr size_t kRowsPerPageMax = 4096;
 constexpr size_t kTenantsByIndex = 32;
 // A page may exceed what was asked for by this factor before it is read again with fewer transactions.
 constexpr size_t kOvershoot = 4;
+// Bytes of long attribute values on a page.
+constexpr size_t kLongValuesMax = 2 << 20;
 
 constexpr const char* kColumns = R"(id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint)";
 
@@ -35,17 +37,23 @@ WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_i
   AND expired_tx_id <> '9223372036854775807'::xid8
 LIMIT $4::bigint)";
 
+// A long value comes as its length alone, and is fetched once it is known that there are few enough bytes of them. The
+// LIMIT inside keeps the text from being made twice.
 constexpr const char* kAttributes = R"(
-SELECT created_tx_id, false, id, tenant_id, entity_type, entity_id, attribute, value
+SELECT xid, expired, id, tenant_id, entity_type, entity_id, attribute,
+  CASE WHEN octet_length(text) <= 1024 THEN text END, octet_length(text)
+FROM (
+SELECT created_tx_id AS xid, false AS expired, id, tenant_id, entity_type, entity_id, attribute, value::text AS text
 FROM attributes
 WHERE tenant_id = ANY($1::text[]) AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
   AND created_tx_id <> expired_tx_id
 UNION ALL
-SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, attribute, value
+SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, attribute, value::text
 FROM attributes
 WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
   AND expired_tx_id <> '9223372036854775807'::xid8
-LIMIT $4::bigint)";
+LIMIT $4::bigint) AS found)";
+constexpr const char* kLongValues = "SELECT id, value FROM attributes WHERE id = ANY($1::bigint[])";
 
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
@@ -72,28 +80,52 @@ DataChange tuple_change(const pqxx::row& row) {
   return change;
 }
 
-StatusOr<DataChange> attribute_change(const pqxx::row& row) {
+// By row id. A row that was created and expired on one page is there once.
+using LongValues = std::unordered_map<uint64_t, std::string>;
+
+size_t bytes_of_long_values(const pqxx::result& attributes) {
+  size_t bytes = 0;
+  for (const pqxx::row& row : attributes) bytes += row[7].is_null() ? number(row[8]) : 0;
+  return bytes;
+}
+
+LongValues fetch_long_values(pqxx::transaction_base& work, const pqxx::result& attributes) {
+  std::vector<uint64_t> ids;
+  for (const pqxx::row& row : attributes) {
+    if (row[7].is_null()) ids.push_back(number(row[2]));
+  }
+  LongValues values;
+  if (ids.empty()) return values;
+  for (const pqxx::row& row : work.exec_params(kLongValues, array_literal(ids))) {
+    values[number(row[0])] = row[1].c_str();
+  }
+  return values;
+}
+
+StatusOr<DataChange> attribute_change(const pqxx::row& row, const LongValues& long_values) {
   DataChange change;
   base::v1::Attribute& attribute = *change.mutable_attribute();
   attribute.mutable_entity()->set_type(row[4].c_str());
   attribute.mutable_entity()->set_id(row[5].c_str());
   attribute.set_attribute(row[6].c_str());
-  HG_ASSIGN_OR_RETURN(*attribute.mutable_value(), attribute_value_from_json(row[7].c_str()));
+  const std::string text = row[7].is_null() ? long_values.at(number(row[2])) : row[7].c_str();
+  HG_ASSIGN_OR_RETURN(*attribute.mutable_value(), attribute_value_from_json(text));
   return change;
 }
 
 using ChangesByXid = std::unordered_map<uint64_t, std::vector<Change>>;
 
 // Rows whose transaction is not on the page are no history: whoever wrote them did not register a transaction.
-Status collect(const pqxx::result& rows, bool attribute, const std::vector<HistoryTransaction>& transactions,
-               ChangesByXid* out) {
+Status collect(const pqxx::result& rows, const LongValues* attributes,
+               const std::vector<HistoryTransaction>& transactions, ChangesByXid* out) {
+  const bool attribute = attributes != nullptr;
   for (const pqxx::row& row : rows) {
     const uint64_t xid = number(row[0]);
     const auto at = std::ranges::lower_bound(transactions, xid, {}, &HistoryTransaction::xid);
     if (at == transactions.end() || at->xid != xid || at->tenant != row[3].c_str()) continue;
     Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = number(row[2]), .message = {}};
     if (attribute) {
-      HG_ASSIGN_OR_RETURN(change.message, attribute_change(row));
+      HG_ASSIGN_OR_RETURN(change.message, attribute_change(row, *attributes));
     } else {
       change.message = tuple_change(row);
     }
@@ -177,8 +209,12 @@ StatusOr<bool> PageReader::add_changes(pqxx::transaction_base& work, std::vector
   if (rows_max != 0 && tuples.size() > rows_max) return false;
   const pqxx::result attributes = work.exec_params(kAttributes, tenants, from, to, limit);
   if (rows_max != 0 && attributes.size() > rows_max) return false;
-  HG_RETURN_IF_ERROR(collect(tuples, false, transactions, &changes));
-  HG_RETURN_IF_ERROR(collect(attributes, true, transactions, &changes));
+  const size_t long_bytes = bytes_of_long_values(attributes);
+  if (rows_max != 0 && long_bytes > kLongValuesMax) return false;
+  grows_ = long_bytes < kLongValuesMax / 4;
+  const LongValues values = fetch_long_values(work, attributes);
+  HG_RETURN_IF_ERROR(collect(tuples, nullptr, transactions, &changes));
+  HG_RETURN_IF_ERROR(collect(attributes, &values, transactions, &changes));
   put_in_order(std::move(changes), transactions);
   return true;
 }
@@ -199,7 +235,7 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
     }
     size_t changes = 1;
     for (const HistoryTransaction& transaction : found.transactions) changes += transaction.changes.size();
-    if (changes < changes_max / 2) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
+    if (changes < changes_max / 2 && grows_) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
     return HistoryPage{std::move(found.transactions), found.next};
   }
 }

@@ -30,13 +30,15 @@ class PageReader {
   Scan scan(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants, size_t rows_max);
   pqxx::result scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                          size_t rows_max);
-  // Fills in the changes. False when there are more than `rows_max` (0: any number), and nothing is filled in.
+  // Fills in the changes. False when there are more than `rows_max`, or too many bytes of them, and nothing is filled
+  // in; with 0 there are never too many.
   StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
                              size_t rows_max);
 
   pqxx::connection& connection_;
   // How many transactions a page takes; follows the number of changes a transaction has had lately.
   size_t rows_per_page_ = 256;
+  bool grows_ = true;  // the last page was small in bytes, too
 };
 
 }  // namespace headgate::engine

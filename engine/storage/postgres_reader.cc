@@ -22,11 +22,20 @@ constexpr char kPage[] =
     "SELECT g.floor, g.known, g.horizon, g.standby, r.* FROM ("
     "SELECT (SELECT floor FROM headgate.gc_floors WHERE tenant_id = {0}) AS floor,"
     " {1} AS known, pg_snapshot_xmax(pg_current_snapshot()) AS horizon, pg_is_in_recovery() AS standby) g"
-    " LEFT JOIN LATERAL (SELECT {2} FROM {3} WHERE tenant_id = {0} AND id >= {4} AND {5}{6} ORDER BY id LIMIT {7}) r"
+    " LEFT JOIN LATERAL (SELECT {8} FROM (SELECT {2} FROM {3} WHERE tenant_id = {0} AND id >= {4} AND {5}{6}"
+    " ORDER BY id LIMIT {7}) page) r"
     " ON true ORDER BY r.id";
+
+// Behind so many stored bytes of values the rows of a page come without them: the next page begins there. Without this
+// one page could be gigabytes.
+constexpr size_t kPageBytes = 2 << 20;
 
 constexpr char kTupleColumns[] = "id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation";
 constexpr char kAttributeColumns[] = "id, entity_type, entity_id, attribute, value";
+// In place of the value's column, over the rows of a page.
+constexpr char kValueWithinPage[] =
+    "id, entity_type, entity_id, attribute, CASE WHEN sum(pg_column_size(value)) OVER (ORDER BY id)"
+    " - pg_column_size(value) < {} THEN value END AS value";
 
 Status check_readable(const SnapToken& at, const pqxx::row& row) {
   if (const uint64_t floor = to_xid(row["floor"]); lowest_invisible(at) < floor) {
@@ -61,6 +70,9 @@ Status append(const pqxx::row& row, std::vector<Tuple>& items) {
   return ok_status();
 }
 
+bool is_cut(const pqxx::row&, const std::vector<Tuple>&) { return false; }
+bool is_cut(const pqxx::row& row, const std::vector<Attribute>&) { return row["value"].is_null(); }
+
 Status append(const pqxx::row& row, std::vector<Attribute>& items) {
   Attribute& attribute = items.emplace_back();
   attribute.mutable_entity()->set_type(row["entity_type"].c_str());
@@ -90,15 +102,22 @@ class PostgresReader : public DataReader {
 
   StatusOr<Page<Tuple>> tuples(const std::string& tenant, const SnapToken& at, const TupleFilter& filter,
                                const PageRequest& page) override {
-    return read<Tuple>(tenant, at, filter, page, kTupleColumns, "relation_tuples");
+    return read<Tuple>(tenant, at, filter, page, {kTupleColumns, kTupleColumns, "relation_tuples"});
   }
 
   StatusOr<Page<Attribute>> attributes(const std::string& tenant, const SnapToken& at, const AttributeFilter& filter,
                                        const PageRequest& page) override {
-    return read<Attribute>(tenant, at, filter, page, kAttributeColumns, "attributes");
+    return read<Attribute>(tenant, at, filter, page,
+                           {kAttributeColumns, fmt::format(kValueWithinPage, kPageBytes), "attributes"});
   }
 
  private:
+  struct Source {
+    std::string columns;
+    std::string shown;  // of the rows of a page
+    std::string table;
+  };
+
   // `newest` is the tenant's newest visible transaction, so among the xids above it none of the tenant is visible: the
   // state at `now` equals the state up to `newest` without those that were in progress. Unlike `now` itself, this
   // stays the same text until the tenant is written to.
@@ -113,7 +132,7 @@ class PostgresReader : public DataReader {
 
   template <typename T, typename Filter>
   StatusOr<Page<T>> read(const std::string& tenant, const SnapToken& at, const Filter& filter,
-                         const PageRequest& request, const char* columns, const char* table) {
+                         const PageRequest& request, const Source& source) {
     HG_ASSIGN_OR_RETURN(const int64_t first, decode_row_token(request.continuous_token));
     Page<T> page;
     // Nothing precedes every transaction; this is the head of a tenant that was never written to.
@@ -123,17 +142,17 @@ class PostgresReader : public DataReader {
       const std::string known = at.form == SnapToken::Form::kLegacy
                                     ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", at.xid)
                                     : "true";
-      const std::string sql = fmt::format(kPage, connection.quote(tenant), known, columns, table, first, visible_at(at),
-                                          condition_of(connection, filter), limit);
+      const std::string sql = fmt::format(kPage, connection.quote(tenant), known, source.columns, source.table, first,
+                                          visible_at(at), condition_of(connection, filter), limit, source.shown);
       const pqxx::result rows = pqxx::nontransaction(connection).exec(sql);
       HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
       for (const pqxx::row& row : rows) {
         if (row["id"].is_null()) break;
-        if (page.items.size() + 1 == limit) {
+        if (page.items.size() + 1 == limit || is_cut(row, page.items)) {
           page.next = encode_page_token(row["id"].c_str());
-        } else {
-          HG_RETURN_IF_ERROR(append(row, page.items));
+          break;
         }
+        HG_RETURN_IF_ERROR(append(row, page.items));
       }
       return ok_status();
     });

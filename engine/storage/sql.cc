@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "engine/model/errors.h"
+#include "engine/schema/source.h"
 
 namespace headgate::engine {
 
@@ -73,7 +74,8 @@ std::string encode_page_token(std::string_view key) {
 
 StatusOr<std::string> decode_page_token(const std::string& token) {
   std::string key;
-  if (token.size() % 4 != 0 || !absl::Base64Unescape(token, &key)) {
+  // What is no text, the database would refuse with an error of its own, or read only up to a zero byte.
+  if (token.size() % 4 != 0 || !absl::Base64Unescape(token, &key) || find_unreadable(key) != std::string::npos) {
     return api_error(base::v1::ERROR_CODE_INVALID_CONTINUOUS_TOKEN);
   }
   return key;

@@ -23,7 +23,7 @@ Status client_error(const Status& status, base::v1::ErrorCode otherwise);
 
 // Continuation tokens: standard base64 over the first key of the next page, as Permify writes them.
 std::string encode_page_token(std::string_view key);
-// INVALID_CONTINUOUS_TOKEN for anything that is not base64.
+// INVALID_CONTINUOUS_TOKEN for anything that is not the base64 of a text.
 StatusOr<std::string> decode_page_token(const std::string& token);
 // Row ids: INVALID_CONTINUOUS_TOKEN when it is no number, EXECUTION when it cannot be a row id. 0 for an empty token.
 StatusOr<int64_t> decode_row_token(const std::string& token);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/snap_token.h"
 
 namespace headgate::relay {
 
@@ -317,7 +318,9 @@ bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop
     pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
     return true;
   }
-  stop_tenant(tenant, "POISON", describe(status), "");
+  // Right in front of the event, so that a restart meets it again, also when the tenant has never had another one.
+  const std::string start = delivery.event->incarnation.empty() ? "" : encode_position_token(delivery.event->xid);
+  stop_tenant(tenant, "POISON", describe(status), start);
   std::erase_if(pending_, [&](const sinks::Delivery& other) {
     return &other >= &pending_[index] && other.event->tenant == tenant;
   });
@@ -395,7 +398,10 @@ bool SinkWorker::commit_when_due(bool idle, std::stop_token stop) {
       fenced(status);
       return false;
     }
-    if (!status.ok()) log_warn("commit_failed", {{"sink", name_}, {"error", describe(status)}});
+    if (!status.ok()) {
+      log_warn("commit_failed", {{"sink", name_}, {"error", describe(status)}});
+      note_error(status);
+    }
     if (!committer_.must_wait()) return true;
     change_state(SinkState::kBlocked, status);
     if (!parts_.clock.sleep(Duration(50), stop)) return false;
@@ -421,13 +427,16 @@ void SinkWorker::fenced(const Status& status) {
   log_error("sink_fenced", {{"sink", name_}, {"error", describe(status)}});
 }
 
+void SinkWorker::note_error(const Status& error) {
+  MutexLock lock(mutex_);
+  status_.last_error = describe(error);
+  status_.last_error_us = parts_.clock.unix_micros();
+}
+
 void SinkWorker::change_state(SinkState state, const Status& error) {
+  if (!error.ok()) note_error(error);
   MutexLock lock(mutex_);
   const int64_t now = parts_.clock.unix_micros();
-  if (!error.ok()) {
-    status_.last_error = describe(error);
-    status_.last_error_us = now;
-  }
   if (status_.state == state) return;
   log_info("sink_state", {{"sink", name_},
                           {"from", state_word(status_.state)},

@@ -99,6 +99,7 @@ class SinkWorker {
   void commit_at_end();
   void fenced(const Status& status);
   void settle() { change_state(catch_up_ ? SinkState::kCatchingUp : SinkState::kLive); }
+  void note_error(const Status& error);
   void change_state(SinkState state, const Status& error = ok_status());
 
   const Parts parts_;

@@ -169,8 +169,10 @@ class SqliteStore : public TokenStore {
     const char* text = sqlite3_errmsg(database_.get());
     switch (code & 0xff) {
       case SQLITE_FULL:
-        return status_of(StatusCode::kResourceExhausted, "cannot {}: the disk of the token store {} is full", what,
-                         path_);
+        return status_of(StatusCode::kResourceExhausted,
+                         "cannot {}: the disk of the token store {} is full; free "
+                         "some space, delivery stops at commit.uncommitted_max",
+                         what, path_);
       case SQLITE_BUSY:
       case SQLITE_LOCKED:
         return status_of(StatusCode::kFailedPrecondition,

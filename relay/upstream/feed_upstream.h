@@ -5,6 +5,7 @@
 #pragma once
 
 #include "relay/upstream/channel.h"
+#include "relay/upstream/connection_watch.h"
 
 namespace headgate::relay {
 
@@ -19,6 +20,7 @@ class FeedUpstream : public Upstream {
   const UpstreamSettings settings_;
   const ChannelMaker maker_;
   const std::shared_ptr<grpc::Channel> channel_;
+  ConnectionWatch connections_{{channel_}};
 };
 
 }  // namespace headgate::relay

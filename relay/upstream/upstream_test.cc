@@ -143,6 +143,7 @@ TEST_CASE("feed: the request carries positions, start and tenants") {
   SUBCASE("patterns ask for all tenants") {
     rig.request.tokens = {{"a", encode_legacy_token(7)}};
     rig.request.progress_token = "progress";
+    rig.request.tokens["quiet"] = "progress";
     rig.request.incarnation = "7001/1";
     rig.request.default_start = StartPolicy::kEarliest;
     rig.start();

@@ -7,6 +7,7 @@ namespace headgate::relay {
 WatchUpstream::WatchUpstream(UpstreamSettings settings, ChannelMaker maker, TokenBucket& budget, Clock& clock)
     : settings_(std::move(settings)), maker_(std::move(maker)), budget_(budget), clock_(clock) {
   for (int i = 0; i < settings_.watch_channels; ++i) channels_.push_back(maker_.make(settings_.watch_keepalive));
+  connections_.emplace(channels_);
 }
 
 Status WatchUpstream::run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {

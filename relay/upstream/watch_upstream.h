@@ -8,7 +8,10 @@
 // has forgotten, and says nothing.
 #pragma once
 
+#include <optional>
+
 #include "relay/upstream/channel.h"
+#include "relay/upstream/connection_watch.h"
 
 namespace headgate::relay {
 
@@ -26,6 +29,7 @@ class WatchUpstream : public Upstream {
   TokenBucket& budget_;
   Clock& clock_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  std::optional<ConnectionWatch> connections_;
 };
 
 }  // namespace headgate::relay

@@ -71,8 +71,8 @@ class KafkaSink : public Sink {
     std::set<std::string> topics;
     if (!topic_.needs_entity_type()) {
       for (const auto& [tenant, cursor] : stored) {
-        HG_ASSIGN_OR_RETURN(std::string topic, topic_.render_tenant(tenant));
-        topics.insert(std::move(topic));
+        // A tenant whose name makes no topic has never had an event here.
+        if (auto topic = topic_.render_tenant(tenant); topic.ok()) topics.insert(*std::move(topic));
       }
     }
     std::unordered_map<std::string, Run> runs;

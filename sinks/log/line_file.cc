@@ -43,8 +43,8 @@ void sync_folder(const std::string& path) {
 
 Status status_of_errno(int error, std::string_view what, const std::string& path) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  return status_of(full ? StatusCode::kResourceExhausted : StatusCode::kUnavailable, "cannot {} '{}': {}", what, path,
-                   std::strerror(error));
+  return status_of(full ? StatusCode::kResourceExhausted : StatusCode::kUnavailable, "cannot {} '{}': {}{}", what, path,
+                   std::strerror(error), full ? "; free some space, nothing is lost meanwhile" : "");
 }
 
 Status LineFile::open() {

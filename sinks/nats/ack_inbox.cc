@@ -28,7 +28,10 @@ PublishAnswer parse_failure(std::string_view json) {
     case kInsufficientResources:
     case kMemoryExceeded:
     case kStorageExceeded:
-    case kStoreFailed: answer.status = status_of(StatusCode::kResourceExhausted, "jetstream: {}", text); break;
+    case kStoreFailed:
+      answer.status = status_of(StatusCode::kResourceExhausted,
+                                "jetstream: {}; raise the stream's limits or the server's storage", text);
+      break;
     default: answer.status = unavailable("jetstream: {} (error {})", text, code);
   }
   return answer;

@@ -46,7 +46,8 @@ natsStatus set_servers(natsOptions* options, const std::string& urls) {
 Status status_of_nats(natsStatus status, std::string_view tried) {
   switch (status) {
     case NATS_OK: return ok_status();
-    case NATS_MAX_PAYLOAD: return invalid_argument("nats: cannot {}: larger than the server's max_payload", tried);
+    case NATS_MAX_PAYLOAD:
+      return invalid_argument("nats: cannot {}: larger than the server's max_payload; raise it", tried);
     case NATS_TIMEOUT: return status_of(StatusCode::kDeadlineExceeded, "nats: cannot {}: no answer in time", tried);
     default: return unavailable("nats: cannot {}: {}", tried, natsStatus_GetText(status));
   }

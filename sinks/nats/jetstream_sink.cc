@@ -86,7 +86,23 @@ Status JetStreamSink::ensure_stream() {
                        static_cast<int>(code));
   }
   stream_last_ = info->State.LastSeq;
+  room_.update(*info);
+  warn_of_drops(*info->Config);
   return ok_status();
+}
+
+// Somebody may want to keep only the latest events, so this is not refused.
+void JetStreamSink::warn_of_drops(const jsStreamConfig& config) {
+  std::string drops = dropping_settings(config);
+  if (!drops.empty() && drops != drops_) {
+    log_warn("jetstream_stream_drops_events",
+             {{"sink", info_.name},
+              {"stream", settings_.stream},
+              {"settings", drops},
+              {"effect", "a full stream loses events that subscribers may not have read"},
+              {"help", "set discard=new, and no max_msgs_per_subject without discard_new_per_subject"}});
+  }
+  drops_ = std::move(drops);
 }
 
 StatusOr<JetStreamSink::Tenant*> JetStreamSink::tenant_of(const std::string& id) {
@@ -126,10 +142,12 @@ StatusOr<std::map<std::string, Cursor>> JetStreamSink::recover(const std::map<st
   std::map<std::string, Cursor> found;
   for (const auto& [id, cursor] : stored) {
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
-    HG_ASSIGN_OR_RETURN(Tenant * tenant, tenant_of(id));
-    HG_RETURN_IF_ERROR(look(*tenant));
-    if (tenant->held) found[id] = *tenant->held;
-    const uint64_t held = tenant->held ? tenant->held->sequence : 0;
+    const auto known = tenant_of(id);
+    if (!known.ok()) continue;  // its name makes no subject, so it has never had an event here
+    Tenant& tenant = **known;
+    HG_RETURN_IF_ERROR(look(tenant));
+    if (tenant.held) found[id] = *tenant.held;
+    const uint64_t held = tenant.held ? tenant.held->sequence : 0;
     if (held < cursor.sequence) {
       log_warn("jetstream_behind",
                {{"sink", info_.name}, {"tenant", id}, {"stored_sequence", cursor.sequence}, {"held_sequence", held}});
@@ -147,10 +165,10 @@ void JetStreamSink::skip_held(const Batch& batch, std::vector<bool>& done) const
   }
 }
 
-std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bool>& done, bool one_each) {
+std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bool>& done, size_t end, bool one_each) {
   std::vector<size_t> picked;
   std::unordered_set<std::string_view> taken;
-  for (size_t i = 0; i < batch.deliveries.size(); ++i) {
+  for (size_t i = 0; i < end; ++i) {
     if (done[i]) continue;
     if (one_each && !taken.insert(batch.deliveries[i].event->tenant).second) continue;
     picked.push_back(i);
@@ -165,6 +183,7 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
     return invalid_argument("jetstream: event {} has {} bytes, event_bytes_max is {}", encoded_.id(), encoded_.bytes(),
                             settings_.event_bytes_max);
   }
+  HG_RETURN_IF_ERROR(room_.take(settings_.stream, stored_bytes(tenant.subject, encoded_)));
   HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message,
                       make_message(tenant.subject, inbox_->reply_to(number), encoded_));
   HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
@@ -207,9 +226,16 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
   inbox_->begin_round();
   round.answers.resize(round.indexes.size());
   round.answered.resize(round.indexes.size());
-  for (const size_t index : round.indexes) {
-    HG_ASSIGN_OR_RETURN(Tenant * tenant, tenant_of(batch.deliveries[index].event->tenant));
-    tenant->predicted = tenant->last;
+  Status unnamed;  // of a tenant whose name makes no subject; what is before it still goes out
+  for (size_t number = 0; number < round.indexes.size(); ++number) {
+    const auto tenant = tenant_of(batch.deliveries[round.indexes[number]].event->tenant);
+    if (tenant.ok()) {
+      (*tenant)->predicted = (*tenant)->last;
+      continue;
+    }
+    unnamed = tenant.status();
+    round.refused = round.indexes[number];
+    round.indexes.resize(number);
   }
   uint64_t next = stream_last_ + 1;
   size_t sent = 0;
@@ -219,13 +245,17 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
     const Delivery& delivery = batch.deliveries[round.indexes[sent]];
     Tenant& tenant = **tenant_of(delivery.event->tenant);
     refused = publish(delivery, batch.fence, sent, tenant, round.predicted ? std::optional(next - 1) : std::nullopt);
-    if (!refused.ok()) break;
+    if (!refused.ok()) {
+      if (refused.code() == StatusCode::kInvalidArgument) round.refused = round.indexes[sent];
+      break;
+    }
     tenant.predicted = next++;
     ++sent;
     ++round.waiting;
     HG_RETURN_IF_ERROR(take_answers(round, settings_.pending_max - 1, deadline(), stop));
   }
   const Status answered = take_answers(round, 0, deadline(), stop);
+  if (refused.ok() && sent == round.indexes.size()) refused = unnamed;
   round.indexes.resize(sent);
   HG_RETURN_IF_ERROR(answered);
   return refused;
@@ -242,7 +272,7 @@ Status JetStreamSink::settle_conflict(const Delivery& delivery, const Fence& fen
   return ok_status();
 }
 
-Status JetStreamSink::settle(const Batch& batch, const Round& round, std::vector<bool>& done) {
+Status JetStreamSink::settle(const Batch& batch, Round& round, std::vector<bool>& done) {
   Status first;
   std::unordered_set<std::string_view> blocked;  // tenants whose later events were refused for the earlier one's sake
   for (size_t number = 0; number < round.indexes.size(); ++number) {
@@ -273,9 +303,16 @@ Status JetStreamSink::settle(const Batch& batch, const Round& round, std::vector
         blocked.erase(delivery.event->tenant);
       }
     }
+    if (status.code() == StatusCode::kInvalidArgument) round.refused = std::min(round.refused.value_or(index), index);
     if (first.ok()) first = status;
   }
   return first;
+}
+
+// What was counted is more than what the stream takes; the server knows how much room there really is.
+bool JetStreamSink::found_room() {
+  const int64_t counted = room_.bytes();
+  return room_.refused() && ensure_stream().ok() && room_.bytes() < counted;
 }
 
 WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
@@ -283,13 +320,15 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
   std::vector<bool> done(batch.deliveries.size());
   const auto prefix = [&] { return static_cast<size_t>(std::find(done.begin(), done.end(), false) - done.begin()); };
   int fruitless = 0;
-  while (prefix() < done.size()) {
+  size_t end = done.size();  // at an event that can never be stored, once one is known
+  Status hopeless;
+  while (prefix() < end) {
     const auto before = std::count(done.begin(), done.end(), true);
     skip_held(batch, done);
     Round round;
     // The server ignores an expected number of 0, so the first round on an empty stream is a careful one.
     round.predicted = careful_rounds_ == 0 && stream_last_ > 0;
-    round.indexes = pick(batch, done, !round.predicted);
+    round.indexes = pick(batch, done, end, !round.predicted);
     const size_t picked = round.indexes.size();
     const Status ran = run_round(batch, round, stop);
     const bool broken = round.waiting > 0;
@@ -308,14 +347,20 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
       careful_rounds_ = 1;
     }
     if (status.ok() && round.indexes.size() < picked) status = ran;
-    if (!status.ok()) return {prefix(), status};
+    if (status.code() == StatusCode::kInvalidArgument && round.refused && *round.refused > prefix()) {
+      // Whoever is blamed must be the first that is not written, so what stands before goes out now.
+      end = *round.refused;
+      hopeless = status;
+      continue;
+    }
+    if (!status.ok() && !found_room()) return {prefix(), status};
     fruitless = before == std::count(done.begin(), done.end(), true) ? fruitless + 1 : 0;
     if (fruitless >= kFruitlessRounds) {
       return {prefix(), status_of(StatusCode::kAborted, "jetstream: others keep writing to the same subjects")};
     }
     if (stop.stop_requested()) return {prefix(), make_status(StatusCode::kCancelled, "stopped")};
   }
-  return {done.size(), ok_status()};
+  return {prefix(), end == done.size() ? ok_status() : hopeless};
 }
 
 StatusOr<std::unique_ptr<Sink>> make_jetstream_sink(std::string name, const EncodingSettings& encoding,

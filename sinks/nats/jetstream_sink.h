@@ -15,6 +15,7 @@
 #include "sinks/nats/ack_inbox.h"
 #include "sinks/nats/connection.h"
 #include "sinks/nats/nats_sinks.h"
+#include "sinks/nats/stream_room.h"
 
 namespace headgate::sinks {
 
@@ -46,22 +47,27 @@ class JetStreamSink : public Sink {
     size_t waiting = 0;
     bool failed = false;
     bool predicted = false;
+    std::optional<size_t> refused;  // place in the batch of the first event that can never be stored
   };
 
   Status ensure_stream();
+  void warn_of_drops(const jsStreamConfig& config);
+  // True when the stream was taken for full and another look shows room.
+  bool found_room();
   StatusOr<Tenant*> tenant_of(const std::string& id);
   // Reads the last message of the tenant's subject.
   Status look(Tenant& tenant);
 
   // Marks what the stream holds already.
   void skip_held(const Batch& batch, std::vector<bool>& done) const;
-  static std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done, bool one_each);
+  // Of the events before `end`, those that are not done; with `one_each` the first of each tenant.
+  static std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done, size_t end, bool one_each);
   Status run_round(const Batch& batch, Round& round, std::stop_token stop);
   Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
                  std::optional<uint64_t> expected_stream_last);
   Status take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop);
   // Marks what is stored; the status of the first event that will not be.
-  Status settle(const Batch& batch, const Round& round, std::vector<bool>& done);
+  Status settle(const Batch& batch, Round& round, std::vector<bool>& done);
   Status settle_conflict(const Delivery& delivery, const Fence& fence, Tenant& tenant, bool& done);
 
   const SinkInfo info_;
@@ -76,7 +82,9 @@ class JetStreamSink : public Sink {
 
   std::unordered_map<std::string, Tenant> tenants_;
   uint64_t stream_last_ = 0;  // number of the stream's last message, as far as we know
-  int careful_rounds_ = 0;    // so many more rounds without predictions
+  StreamRoom room_;
+  std::string drops_;       // what was warned of
+  int careful_rounds_ = 0;  // so many more rounds without predictions
   Encoded encoded_;
 };
 

@@ -33,8 +33,12 @@ Status check_redis_settings(const RedisConnectionSettings& settings) {
 }
 
 Status status_of_error(std::string_view text) {
-  for (const std::string_view word : {"OOM", "MISCONF"}) {
-    if (starts_with(text, word)) return status_of(StatusCode::kResourceExhausted, "redis refuses to write: {}", text);
+  if (starts_with(text, "OOM")) {
+    return status_of(StatusCode::kResourceExhausted,
+                     "redis refuses to write: {}; raise maxmemory, or keep less with the sink's max_length", text);
+  }
+  if (starts_with(text, "MISCONF")) {
+    return status_of(StatusCode::kResourceExhausted, "redis refuses to write: {}", text);
   }
   if (starts_with(text, "FENCED")) return status_of(StatusCode::kFailedPrecondition, "redis: {}", text);
   for (const std::string_view word : {"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN",

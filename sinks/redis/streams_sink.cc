@@ -201,16 +201,20 @@ class StreamsSink : public Sink {
   // What Redis holds of the tenants in [first, last).
   Status look(Position first, Position last, std::map<std::string, Cursor>& found, std::stop_token stop) {
     if (!connection_.is_open()) return unavailable("redis: not connected");
+    std::vector<Position> asked;
     for (Position it = first; it != last; ++it) {
-      HG_ASSIGN_OR_RETURN(const Names names, names_of(it->first));
-      connection_.append(std::array<std::string_view, 3>{"XINFO", "STREAM", names.stream});
-      connection_.append(std::array<std::string_view, 2>{"HGETALL", names.position});
+      const auto names = names_of(it->first);
+      if (!names.ok()) continue;  // its name makes no key, so it has never had an event here
+      connection_.append(std::array<std::string_view, 3>{"XINFO", "STREAM", names->stream});
+      connection_.append(std::array<std::string_view, 2>{"HGETALL", names->position});
+      asked.push_back(it);
     }
     std::vector<Reply> replies;
     HG_RETURN_IF_ERROR(connection_.exchange(replies, stop));
     size_t i = 0;
-    for (Position it = first; it != last; ++it, i += 2) {
+    for (const Position it : asked) {
       HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(replies[i].get(), replies[i + 1].get()));
+      i += 2;
       if (held) found[it->first] = *held;
       if (it->second.sequence > (held ? held->sequence : 0)) {
         log_warn("redis_stream_behind", {{"sink", info_.name},

@@ -81,6 +81,9 @@ class World {
   RelayProgram& relay() { return *relay_; }
   RedisServer& redis() { return *redis_; }
   NatsServer& nats() { return *nats_; }
+  const std::string& kafka() const { return kafka_; }
+  // Unique to this world: names on servers that are shared begin with it.
+  const std::string& prefix() const { return prefix_; }
   EngineClient& client() { return *client_; }
   const std::string& folder() const { return folder_.path(); }
   const std::string& token_store_path() const { return token_store_path_; }
