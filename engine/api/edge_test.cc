@@ -174,6 +174,42 @@ TEST_SUITE("engine/api/health") {
     hang = false;
     CHECK(wait_until([&] { return service.of("a"); }));
   }
+
+  // The machine's clock, which tells how often the loops have gone to sleep.
+  struct CountingClock : Clock {
+    MonotonicTime now() const override { return system_clock().now(); }
+    int64_t unix_micros() const override { return system_clock().unix_micros(); }
+    bool sleep(Duration duration, std::stop_token stop) override {
+      ++sleeps;
+      return system_clock().sleep(duration, stop);
+    }
+    std::atomic<int> sleeps{0};
+  };
+
+  TEST_CASE("health: a shutdown is told as such, also when the database answers in the middle of it") {
+    FakeHealthService service;
+    CountingClock clock;
+    std::atomic<bool> hold{false}, held{false};
+    HealthChecker health(
+        [&] {
+          held = hold.load();
+          wait_until([&] { return !hold.load(); });
+          return ok_status();
+        },
+        clock, {.interval = Duration(5)});
+    health.start(&service, {"a"});
+    REQUIRE(wait_until([&] { return health.serving(); }));
+    hold = true;
+    REQUIRE(wait_until([&] { return held.load(); }));
+    health.stop();
+    CHECK(health.reason() == "shutting down");
+    // Only the thread that asks is left; it goes to sleep once the answer is noted.
+    const int before = clock.sleeps;
+    hold = false;
+    REQUIRE(wait_until([&] { return clock.sleeps > before; }));
+    CHECK(health.reason() == "shutting down");
+    CHECK_FALSE(service.of("a"));
+  }
 }
 
 }  // namespace headgate::engine

@@ -18,14 +18,14 @@ void HealthChecker::start(grpc::HealthCheckServiceInterface* service, std::vecto
 }
 
 void HealthChecker::stop() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
   asking_.request_stop();
   judging_.request_stop();
   if (judging_.joinable()) {
     judging_.join();
-    {
-      MutexLock lock(mutex_);
-      last_ = unavailable("shutting down");
-    }
     publish(false);
   }
   service_ = nullptr;
@@ -34,6 +34,8 @@ void HealthChecker::stop() {
 std::string HealthChecker::reason() const {
   MutexLock lock(mutex_);
   if (serving_) return "";
+  // Before any answer: the question that is still on its way may yet bring a good one.
+  if (stopping_) return "shutting down";
   if (!last_.ok()) return message_of(last_);
   return ever_answered_ ? "the database does not answer" : "the database has not answered yet";
 }

@@ -60,6 +60,7 @@ class HealthChecker {
   MonotonicTime answered_ GUARDED_BY(mutex_);
   bool ever_answered_ GUARDED_BY(mutex_) = false;
   Status last_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::jthread asking_;
   std::jthread judging_;
 };
