@@ -1,79 +1,43 @@
-#include <CLI/CLI.hpp>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-
 #include "base/log.h"
-#include "base/signals.h"
+#include "base/program.h"
 #include "engine/app.h"
 
 namespace headgate::engine {
 namespace {
 
-struct Flags {
-  std::string config_file;
-  std::string port_file;
-  bool check = false;
-  bool print = false;
-  bool reference = false;
+class EngineProgram : public Program {
+ public:
+  EngineProgram()
+      : Program({.name = "headgate-engine",
+                 .version = HEADGATE_VERSION,
+                 .purpose = "the authorization engine of Headgate",
+                 .env_prefix = kEnvironmentPrefix,
+                 .port_file_help = "write the bound ports to this file; grpc is 0 until calls are accepted"}) {}
+
+  std::string reference() const override { return config_reference(); }
+  Status load(const std::string& file, std::vector<std::string>& warnings) override {
+    return load_config(file, process_environment(), config_, &warnings);
+  }
+  std::string print() const override { return print_config(config_); }
+  const LogSettings& log() const override { return config_.log; }
+
+  Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {
+    App app(config_, text().version);
+    return app.run(stop, [&](const AppPorts& ports) {
+      on_ports({{"grpc", ports.grpc}, {"http", ports.http}});
+      if (ports.grpc == 0) return;
+      log_info("listening", {{"version", text().version}, {"grpc", ports.grpc}, {"http", ports.http}});
+    });
+  }
+
+ private:
+  EngineConfig config_;
 };
-
-// Appears complete or not at all, so that whoever waits for it can read it at once.
-void write_ports(const std::string& path, const AppPorts& ports) {
-  if (path.empty()) return;
-  const std::string part = path + ".part";
-  std::ofstream(part) << fmt::format("grpc={}\nhttp={}\n", ports.grpc, ports.http);
-  std::filesystem::rename(part, path);
-}
-
-int run(const Flags& flags, const EngineConfig& config, const std::vector<std::string>& warnings) {
-  configure_logging(config.log.level, config.log.format);
-  for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
-  SignalStop signals;
-  App app(config, HEADGATE_VERSION);
-  const Status status = app.run(signals.token(), [&](const AppPorts& ports) {
-    write_ports(flags.port_file, ports);
-    if (ports.grpc == 0) return;
-    log_info("listening", {{"version", HEADGATE_VERSION}, {"grpc", ports.grpc}, {"http", ports.http}});
-  });
-  if (status.ok()) return 0;
-  log_error("stopped", {{"error", describe(status)}});
-  return 1;
-}
-
-int run(int argc, char** argv) {
-  Flags flags;
-  CLI::App cli("headgate-engine: the authorization engine of Headgate");
-  cli.set_version_flag("--version", std::string("headgate-engine ") + HEADGATE_VERSION);
-  cli.add_option("-c,--config", flags.config_file, "YAML file with settings; HEADGATE_ENGINE_* variables win over it");
-  cli.add_option("--port-file", flags.port_file,
-                 "write the bound ports to this file; grpc is 0 until calls are accepted");
-  cli.add_flag("--check-config", flags.check, "check the settings and leave");
-  cli.add_flag("--print-config", flags.print, "print the settings in force, without secrets, and leave");
-  cli.add_flag("--settings", flags.reference, "print a table of all settings and leave");
-  CLI11_PARSE(cli, argc, argv);
-
-  EngineConfig config;
-  if (flags.reference) {
-    std::fputs(settings_reference([&](Settings& s) { describe(s, config); }, kEnvironmentPrefix).c_str(), stdout);
-    return 0;
-  }
-  std::vector<std::string> warnings;
-  const Status status = load_config(flags.config_file, process_environment(), config, &warnings);
-  if (!status.ok()) {
-    std::fprintf(stderr, "headgate-engine: the settings cannot be used:\n%s\n", message_of(status).c_str());
-    return 2;
-  }
-  for (const std::string& warning : warnings) {
-    if (flags.check) std::fprintf(stderr, "headgate-engine: warning: %s\n", warning.c_str());
-  }
-  if (flags.print) std::fputs(print_config(config).c_str(), stdout);
-  if (!flags.print && flags.check) std::puts("the settings are good");
-  if (flags.check || flags.print) return 0;
-  return run(flags, config, warnings);
-}
 
 }  // namespace
 }  // namespace headgate::engine
 
-int main(int argc, char** argv) { return headgate::engine::run(argc, argv); }
+int main(int argc, char** argv) {
+  headgate::engine::EngineProgram program;
+  return headgate::run_program(program, argc, argv);
+}

@@ -96,7 +96,7 @@ void describe(Settings& s, AdminConfig& c) {
   s.integer("port", c.port, "port of HTTP; 0 takes any free one", 0, 65535);
 }
 
-void describe(Settings& s, LogConfig& c) {
+void describe(Settings& s, LogSettings& c) {
   s.choice("level", c.level, {"trace", "debug", "info", "warn", "error", "off"}, "least severe level that is written");
   s.choice("format", c.format, {"text", "json"}, "how a record looks");
 }
@@ -139,6 +139,11 @@ Status load_config(const std::string& file, const std::map<std::string, std::str
   source.env_prefix = kEnvironmentPrefix;
   source.environment = environment;
   return load_settings([&](Settings& s) { describe(s, config); }, source, warnings);
+}
+
+std::string config_reference() {
+  EngineConfig config;
+  return settings_reference([&](Settings& s) { describe(s, config); }, kEnvironmentPrefix);
 }
 
 std::string print_config(EngineConfig config) {

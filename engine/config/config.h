@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/program.h"
 #include "base/settings.h"
 #include "base/status.h"
 
@@ -92,11 +93,6 @@ struct AdminConfig {
   int port = 9478;
 };
 
-struct LogConfig {
-  std::string level = "info";
-  std::string format = "text";
-};
-
 struct EngineConfig {
   std::vector<std::string> roles = {"write", "check", "watch"};
   ServerConfig server;
@@ -108,7 +104,7 @@ struct EngineConfig {
   GcConfig gc;
   LimitsConfig limits;
   AdminConfig admin;
-  LogConfig log;
+  LogSettings log;
 
   bool has_role(const std::string& role) const;
   // Connections that are not for calls: the health checker, the feed and the collector.
@@ -125,6 +121,8 @@ void describe(Settings& settings, EngineConfig& config);
 Status load_config(const std::string& file, const std::map<std::string, std::string>& environment, EngineConfig& config,
                    std::vector<std::string>* warnings = nullptr);
 
+// A Markdown table of all keys.
+std::string config_reference();
 // As YAML, without secrets.
 std::string print_config(EngineConfig config);
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/program.h"
 #include "base/settings.h"
 #include "relay/delivery/distributor.h"
 #include "relay/tokens/store_settings.h"
@@ -26,11 +27,6 @@ struct AdminConfig {
   int port = 8080;
 };
 
-struct LogConfig {
-  std::string level = "info";
-  std::string format = "text";
-};
-
 struct RelayConfig {
   std::string name = "default";  // of this relay; cursors are kept under it
   UpstreamSettings upstream;
@@ -41,7 +37,7 @@ struct RelayConfig {
   std::vector<SinkConfig> sinks;
   Duration drain_timeout{10'000};
   AdminConfig admin;
-  LogConfig log;
+  LogSettings log;
 };
 
 using headgate::describe;  // of a Status, which the next line would hide

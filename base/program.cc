@@ -1,0 +1,81 @@
+#include "base/program.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.h"
+#include "base/signals.h"
+
+namespace headgate {
+namespace {
+
+struct Flags {
+  std::string config_file;
+  std::string port_file;
+  bool check = false;
+  bool print = false;
+  bool reference = false;
+};
+
+void add_options(CLI::App& cli, const Program::Text& text, Flags& flags) {
+  cli.set_version_flag("--version", fmt::format("{} {}", text.name, text.version));
+  cli.add_option("-c,--config", flags.config_file,
+                 fmt::format("YAML file with settings; {}_* variables win over it", text.env_prefix));
+  cli.add_option("--port-file", flags.port_file, text.port_file_help);
+  cli.add_flag("--check-config", flags.check, "check the settings and leave");
+  cli.add_flag("--print-config", flags.print, "print the settings in force, without secrets, and leave");
+  cli.add_flag("--settings", flags.reference, "print a table of all settings and leave");
+}
+
+// Appears complete or not at all, so that whoever waits for it can read it at once.
+void write_ports(const std::string& path, const BoundPorts& ports) {
+  if (path.empty()) return;
+  const std::string part = path + ".part";
+  {
+    std::ofstream file(part);
+    for (const auto& [name, port] : ports) file << name << '=' << port << '\n';
+  }
+  std::filesystem::rename(part, path);
+}
+
+int serve(Program& program, const Flags& flags, const std::vector<std::string>& warnings) {
+  configure_logging(program.log().level, program.log().format);
+  for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
+  SignalStop signals;
+  const Status status =
+      program.run(signals.token(), [&](const BoundPorts& ports) { write_ports(flags.port_file, ports); });
+  if (status.ok()) return 0;
+  log_error("failed", {{"error", describe(status)}});
+  return 1;
+}
+
+}  // namespace
+
+int run_program(Program& program, int argc, char** argv) {
+  const Program::Text& text = program.text();
+  Flags flags;
+  CLI::App cli(fmt::format("{}: {}", text.name, text.purpose));
+  add_options(cli, text, flags);
+  CLI11_PARSE(cli, argc, argv);
+  if (flags.reference) {
+    std::fputs(program.reference().c_str(), stdout);
+    return 0;
+  }
+  std::vector<std::string> warnings;
+  const Status status = program.load(flags.config_file, warnings);
+  if (!status.ok()) {
+    std::fprintf(stderr, "%s: the settings cannot be used:\n%s\n", text.name.c_str(), message_of(status).c_str());
+    return 2;
+  }
+  for (const std::string& warning : warnings) {
+    if (flags.check) std::fprintf(stderr, "%s: warning: %s\n", text.name.c_str(), warning.c_str());
+  }
+  if (flags.print) std::fputs(program.print().c_str(), stdout);
+  if (!flags.print && flags.check) std::puts("the settings are good");
+  if (flags.check || flags.print) return 0;
+  return serve(program, flags, warnings);
+}
+
+}  // namespace headgate

@@ -1,0 +1,60 @@
+// What headgate-engine and headgate-relay are alike in as programs: command line, settings, port file, log, exit code.
+//
+//   int main(int argc, char** argv) {
+//     EngineProgram program;
+//     return headgate::run_program(program, argc, argv);
+//   }
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+
+namespace headgate {
+
+// As configure_logging() takes them.
+struct LogSettings {
+  std::string level = "info";
+  std::string format = "text";
+};
+
+// Name of a port, for example "grpc", and its number; 0 while nothing is accepted there.
+using BoundPorts = std::vector<std::pair<std::string, int>>;
+
+// All calls come from the thread of main.
+class Program {
+ public:
+  struct Text {
+    std::string name;  // of the executable
+    std::string version;
+    std::string purpose;  // in a few words
+    std::string env_prefix;
+    std::string port_file_help;
+  };
+
+  explicit Program(Text text) : text_(std::move(text)) {}
+  virtual ~Program() = default;
+  const Text& text() const { return text_; }
+  // A Markdown table of all settings.
+  virtual std::string reference() const = 0;
+  // `file` may be empty. INVALID_ARGUMENT with one fault a line.
+  virtual Status load(const std::string& file, std::vector<std::string>& warnings) = 0;
+  // The settings in force, without secrets.
+  virtual std::string print() const = 0;
+  virtual const LogSettings& log() const = 0;
+  // Blocks until `stop` is requested and everything has ended. `on_ports` is called whenever a port was bound.
+  virtual Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) = 0;
+
+ private:
+  const Text text_;
+};
+
+// To be called first thing in main. Exit codes: 0, 1 for an error while running, 2 for settings that cannot be used,
+// others for a command line that cannot be read.
+int run_program(Program& program, int argc, char** argv);
+
+}  // namespace headgate
