@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <pqxx/pqxx>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -21,6 +20,8 @@
 #include "base/status.h"
 
 namespace headgate::engine {
+
+class HistoryRemoval;
 
 struct GcSettings {
   std::string uri;             // as in PoolSettings
@@ -61,10 +62,7 @@ class Collector {
 
  private:
   void run(std::stop_token stop);
-  void publish_holds(pqxx::connection& connection);
-  GcReport collect(pqxx::connection& connection, std::stop_token stop);
-  void collect_tenant(pqxx::connection& connection, const std::string& tenant, std::stop_token stop, GcReport& report);
-  uint64_t remove_rows(pqxx::connection& connection, const std::string& sql, std::stop_token stop);
+  Status collect_tenant(HistoryRemoval& history, const std::string& tenant, std::stop_token stop, GcReport& report);
 
   const GcSettings settings_;
   const GcHolds holds_;

@@ -1,0 +1,135 @@
+#include "engine/storage/history_removal.h"
+
+#include "engine/storage/permify_tables.h"
+#include "engine/storage/pool.h"
+#include "engine/storage/sql.h"
+
+namespace headgate::engine {
+
+namespace {
+
+// The same in all versions of this program.
+constexpr int64_t kCollectorLock = 0x68656164'67630001;
+
+// One index probe per tenant instead of a scan of all transactions. Finds tenants that were never registered, too.
+constexpr char kTenants[] = R"sql(
+WITH RECURSIVE t AS (
+  (SELECT tenant_id FROM transactions ORDER BY tenant_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT n.tenant_id FROM transactions n WHERE n.tenant_id > t.tenant_id ORDER BY n.tenant_id LIMIT 1)
+  FROM t WHERE t.tenant_id IS NOT NULL)
+SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL)sql";
+
+// $1 tenant, $2 window in milliseconds. The first transaction inside the window is looked for from the oldest end, so
+// the search reads what is going to be removed and one row more.
+constexpr char kFloor[] = R"sql(
+SELECT id FROM transactions
+WHERE tenant_id = $1
+  AND id < COALESCE((SELECT n.id FROM transactions n
+                     WHERE n.tenant_id = $1
+                       AND n."timestamp" >= (now() AT TIME ZONE 'UTC') - $2::bigint * interval '1 millisecond'
+                     ORDER BY n.id LIMIT 1), '9223372036854775807'::xid8)
+  AND id <= COALESCE((SELECT h.position FROM headgate.gc_holds h
+                      WHERE h.tenant_id IN ($1, '') AND h.expires_at > now()
+                      ORDER BY h.position LIMIT 1), '9223372036854775807'::xid8)
+  AND id < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY id DESC LIMIT 1)sql";
+
+// Returns the floor in force, which never falls.
+constexpr char kRecordFloor[] = R"sql(
+INSERT INTO headgate.gc_floors AS f (tenant_id, floor) VALUES ($1, $2::xid8)
+ON CONFLICT (tenant_id) DO UPDATE SET floor = GREATEST(f.floor, excluded.floor), recorded_at = now()
+RETURNING floor)sql";
+
+constexpr char kPublishHolds[] = R"sql(
+INSERT INTO headgate.gc_holds (holder, tenant_id, position, expires_at)
+SELECT $1, tenant, position, now() + $2::bigint * interval '1 millisecond'
+FROM unnest($3::varchar[], $4::xid8[]) AS h (tenant, position)
+ON CONFLICT (holder, tenant_id) DO UPDATE SET position = excluded.position, expires_at = excluded.expires_at)sql";
+
+std::string remove_expired(pqxx::connection& connection, RemovableRows rows, const std::string& tenant,
+                           const std::string& floor, int batch) {
+  return fmt::format(
+      "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE tenant_id = {1} AND expired_tx_id <> {2} "
+      "AND expired_tx_id < '{3}'::xid8 ORDER BY expired_tx_id LIMIT {4})",
+      rows == RemovableRows::kTuples ? "relation_tuples" : "attributes", connection.quote(tenant), kActive, floor,
+      batch);
+}
+
+std::string remove_transactions(pqxx::connection& connection, const std::string& tenant, const std::string& floor,
+                                int batch) {
+  return fmt::format(
+      "DELETE FROM transactions WHERE id IN (SELECT id FROM transactions WHERE tenant_id = {0} AND id < '{1}'::xid8 "
+      "ORDER BY id LIMIT {2})",
+      connection.quote(tenant), floor, batch);
+}
+
+// Exceptions of libpqxx as Status.
+template <typename Work>
+auto without_exceptions(Work&& work) -> StatusOr<decltype(work())> {
+  try {
+    return work();
+  } catch (...) {
+    return status_of_current_exception();
+  }
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<HistoryRemoval>> HistoryRemoval::open(const std::string& uri) {
+  return without_exceptions([&] { return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(uri)); });
+}
+
+Status HistoryRemoval::publish_holds(const std::string& holder, Duration lifetime,
+                                     const std::map<std::string, uint64_t>& holds) {
+  std::vector<std::string> tenants;
+  std::vector<std::string> positions;
+  for (const auto& [tenant, position] : holds) {
+    tenants.push_back(tenant);
+    positions.push_back(std::to_string(position));
+  }
+  return without_exceptions([&] {
+           pqxx::nontransaction work(connection_);
+           if (!tenants.empty()) {
+             work.exec_params(kPublishHolds, holder, lifetime.count(), array_text(tenants), array_text(positions));
+           }
+           return work.exec("DELETE FROM headgate.gc_holds WHERE expires_at < now()");
+         })
+      .status();
+}
+
+StatusOr<bool> HistoryRemoval::lock() {
+  return without_exceptions([&] {
+    const std::string sql = fmt::format("SELECT pg_try_advisory_lock({})", kCollectorLock);
+    return pqxx::nontransaction(connection_).exec1(sql).front().as<bool>();
+  });
+}
+
+StatusOr<std::vector<std::string>> HistoryRemoval::tenants() {
+  return without_exceptions([&] {
+    std::vector<std::string> names;
+    for (const pqxx::row& row : pqxx::nontransaction(connection_).exec(kTenants)) names.emplace_back(row[0].c_str());
+    return names;
+  });
+}
+
+StatusOr<std::optional<std::string>> HistoryRemoval::raise_floor(const std::string& tenant, Duration window) {
+  return without_exceptions([&]() -> std::optional<std::string> {
+    pqxx::nontransaction work(connection_);
+    const pqxx::result found = work.exec_params(kFloor, tenant, window.count());
+    if (found.empty()) return std::nullopt;
+    return work.exec_params1(kRecordFloor, tenant, found[0][0].c_str()).front().c_str();
+  });
+}
+
+StatusOr<uint64_t> HistoryRemoval::remove(RemovableRows rows, const std::string& tenant, const std::string& floor,
+                                          int batch) {
+  return without_exceptions([&]() -> uint64_t {
+    const std::string sql = rows == RemovableRows::kTransactions
+                                ? remove_transactions(connection_, tenant, floor, batch)
+                                : remove_expired(connection_, rows, tenant, floor, batch);
+    return pqxx::nontransaction(connection_).exec(sql).affected_rows();
+  });
+}
+
+}  // namespace headgate::engine
