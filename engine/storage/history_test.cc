@@ -1,11 +1,10 @@
 #include <array>
 #include <thread>
 
+#include "engine/storage/history_fixture.h"
 #include "engine/storage/horizon.h"
-#include "engine/storage/migrations.h"
 #include "engine/storage/postgres_history.h"
 #include "tests/support/engine_session.h"
-#include "tests/support/postgres.h"
 
 namespace headgate::engine {
 
@@ -18,15 +17,6 @@ std::unique_ptr<HistoryReader> open(const PostgresDatabase& database) {
   auto reader = open_history({.uri = database.uri()});
   REQUIRE_MESSAGE(reader.ok(), describe(reader.status()));
   return std::move(*reader);
-}
-
-std::unique_ptr<PostgresDatabase> prepared() {
-  auto database = PostgresDatabase::create();
-  if (database != nullptr) {
-    const Status status = migrate_database({.uri = database->uri()});
-    REQUIRE_MESSAGE(status.ok(), describe(status));
-  }
-  return database;
 }
 
 uint64_t horizon(HistoryReader& reader) {
@@ -64,10 +54,6 @@ std::string text(const HistoryTransaction& transaction) {
 }
 
 }  // namespace
-
-#define HG_PREPARED(name)       \
-  const auto name = prepared(); \
-  if (name == nullptr) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine")
 
 TEST_SUITE("storage/history") {
   TEST_CASE("horizon: only those block that hold the lock and are still in progress") {
@@ -317,11 +303,14 @@ TEST_SUITE("storage/history") {
     const auto reader = open(*database);
     EngineSession blocker(database->uri());
     blocker.run("BEGIN; LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE");
+    const std::string hanging =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     std::jthread later([&] {
-      std::this_thread::sleep_for(Duration(100));
+      CHECK(testing::wait_until([&] { return database->execute(hanging) != "0"; }));
       reader->interrupt();
     });
     const auto result = reader->count({0, 10});
+    later.join();
     CHECK(result.status().code() == StatusCode::kUnavailable);
     CHECK(message_of(result.status()).find("postgres") == std::string::npos);
   }

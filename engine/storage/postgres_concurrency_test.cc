@@ -155,9 +155,8 @@ TEST_SUITE("storage/concurrency") {
   }
 
   TEST_CASE("writer: a connection cut after the commit took place leads to one write") {
-    if (std::getenv("HEADGATE_TEST_POSTGRES") != nullptr)
-      HG_SKIP("needs a server of its own: stops all commits for a moment");
-    HG_POSTGRES(database);
+    // All commits of the server stop for a moment.
+    HG_OWN_POSTGRES(database);
     StorageFixture fixture(*database);
     REQUIRE(fixture.store.writer->write("a", {tuple_of("doc", "1", "o", "x")}, {}).ok());
     // With a standby that does not exist, a commit happens and then waits for ever before it is acknowledged.

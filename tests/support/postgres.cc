@@ -177,26 +177,39 @@ std::string with_database(const std::string& uri, const std::string& name) {
   return uri.substr(0, slash) + "/" + name + uri.substr(query);
 }
 
-// Empty when there is no server to be had.
-const std::string& admin_uri() {
+std::string noted(const std::string& uri) {
+  used_server("postgresql " + run(uri, "SHOW server_version"));
+  return uri;
+}
+
+// Of the server that this program starts; empty when there is none to be had.
+const std::string& own_uri() {
   static const std::string uri = [] {
-    std::string found;
-    if (const char* given = std::getenv("HEADGATE_TEST_POSTGRES"); given != nullptr && *given != '\0') {
-      found = given;
-    } else if (const auto binaries = find_binaries()) {
-      static const Server server(*binaries);
-      found = server.uri("postgres");
-    }
-    if (!found.empty()) used_server("postgresql " + run(found, "SHOW server_version"));
-    return found;
+    const auto binaries = find_binaries();
+    if (!binaries) return std::string();
+    static const Server server(*binaries);
+    return noted(server.uri("postgres"));
   }();
   return uri;
+}
+
+const std::string& admin_uri() {
+  static const std::string given = [] {
+    const char* uri = std::getenv("HEADGATE_TEST_POSTGRES");
+    return uri == nullptr || *uri == '\0' ? std::string() : noted(uri);
+  }();
+  return given.empty() ? own_uri() : given;
 }
 
 }  // namespace
 
 std::unique_ptr<PostgresDatabase> PostgresDatabase::create(const std::string& options) {
-  const std::string& admin = admin_uri();
+  return create_at(admin_uri(), options);
+}
+
+std::unique_ptr<PostgresDatabase> PostgresDatabase::create_on_own_server() { return create_at(own_uri(), ""); }
+
+std::unique_ptr<PostgresDatabase> PostgresDatabase::create_at(const std::string& admin, const std::string& options) {
   if (admin.empty()) return nullptr;
   static std::atomic<int> counter{0};
   const std::string name = "headgate_test_" + std::to_string(::getpid()) + "_" + std::to_string(++counter);

@@ -21,6 +21,9 @@ class PostgresDatabase {
   // nullptr when this machine has no PostgreSQL at all. Throws when one exists but cannot be used: that is a failure.
   // `options` are appended to CREATE DATABASE, for example "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'".
   static std::unique_ptr<PostgresDatabase> create(const std::string& options = "");
+  // The same on the server that this program has started, also with HEADGATE_TEST_POSTGRES set: for cases that touch
+  // the whole server.
+  static std::unique_ptr<PostgresDatabase> create_on_own_server();
   // Drops the database, together with the connections that are still open.
   ~PostgresDatabase();
   PostgresDatabase(const PostgresDatabase&) = delete;
@@ -35,6 +38,7 @@ class PostgresDatabase {
   void disconnect_all() const;
 
  private:
+  static std::unique_ptr<PostgresDatabase> create_at(const std::string& admin_uri, const std::string& options);
   PostgresDatabase(std::string admin_uri, std::string uri, std::string name);
 
   std::string admin_uri_;
@@ -45,6 +49,8 @@ class PostgresDatabase {
 }  // namespace headgate::testing
 
 // Declares `name` as a fresh database, or skips the case visibly.
-#define HG_POSTGRES(name)                                            \
-  const auto name = ::headgate::testing::PostgresDatabase::create(); \
+#define HG_POSTGRES(name) HG_POSTGRES_FROM(name, create)
+#define HG_OWN_POSTGRES(name) HG_POSTGRES_FROM(name, create_on_own_server)
+#define HG_POSTGRES_FROM(name, make)                               \
+  const auto name = ::headgate::testing::PostgresDatabase::make(); \
   if (name == nullptr) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine")
