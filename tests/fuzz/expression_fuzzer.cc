@@ -6,29 +6,13 @@
 #include "engine/schema/rule_body.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/properties.h"
+#include "tests/support/cel_variables.h"
 
 namespace headgate::fuzz {
 namespace {
 
 using namespace engine::cel;
 using google::api::expr::v1alpha1::Expr;
-
-std::vector<Variable> variables() {
-  std::vector<Variable> all;
-  Type type;
-  type.mutable_dyn();
-  all.push_back({"context", type});
-  constexpr std::pair<const char*, Type::PrimitiveType> kNames[] = {
-      {"n", Type::INT64}, {"s", Type::STRING}, {"b", Type::BOOL}, {"d", Type::DOUBLE}};
-  for (const auto& [name, primitive] : kNames) {
-    type.set_primitive(primitive);
-    all.push_back({name, type});
-    Type list;
-    *list.mutable_list_type()->mutable_elem_type() = type;
-    all.push_back({std::string(name) + "s", list});
-  }
-  return all;
-}
 
 void collect(const Expr& expr, std::set<int64_t>& ids) {
   demand(expr.id() > 0 && ids.insert(expr.id()).second, "id {} is given twice, or is none", expr.id());
@@ -64,7 +48,7 @@ void demand_checked(const CheckedExpr& checked, size_t text_bytes) {
 }
 
 void try_compiler(std::string_view text) {
-  static const std::vector<Variable> names = variables();
+  static const std::vector<Variable> names = testing::cel_variables();
   Problem problem;
   const auto checked = compile(text, names, problem);
   if (checked) return demand_checked(*checked, text.size());

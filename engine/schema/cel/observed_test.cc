@@ -6,29 +6,13 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/schema/cel/compile.h"
+#include "tests/support/cel_variables.h"
 #include "tests/support/test_main.h"
 
 namespace headgate::engine::cel {
 namespace {
 
 using nlohmann::json;
-
-std::vector<Variable> variables() {
-  std::vector<Variable> all;
-  Type type;
-  type.mutable_dyn();
-  all.push_back({"context", type});
-  constexpr std::pair<const char*, Type::PrimitiveType> kNames[] = {
-      {"n", Type::INT64}, {"s", Type::STRING}, {"b", Type::BOOL}, {"d", Type::DOUBLE}};
-  for (const auto& [name, primitive] : kNames) {
-    type.set_primitive(primitive);
-    all.push_back({name, type});
-    Type list;
-    *list.mutable_list_type()->mutable_elem_type() = type;
-    all.push_back({fmt::format("{}s", name), list});
-  }
-  return all;
-}
 
 std::string difference(const json& expected, const CheckedExpr& actual) {
   CheckedExpr wanted;
@@ -60,7 +44,7 @@ TEST_SUITE("engine/schema/cel") {
   TEST_CASE("cel: accepts, refuses and checks as recorded") {
     std::ifstream file(HEADGATE_SOURCE_DIR "/tests/cases/cel/checked.jsonl");
     REQUIRE(file.good());
-    const auto names = variables();
+    const auto names = testing::cel_variables();
     int count = 0;
     for (std::string line; std::getline(file, line); ++count) check_case(json::parse(line), names);
     CHECK(count > 400);
