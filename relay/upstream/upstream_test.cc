@@ -100,6 +100,23 @@ struct Rig {
   bool sees(size_t events) {
     return wait_until([&] { return seen.count() >= events; });
   }
+  bool stands(int streams) {
+    return wait_until([&] { return engine.standing() == streams; });
+  }
+  bool opens() {
+    return wait_until([&] { return seen.get(&Recorder::opens) == 1; });
+  }
+};
+
+// Tenant "a" is watched, and its event of xid 100 has arrived.
+struct WatchRig : Rig {
+  WatchRig() : Rig(UpstreamKind::kWatch) {
+    engine.add_tenant("a");
+    start();
+    REQUIRE(stands(1));
+    engine.write("a", 100);
+    REQUIRE(sees(1));
+  }
 };
 
 }  // namespace
@@ -147,7 +164,7 @@ TEST_CASE("feed: the request carries positions, start and tenants") {
     rig.request.incarnation = "7001/1";
     rig.request.default_start = StartPolicy::kEarliest;
     rig.start();
-    REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::opens) == 1; }));
+    REQUIRE(rig.opens());
     const auto request = rig.engine.last_subscribe();
     CHECK(request.all_tenants());
     CHECK(request.positions_size() == 1);
@@ -168,7 +185,7 @@ TEST_CASE("feed: events of tenants that were not selected are dropped here") {
   Rig rig(UpstreamKind::kFeed);
   rig.request.tenants.patterns = {"a*"};
   rig.start();
-  REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::opens) == 1; }));
+  REQUIRE(rig.opens());
   rig.engine.write("b1", 100);
   rig.engine.write("a1", 101);
   REQUIRE(rig.sees(1));
@@ -199,7 +216,7 @@ TEST_CASE("feed: heartbeats keep a quiet stream open") {
   rig.settings.heartbeat_interval = Duration(10);
   rig.settings.heartbeats_missed = 20;
   rig.start();
-  REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::opens) == 1; }));
+  REQUIRE(rig.opens());
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(600);
   REQUIRE(wait_until([&] { return rig.ended.load() || std::chrono::steady_clock::now() > until; }));
   CHECK_FALSE(rig.ended);
@@ -208,7 +225,7 @@ TEST_CASE("feed: heartbeats keep a quiet stream open") {
 TEST_CASE("feed: the server's end of the stream and its wish to wait are passed on") {
   Rig rig(UpstreamKind::kFeed);
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   // google.rpc.Status{details: Any{RetryInfo{retry_delay: 1.5 s}}}
   const std::string type = "type.googleapis.com/google.rpc.RetryInfo";
   std::string duration("\x08\x01\x10\x80\xca\xb5\xee\x01", 8);
@@ -223,7 +240,7 @@ TEST_CASE("feed: the server's end of the stream and its wish to wait are passed 
 TEST_CASE("feed: an engine that is not there is UNAVAILABLE, quickly") {
   Rig rig(UpstreamKind::kFeed);
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   rig.engine.stop();
   CHECK(rig.finish().code() == StatusCode::kUnavailable);
   CHECK(rig.upstream->run(rig.request, rig.seen, {}).code() == StatusCode::kUnavailable);
@@ -233,7 +250,7 @@ TEST_CASE("feed: an engine that is not there is UNAVAILABLE, quickly") {
 TEST_CASE("feed: stop ends a run at once, also while the listener holds") {
   Rig rig(UpstreamKind::kFeed);
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   CHECK(rig.stop().code() == StatusCode::kCancelled);
 }
 
@@ -243,7 +260,7 @@ TEST_CASE("upstream: the key is sent, and a wrong one is UNAUTHENTICATED") {
     rig.engine.write("a", 100);
     SUBCASE("right") {
       rig.start();
-      REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+      REQUIRE(rig.stands(1));
       CHECK(rig.upstream->tenants().value() == Texts{"a"});
     }
     SUBCASE("wrong") {
@@ -266,7 +283,7 @@ TEST_CASE("auto: an engine without Feed is watched tenant by tenant") {
   Rig rig(UpstreamKind::kAuto, {.feed = false});
   rig.engine.add_tenant("a");
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   rig.engine.write("a", 100);
   REQUIRE(rig.sees(1));
   CHECK_FALSE(rig.seen.get(&Recorder::ordered));
@@ -275,7 +292,7 @@ TEST_CASE("auto: an engine without Feed is watched tenant by tenant") {
 TEST_CASE("auto: an engine with Feed is asked for it") {
   Rig rig(UpstreamKind::kAuto);
   rig.start();
-  REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::opens) == 1; }));
+  REQUIRE(rig.opens());
   CHECK(rig.seen.get(&Recorder::ordered));
 }
 
@@ -290,16 +307,11 @@ TEST_CASE("watch: every tenant has a stream and goes on at its token") {
   CHECK(events == Texts{"even/104/0", "odd/103/0", "odd/105/0"});
   CHECK(rig.seen.get(&Recorder::raw).front()->incarnation.empty());
   CHECK(rig.stop().code() == StatusCode::kCancelled);
-  CHECK(wait_until([&] { return rig.engine.standing() == 0; }));
+  CHECK(rig.stands(0));
 }
 
 TEST_CASE("watch: a stream that breaks is opened again at the last token, the others stay") {
-  Rig rig(UpstreamKind::kWatch);
-  rig.engine.add_tenant("a");
-  rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
-  rig.engine.write("a", 100);
-  REQUIRE(rig.sees(1));
+  WatchRig rig;
   rig.engine.end_streams({grpc::StatusCode::UNAVAILABLE, "cut"});
   rig.engine.write("a", 101);
   REQUIRE(rig.sees(2));
@@ -309,12 +321,7 @@ TEST_CASE("watch: a stream that breaks is opened again at the last token, the ot
 }
 
 TEST_CASE("watch: a restart of the server is survived") {
-  Rig rig(UpstreamKind::kWatch);
-  rig.engine.add_tenant("a");
-  rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
-  rig.engine.write("a", 100);
-  REQUIRE(rig.sees(1));
+  WatchRig rig;
   rig.engine.stop();
   rig.engine.write("a", 101);
   rig.engine.start();
@@ -322,12 +329,7 @@ TEST_CASE("watch: a restart of the server is survived") {
 }
 
 TEST_CASE("watch: a new tenant starts at a token from before it existed") {
-  Rig rig(UpstreamKind::kWatch);
-  rig.engine.add_tenant("a");
-  rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
-  rig.engine.write("a", 100);
-  REQUIRE(rig.sees(1));
+  WatchRig rig;
   // Two lists later the token of xid 100 is known to be older than whatever appears next.
   const int before = rig.engine.opened("a");
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
@@ -344,10 +346,10 @@ TEST_CASE("watch: a deleted tenant is told and its stream ends") {
   rig.engine.add_tenant("a");
   rig.engine.add_tenant("b");
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 2; }));
+  REQUIRE(rig.stands(2));
   rig.engine.remove_tenant("b");
   REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::removed) == Texts{"b"}; }));
-  CHECK(wait_until([&] { return rig.engine.standing() == 1; }));
+  CHECK(rig.stands(1));
 }
 
 TEST_CASE("watch: a dead token is a failure of its tenant only") {
@@ -357,7 +359,7 @@ TEST_CASE("watch: a dead token is a failure of its tenant only") {
   rig.engine.refuse("a", {grpc::StatusCode::OUT_OF_RANGE, "gone"});
   rig.start();
   REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::failures) == Texts{"a HISTORY_GONE"}; }));
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   rig.engine.write("b", 100);
   REQUIRE(rig.sees(1));
 }
@@ -368,7 +370,7 @@ TEST_CASE("watch: quiet tenants get an old token that all streams have passed") 
   rig.engine.add_tenant("a");
   rig.engine.add_tenant("quiet");
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 2; }));
+  REQUIRE(rig.stands(2));
   rig.engine.write("a", 100);
   REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::progress_token) == encode_legacy_token(100); }));
   CHECK(rig.seen.get(&Recorder::position) == 0);
@@ -378,7 +380,7 @@ TEST_CASE("watch: a listener that holds stops the reading, and nothing is lost")
   Rig rig(UpstreamKind::kWatch);
   rig.engine.add_tenant("a");
   rig.start();
-  REQUIRE(wait_until([&] { return rig.engine.standing() == 1; }));
+  REQUIRE(rig.stands(1));
   rig.seen.hold = true;
   for (uint64_t xid = 100; xid < 400; ++xid) rig.engine.write("a", xid);
   rig.seen.hold = false;
