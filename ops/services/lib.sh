@@ -96,6 +96,36 @@ port_of() {
   printf '%s\n' "$port"
 }
 
+# first_line DIR PORT [REQUEST]: what the server of DIR says first on PORT, at once or when asked.
+first_line() {
+  local line
+  is_running "$1" || return 1
+  exec 4<>"/dev/tcp/127.0.0.1/$2" || return 1
+  [[ -z ${3:-} ]] || printf '%s\r\n' "$3" >&4
+  IFS= read -r -t 1 line <&4
+  exec 4>&-
+  printf '%s\n' "$line"
+} 2>/dev/null
+
+# start_on_port NAME DIR: `NAME_launch DIR PORT` until `NAME_answers DIR PORT`; on another port when this one was taken
+# in between.
+start_on_port() {
+  local name=$1 dir=$2 port
+  is_running "$dir" && return 0
+  mkdir -p "$dir"
+  for _ in 1 2 3; do
+    port=$(port_of "$dir" port)
+    "${name}_launch" "$dir" "$port"
+    wait_for 15 "${name}_answers" "$dir" "$port" && return 0
+    stop_process "$dir" KILL 5
+    rm -f "$dir/port"
+  done
+  last_lines "$dir/log"
+  die "$name did not start; its log is $dir/log"
+}
+
+address_of() { is_running "$1" && printf '127.0.0.1:%s' "$(<"$1/port")"; }
+
 process_start_time() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null; }
 
 # own_folder DIR: notes that the folder lives as long as the calling script; clean_stale_folders removes what such an
