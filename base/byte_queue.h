@@ -21,8 +21,9 @@ class ByteQueue {
   // Blocks while full. False when closed or stopped; the item is then dropped by the caller's choice, not silently
   // here.
   bool push(T item, size_t bytes, std::stop_token stop) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, stop, [&] { return closed_ || bytes_ == 0 || bytes_ + bytes <= bytes_max_; });
+    MutexLock lock(mutex_);
+    changed_.wait(mutex_, stop,
+                  [&]() REQUIRES_LOCK(mutex_) { return closed_ || bytes_ == 0 || bytes_ + bytes <= bytes_max_; });
     if (closed_ || stop.stop_requested()) return false;
     items_.emplace_back(std::move(item), bytes);
     bytes_ += bytes;
@@ -42,15 +43,15 @@ class ByteQueue {
 
   // Blocks while empty. nullopt when stopped, or closed and empty.
   std::optional<T> pop(std::stop_token stop) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, stop, [&] { return closed_ || !items_.empty(); });
+    MutexLock lock(mutex_);
+    changed_.wait(mutex_, stop, [&]() REQUIRES_LOCK(mutex_) { return closed_ || !items_.empty(); });
     return take();
   }
 
   // Like pop, but gives up after `timeout`.
   std::optional<T> pop_for(Duration timeout, std::stop_token stop) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, stop, timeout, [&] { return closed_ || !items_.empty(); });
+    MutexLock lock(mutex_);
+    changed_.wait_for(mutex_, stop, timeout, [&]() REQUIRES_LOCK(mutex_) { return closed_ || !items_.empty(); });
     return take();
   }
 
@@ -76,7 +77,7 @@ class ByteQueue {
   }
 
  private:
-  std::optional<T> take() {
+  std::optional<T> take() REQUIRES_LOCK(mutex_) {
     if (items_.empty()) return std::nullopt;
     std::pair<T, size_t> front = std::move(items_.front());
     items_.pop_front();
@@ -88,9 +89,9 @@ class ByteQueue {
   const size_t bytes_max_;
   mutable Mutex mutex_;
   Condition changed_;
-  std::deque<std::pair<T, size_t>> items_;
-  size_t bytes_ = 0;
-  bool closed_ = false;
+  std::deque<std::pair<T, size_t>> items_ GUARDED_BY(mutex_);
+  size_t bytes_ GUARDED_BY(mutex_) = 0;
+  bool closed_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace headgate

@@ -37,10 +37,10 @@ int64_t ManualClock::unix_micros() const {
 }
 
 bool ManualClock::sleep(Duration duration, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   const MonotonicTime until = now_ + duration;
   ++sleepers_;
-  changed_.wait(lock, stop, [&] { return now_ >= until; });
+  changed_.wait(mutex_, stop, [&]() REQUIRES_LOCK(mutex_) { return now_ >= until; });
   --sleepers_;
   return !stop.stop_requested();
 }

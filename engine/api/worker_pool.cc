@@ -38,18 +38,18 @@ int WorkerPool::busy() const {
 }
 
 void WorkerPool::loop() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return closing_ || !line_.empty(); });
+    changed_.wait(mutex_, [this]() REQUIRES_LOCK(mutex_) { return closing_ || !line_.empty(); });
     if (line_.empty()) return;
     std::function<void()> work = std::move(line_.front().work);
     waiting_bytes_ -= line_.front().bytes;
     line_.pop_front();
     ++busy_;
-    lock.unlock();
+    mutex_.unlock();
     work();
     work = nullptr;
-    lock.lock();
+    mutex_.lock();
     --busy_;
   }
 }

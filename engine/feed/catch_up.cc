@@ -30,8 +30,9 @@ void CatchUpPool::submit(Job job) {
 }
 
 bool CatchUpPool::take(Job* job, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
-  if (!changed_.wait(lock, stop, [&] { return !jobs_.empty(); }) || stop.stop_requested()) return false;
+  MutexLock lock(mutex_);
+  if (!changed_.wait(mutex_, stop, [&]() REQUIRES_LOCK(mutex_) { return !jobs_.empty(); }) || stop.stop_requested())
+    return false;
   *job = std::move(jobs_.front());
   jobs_.pop_front();
   return true;

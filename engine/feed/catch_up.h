@@ -34,8 +34,8 @@ class CatchUpPool {
  private:
   struct Worker {
     Mutex mutex;
-    std::unique_ptr<HistoryReader> reader GUARDED_BY(mutex);  // set and reset only by the worker's own thread
-    MonotonicTime since GUARDED_BY(mutex){};                  // when the present job began; zero without one
+    std::unique_ptr<HistoryReader> reader;    // replaced with the mutex held, used by the worker's thread without it
+    MonotonicTime since GUARDED_BY(mutex){};  // when the present job began; zero without one
     uint64_t generation = 0;
     std::jthread thread;
   };

@@ -158,8 +158,8 @@ Status FeedLoop::read_to(uint64_t horizon) {
 void FeedLoop::pause(bool busy, std::stop_token stop) {
   const FeedSettings& settings = core_->settings;
   interval_ = busy ? settings.poll_busy : std::min(settings.poll_idle, std::max(interval_ * 2, settings.poll_busy));
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, stop, interval_, [&] { return woken_; });
+  MutexLock lock(mutex_);
+  changed_.wait_for(mutex_, stop, interval_, [&]() REQUIRES_LOCK(mutex_) { return woken_; });
   if (std::exchange(woken_, false)) interval_ = settings.poll_busy;
 }
 

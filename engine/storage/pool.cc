@@ -83,11 +83,12 @@ Pool::Session Pool::take_idle(const SessionSetup* setup) {
 
 StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     open_ -=
         static_cast<int>(std::erase_if(idle_, [](const Session& idle) { return ended_by_server(*idle.connection); }));
-    const bool free = changed_.wait_for(lock, settings_.acquire_timeout,
-                                        [&] { return !idle_.empty() || open_ < settings_.connections_max; });
+    const bool free = changed_.wait_for(mutex_, settings_.acquire_timeout, [&]() REQUIRES_LOCK(mutex_) {
+      return !idle_.empty() || open_ < settings_.connections_max;
+    });
     if (!free) {
       return status_of(StatusCode::kResourceExhausted,
                        "all {} database connections are busy for {} ms; raise database.max_connections",

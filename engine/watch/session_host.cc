@@ -49,8 +49,8 @@ void SessionHost::run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     std::vector<std::shared_ptr<StreamSession>> ready;
     {
-      std::unique_lock lock(mutex_);
-      changed_.wait_until(lock, stop, next_beat, [&] { return !queue_.empty(); });
+      MutexLock lock(mutex_);
+      changed_.wait_until(mutex_, stop, next_beat, [&]() REQUIRES_LOCK(mutex_) { return !queue_.empty(); });
       ready.swap(queue_);
     }
     for (const auto& session : ready) {
@@ -101,8 +101,8 @@ void SessionHost::drain(Duration window) {
 }
 
 bool SessionHost::wait_until_empty(Duration timeout) {
-  std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, timeout, [&] { return members_.empty(); });
+  MutexLock lock(mutex_);
+  return changed_.wait_for(mutex_, timeout, [&]() REQUIRES_LOCK(mutex_) { return members_.empty(); });
 }
 
 void SessionHost::count_message(size_t bytes) {

@@ -33,11 +33,12 @@ HubReader::~HubReader() {
 
 ReadResult HubReader::read(const ReadLimits& limits, Duration timeout, std::stop_token stop) {
   ReadResult result;
-  std::unique_lock lock(hub_.mutex_);
-  const auto ready = [&] { return offset_ < hub_.end() || hub_.closed_; };
-  hub_.readable_.wait_for(lock, stop, timeout, ready);
+  MutexLock lock(hub_.mutex_);
+  const auto ready = [&]() REQUIRES_LOCK(hub_.mutex_) { return offset_ < hub_.end() || hub_.closed_; };
+  hub_.readable_.wait_for(hub_.mutex_, stop, timeout, ready);
   if (limits.linger.count() > 0 && offset_ < hub_.end()) {
-    hub_.readable_.wait_for(lock, stop, limits.linger, [&] { return hub_.closed_ || hub_.enough(*this, limits); });
+    hub_.readable_.wait_for(hub_.mutex_, stop, limits.linger,
+                            [&]() REQUIRES_LOCK(hub_.mutex_) { return hub_.closed_ || hub_.enough(*this, limits); });
   }
   if (offset_ < hub_.base_) {
     result.outcome = ReadResult::Outcome::kLagged;
@@ -77,10 +78,10 @@ void Hub::set_floor(uint64_t floor) {
 }
 
 bool Hub::publish(std::vector<HubItem> items, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (HubItem& item : items) {
     const size_t bytes = bytes_of(item);
-    if (!make_room(lock, bytes, stop)) return false;
+    if (!make_room(bytes, stop)) return false;
     ring_.push_back({std::move(item), bytes, bytes_published_});
     bytes_ += bytes;
     bytes_published_ += bytes;
@@ -96,7 +97,7 @@ void Hub::close() {
   writable_.notify_all();
 }
 
-bool Hub::make_room(std::unique_lock<Mutex>& lock, size_t bytes, std::stop_token stop) {
+bool Hub::make_room(size_t bytes, std::stop_token stop) {
   while (!closed_ && !ring_.empty() && bytes_ + bytes > bytes_max_) {
     if (oldest_is_free()) {
       drop_oldest();
@@ -104,7 +105,7 @@ bool Hub::make_room(std::unique_lock<Mutex>& lock, size_t bytes, std::stop_token
     }
     blocked_ = true;
     readable_.notify_all();
-    writable_.wait(lock, stop, [&] { return closed_ || oldest_is_free(); });
+    writable_.wait(mutex_, stop, [&]() REQUIRES_LOCK(mutex_) { return closed_ || oldest_is_free(); });
     blocked_ = false;
     if (stop.stop_requested()) return false;
   }

@@ -113,7 +113,7 @@ class Hub {
     uint64_t bytes_before;  // of all items ever published before this one
   };
 
-  bool make_room(std::unique_lock<Mutex>& lock, size_t bytes, std::stop_token stop);
+  bool make_room(size_t bytes, std::stop_token stop) REQUIRES_LOCK(mutex_);
   bool oldest_is_free() const REQUIRES_LOCK(mutex_);
   void drop_oldest() REQUIRES_LOCK(mutex_);
   std::unique_ptr<HubReader> attach_locked() REQUIRES_LOCK(mutex_);

@@ -36,8 +36,8 @@ class WatchInbox {
   }
   // All that is there, after waiting at most `timeout` for the first.
   std::deque<WatchNote> take(Duration timeout, std::stop_token stop) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, stop, timeout, [&] { return !notes_.empty(); });
+    MutexLock lock(mutex_);
+    changed_.wait_for(mutex_, stop, timeout, [&]() REQUIRES_LOCK(mutex_) { return !notes_.empty(); });
     return std::exchange(notes_, {});
   }
 

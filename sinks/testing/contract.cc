@@ -63,7 +63,8 @@ void check_history(const testing::Subscriber& subscriber, std::span<const Delive
   for (const Delivery& delivery : deliveries) wanted[delivery.event->tenant].push_back(delivery.event->xid);
   const auto got = by_tenant(subscriber.received());
   CHECK(got.size() == wanted.size());
-  for (const auto& [tenant, xids] : wanted) {
+  for (const auto& [name, xids] : wanted) {
+    const std::string& tenant = name;  // clang 14 lets no lambda capture a structured binding
     const auto it = got.find(tenant);
     REQUIRE_MESSAGE(it != got.end(), tenant);
     uint64_t highest = 0;
@@ -229,9 +230,9 @@ void check_recover(const Contract& contract) {
   const auto held = sink->recover(stored, {});
   REQUIRE_MESSAGE(held.ok(), describe(held.status()));
   CHECK(held->count("unknown") == 0);
-  for (const auto& [tenant, cursor] : last) {
-    REQUIRE_MESSAGE(held->count(tenant) == 1, tenant);
-    CHECK(held->at(tenant) == cursor);
+  for (const auto& known : last) {
+    REQUIRE_MESSAGE(held->count(known.first) == 1, known.first);
+    CHECK(held->at(known.first) == known.second);
   }
   // Goes on behind it.
   auto more = sample_deliveries(kTenants, 34);

@@ -24,9 +24,9 @@ StatusOr<std::map<std::string, Cursor>> FakeSink::recover(const std::map<std::st
 }
 
 WriteResult FakeSink::write(const Batch& batch, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   ++writes_;
-  if (!changed_.wait(lock, stop, [this] { return !corked_; })) {
+  if (!changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return !corked_; })) {
     return {0, make_status(StatusCode::kCancelled, "stopped while corked")};
   }
   if (!open_) return {0, unavailable("the fake sink is not open")};
