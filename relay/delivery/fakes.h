@@ -118,9 +118,9 @@ class FakeUpstream : public Upstream {
       lock.lock();
     };
     unlocked([&] { listener.on_opened(ordered ? incarnation : "", ordered); });
-    for (const auto& [name, start] : starts) {
-      if (start.has_value() || !request.tenants.matches(name)) continue;
-      unlocked([&] {
+    for (const auto& [tenant, start] : starts) {
+      if (start.has_value() || !request.tenants.matches(tenant)) continue;
+      unlocked([&, &name = tenant] {
         listener.on_tenant_failed({name, "HISTORY_GONE", "its history was collected", encode_position_token(head + 1)});
       });
     }

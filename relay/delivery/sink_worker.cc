@@ -42,7 +42,10 @@ SinkWorker::SinkWorker(Parts parts, WorkerSettings settings, std::unique_ptr<sin
 SinkWorker::~SinkWorker() { join(); }
 
 void SinkWorker::start(SinkPlace place, std::unique_ptr<HubReader> reader) {
-  place_ = std::move(place);
+  {
+    MutexLock lock(mutex_);
+    place_ = std::move(place);
+  }
   reader_ = std::move(reader);
   thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
   pthread_setname_np(thread_.native_handle(), ("sink-" + name_).substr(0, 15).c_str());
