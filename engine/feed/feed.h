@@ -90,6 +90,7 @@ struct StreamNotice {
   bool removed = false;  // else: its start failed
   std::string reason;
   std::string text;
+  uint64_t position = 0;  // from where the tenant can be read again; 0: from the stream's opening
 };
 
 struct StreamOpening {

@@ -207,7 +207,8 @@ Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, 
     if (!request_.notices) return refusal(StatusCode::kOutOfRange, kHistoryGone, text);
     MutexLock lock(core_->mutex);
     filter_.drop(asked[i]);
-    notices_.push_back({asked[i], false, std::string(kHistoryGone), text});
+    const uint64_t head = std::max(known[i].floor, core_->ring.durable_end());
+    notices_.push_back({asked[i], false, std::string(kHistoryGone), text, head});
   }
   return ok_status();
 }

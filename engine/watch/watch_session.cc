@@ -65,7 +65,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     event.set_state(notice.removed ? v1::TenantEvent::STATE_REMOVED : v1::TenantEvent::STATE_FAILED);
     event.set_reason(notice.reason);
     event.set_message(notice.text);
-    event.set_snap_token(encode_position_token(head_));
+    event.set_snap_token(encode_position_token(std::max(head_, notice.position)));
     out->push_back(buffer_of(message));
   }
   if (pull.items.empty()) return;

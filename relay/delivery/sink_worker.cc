@@ -269,7 +269,6 @@ SinkWorker::Flush SinkWorker::on_write_failed(const Status& status, size_t done,
       return Flush::kRewound;
     }
   }
-  settle();
   return Flush::kDone;
 }
 
@@ -321,8 +320,10 @@ bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop
     pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
     return true;
   }
-  // Right in front of the event, so that a restart meets it again, also when the tenant has never had another one.
-  const std::string start = delivery.event->incarnation.empty() ? "" : encode_position_token(delivery.event->xid);
+  // Behind the event before it, which is what the next one names as its predecessor; a tenant that has had none starts
+  // right in front of the event. So a restart meets it again.
+  std::string start = delivery.previous_token;
+  if (start.empty() && !delivery.event->incarnation.empty()) start = encode_position_token(delivery.event->xid);
   stop_tenant(tenant, "POISON", describe(status), start);
   std::erase_if(pending_, [&](const sinks::Delivery& other) {
     return &other >= &pending_[index] && other.event->tenant == tenant;

@@ -69,7 +69,12 @@ TEST_SUITE("integration/relay") {
     write(*world, "a", "doc:1#owner@user:u1");
     REQUIRE(world->subscriber("file").wait_for(1, 10s));
     REQUIRE(wait_until([&] { return json::parse(world->relay().status())["status"] == "healthy"; }));
-    const json line = json::parse(http_get(port, "/status?tenant=a").value())["tenants"][0];
+    // The line is in the file a moment before it counts as delivered.
+    json line;
+    REQUIRE(wait_until([&] {
+      line = json::parse(http_get(port, "/status?tenant=a").value())["tenants"][0];
+      return line["sequence"] == 1;
+    }));
     CHECK(line["tenant"] == "a");
     CHECK(line["state"] == "ok");
     CHECK(line["sequence"] == 1);

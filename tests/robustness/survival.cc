@@ -14,9 +14,10 @@ constexpr size_t kEventBytes = 40'000;
 constexpr int kCalm = 200;
 constexpr int kUnderAttack = 800;
 constexpr size_t kAll = kCalm + kUnderAttack;
-// What the relay may grow by while 32 MB pass a sink that takes nothing: a private ring, a batch in its hands, and what
-// the allocator keeps.
+// What the relay may grow by while 32 MB pass a sink that takes nothing: a batch in its hands, and what the allocator
+// keeps; and when the sink catches up: also a private ring, and what gRPC and the client library hold of a stream.
 constexpr size_t kGrowthMax = 16 << 20;
+constexpr size_t kGrowthCatchingUpMax = 24 << 20;
 
 std::chrono::duration<double> timed(const std::function<void()>& work) {
   const auto begin = Clock::now();
@@ -80,7 +81,7 @@ void survive(World& world, RelayProgram& relay, Subscriber& hit, Subscriber& oth
   CHECK(check_sink(truth, other.received(), Repeats::kNone) == "");
   CHECK(hit.faults() == std::vector<std::string>{});
   CHECK(wait_until([&] { return nlohmann::json::parse(relay.status())["status"] == "healthy"; }, 30s));
-  CHECK_MESSAGE(peak.bytes() < before + kGrowthMax, (peak.bytes() - before));
+  CHECK_MESSAGE(peak.bytes() < before + kGrowthCatchingUpMax, (peak.bytes() - before));
 }
 
 }  // namespace headgate::testing
