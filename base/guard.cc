@@ -13,7 +13,12 @@ namespace headgate {
 namespace {
 
 constexpr std::array kNames = {
-    std::pair{"lock_holders", Guard::kLockHolders},
+    std::pair{"lock_holders", Guard::kLockHolders}, std::pair{"lock_order", Guard::kLockOrder},
+    std::pair{"change_order", Guard::kChangeOrder}, std::pair{"token_holes", Guard::kTokenHoles},
+    std::pair{"token_floor", Guard::kTokenFloor},   std::pair{"token_incarnation", Guard::kTokenIncarnation},
+    std::pair{"xid_order", Guard::kXidOrder},       std::pair{"part_tokens", Guard::kPartTokens},
+    std::pair{"page_floors", Guard::kPageFloors},   std::pair{"ring_floors", Guard::kRingFloors},
+    std::pair{"ring_recount", Guard::kRingRecount}, std::pair{"drain_spread", Guard::kDrainSpread},
 };
 
 std::set<Guard> read_guards_off() {

@@ -10,7 +10,18 @@ namespace headgate {
 
 // Each stands at one place in the code that asks guarded().
 enum class Guard {
-  kLockHolders,  // engine/storage: engine transactions in progress hold the horizon
+  kLockHolders,       // engine/storage: engine transactions in progress hold the horizon
+  kLockOrder,         // engine/storage: locks are read behind the snapshot that they explain
+  kChangeOrder,       // engine/storage: deletes come before creates
+  kTokenHoles,        // engine/feed: what was in progress beside a token is sent behind it
+  kTokenFloor,        // engine/feed: tokens behind which history was collected are refused
+  kTokenIncarnation,  // engine/feed: tokens of an earlier incarnation are refused
+  kXidOrder,          // engine/feed: history is read in the order of xids
+  kPartTokens,        // engine/feed: a part that is not the last names the position in front of its transaction
+  kPageFloors,        // engine/feed: a stream that reads history notices the collector that was faster
+  kRingFloors,        // engine/feed: the feed itself notices it
+  kRingRecount,       // engine/feed: after an outage the ring is compared with the database
+  kDrainSpread,       // engine/watch: streams that are ended are spread over the drain window
 };
 
 #ifdef HEADGATE_GUARD_SWITCHES

@@ -139,6 +139,18 @@ void FeedCore::tenants_removed(const std::vector<std::string>& tenants) {
   wake_all(wakeups);
 }
 
+void FeedCore::collected_ahead(const std::vector<TenantFloor>& tenants) {
+  Wakeups wakeups;
+  {
+    MutexLock lock(mutex);
+    ++ring_losses;
+    for (StreamImpl* stream : streams) {
+      if (stream->lose_locked(tenants)) wakeups.push_back(stream->wakeup_);
+    }
+  }
+  wake_all(wakeups);
+}
+
 bool FeedCore::wants_removals() const {
   MutexLock lock(mutex);
   for (const StreamImpl* stream : streams) {

@@ -36,6 +36,8 @@ class FeedCore {
   void append(const std::vector<std::vector<FeedItemPtr>>& transactions, uint64_t next);
   void end_streams(const Status& status);
   void tenants_removed(const std::vector<std::string>& tenants);
+  // The ring will miss a part of these tenants' history: their streams cannot go on. Before the pages are appended.
+  void collected_ahead(const std::vector<TenantFloor>& tenants);
   bool wants_removals() const;
   uint64_t lowest_live_xid() const;
   int catching_up_locked() const;
@@ -51,6 +53,7 @@ class FeedCore {
   bool was_connected = false;
   bool must_reconnect = false;
   uint64_t ring_restarts = 0;  // how often the ring began anew
+  uint64_t ring_losses = 0;    // calls of collected_ahead()
   bool closed = false;
   MonotonicTime outage_since{};
   std::unordered_set<StreamImpl*> streams;
@@ -86,11 +89,16 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   Status run_opening(HistoryReader& reader);
   Status run_page(HistoryReader& reader);
   Status check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from);
+  StatusOr<std::vector<TenantFloor>> read_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) const;
   // Parts of `page` that belong to the stream, from `place` on; moves `place`.
   std::vector<FeedItemPtr> encode_page(const HistoryPage& page, FeedPlace* place) const;
 
   // With the mutex held:
   void end_locked(const Status& status);
+  // Of these tenants the ring will miss what the stream has not read. True when the stream is concerned.
+  bool lose_locked(const std::vector<TenantFloor>& tenants);
+  // A notice, and nothing more of the tenant.
+  void drop_locked(const TenantFloor& lost);
   void submit_opening_locked();
   void submit_page_locked();
   void read_ring_locked(ReadLimit limit, Pull* pull);
@@ -113,6 +121,7 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   bool parked_ = false;             // read to the ring's end; the feed moves place_ when something comes
   std::optional<StreamOpening> opening_;
   std::vector<StreamNotice> notices_;
+  std::vector<TenantFloor> lost_;  // to be dropped by the job under way, which reads filter_ without the mutex
 };
 
 }  // namespace headgate::engine

@@ -401,6 +401,26 @@ TEST_SUITE("feed/feed") {
     CHECK(second.notices[0].reason == kHistoryGone);
   }
 
+  TEST_CASE("feed: a collector that is faster than a stream of many tenants is told, tenant by tenant") {
+    HG_PREPARED(database);
+    EngineSession writer(database->uri());
+    writer.write("gone", "1");
+    // As many as a page holds, so that the next one begins with what is left of the tenant.
+    for (int i = 0; i < 256; ++i) writer.write("kept", std::to_string(i));
+    const uint64_t floor = writer.write("gone", "2");
+    Feed feed(opener(*database));
+    Client client(feed, StreamRequest{.notices = true, .all_tenants = true, .earliest = true});
+    REQUIRE(wait_until([&] { return client.wakeups() > 0; }));  // its start is decided, nothing was read yet
+    writer.run(fmt::format("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('gone', '{}')", floor));
+    writer.run(fmt::format("DELETE FROM transactions WHERE tenant_id = 'gone' AND id < '{}'", floor));
+    CHECK(client.receives(256));
+    CHECK(wait_until([&] { return client.pull() && !client.notices.empty() && client.position > floor; }));
+    REQUIRE(client.notices.size() == 1);
+    CHECK(client.notices[0].tenant == "gone");
+    CHECK(client.notices[0].reason == kHistoryGone);
+    CHECK(check_complete(truth(*database), client.seen, "kept", 0) == "");
+  }
+
   TEST_CASE("feed: survives a lost connection without a gap, and ends streams after a long outage") {
     HG_PREPARED(database);
     FeedSettings settings;

@@ -3,6 +3,8 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
@@ -62,7 +64,8 @@ void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes
     item->part = part++;
     item->more_parts = more;
     item->started_at_us = transaction.started_at_us;
-    item->snap_token = more ? encode_position_token(transaction.xid) : encode_legacy_token(transaction.xid);
+    item->snap_token = more && guarded(Guard::kPartTokens) ? encode_position_token(transaction.xid)
+                                                           : encode_legacy_token(transaction.xid);
     item->changes = encode(item->snap_token, begin, stop, bytes);
     out->push_back(std::move(item));
     begin = stop;

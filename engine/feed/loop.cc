@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/guard.h"
 #include "base/log.h"
 
 namespace headgate::engine {
@@ -104,7 +105,7 @@ Status FeedLoop::connect() {
     in_ring = core_->ring.transactions();
   }
   HG_ASSIGN_OR_RETURN(const uint64_t in_database, reader_->count(kept));
-  if (now.xmax >= kept.to && in_database <= in_ring) {
+  if ((now.xmax >= kept.to && in_database <= in_ring) || !guarded(Guard::kRingRecount)) {
     log_info("feed_reconnected", {{"horizon", horizon}});
     return ok_status();
   }
@@ -143,6 +144,7 @@ Status FeedLoop::read_to(uint64_t horizon) {
   }
   while (range.from < range.to) {
     HG_ASSIGN_OR_RETURN(const HistoryPage page, reader_->page(range, {}, core_->settings.page_changes));
+    if (page.highest_floor > range.from && guarded(Guard::kRingFloors)) HG_RETURN_IF_ERROR(tell_collected(range.from));
     std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
     for (size_t i = 0; i < transactions.size(); ++i) {
       encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
@@ -152,6 +154,16 @@ Status FeedLoop::read_to(uint64_t horizon) {
     MutexLock lock(mutex_);
     call_since_ = system_clock().now();
   }
+  return ok_status();
+}
+
+// A collector was faster than this feed, which had been frozen or cut off for longer than its holds last.
+Status FeedLoop::tell_collected(uint64_t from) {
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader_->collected_behind(from));
+  for (const auto& [tenant, floor] : collected) {
+    log_warn("history_collected_ahead", {{"tenant", tenant}, {"read_to", from}, {"floor", floor}});
+  }
+  core_->collected_ahead(collected);
   return ok_status();
 }
 

@@ -22,6 +22,7 @@ class FeedLoop {
   Status connect();
   StatusOr<bool> poll();  // true when there was something new
   Status read_to(uint64_t horizon);
+  Status tell_collected(uint64_t from);
   void pause(bool busy, std::stop_token stop);
   void lost(const Status& status, Backoff& backoff, std::stop_token stop);
 

@@ -118,8 +118,8 @@ StatusOr<StartPoint> start_of_others(const StreamRequest& request, const PgSnaps
 Status drop_collected(const StreamRequest& request, const StartPoint& start, HistoryReader& reader,
                       OpenedStream& opened) {
   if (!request.all_tenants || request.others_token.empty()) return ok_status();
-  HG_ASSIGN_OR_RETURN(const std::vector<std::string> collected, reader.collected_behind(start.from));
-  for (const std::string& tenant : collected) {
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader.collected_behind(start.from));
+  for (const auto& [tenant, floor] : collected) {
     if (std::ranges::find(request.tenants, tenant, &StreamTenant::tenant) != request.tenants.end()) continue;
     opened.notices.push_back({tenant, false, std::string(kHistoryGone),
                               "the history behind the position of the other tenants was collected"});

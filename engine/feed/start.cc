@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
@@ -49,7 +51,7 @@ bool StartPoint::wants(uint64_t xid) const { return xid >= from_all || std::rang
 StartPoint start_behind(const PgSnapshot& snapshot, uint64_t own) {
   StartPoint start = StartPoint::at(snapshot.xmax);
   for (const uint64_t xid : snapshot.in_progress) {
-    if (xid != own) start.missing.push_back(xid);
+    if (xid != own && guarded(Guard::kTokenHoles)) start.missing.push_back(xid);
   }
   if (!start.missing.empty()) start.from = start.missing.front();
   return start;
@@ -71,7 +73,7 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
   }
   const bool state = names_a_state(token);
   const uint64_t from = state ? token.snapshot.xmin : token.xid;
-  if (from < facts.incarnation.first_xid) {
+  if (from < facts.incarnation.first_xid && guarded(Guard::kTokenIncarnation)) {
     return out_of_range(kOtherIncarnation,
                         "this snap token was made before the database was restored or promoted; "
                         "read the current state and watch from its token");
@@ -82,8 +84,8 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
                         "this snap token is ahead of the database; it was made by another one, or this "
                         "one lost data");
   }
-  if (!state && !tenant.has_xid) return refuse_unknown(token, tenant);
-  if (from < tenant.floor) {
+  if (!state && !tenant.has_xid && guarded(Guard::kTokenFloor)) return refuse_unknown(token, tenant);
+  if (from < tenant.floor && guarded(Guard::kTokenFloor)) {
     return out_of_range(kHistoryGone,
                         "the history behind this snap token was collected; read the current state and "
                         "watch from its token");

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/guard.h"
 #include "engine/feed/core.h"
 
 namespace headgate::engine {
@@ -18,6 +19,10 @@ uint64_t lowest_xid(const StreamRequest& request) {
     if (token.ok()) lowest = std::min(lowest, token->xid);
   }
   return lowest;
+}
+
+Status collected_meanwhile() {
+  return refusal(StatusCode::kOutOfRange, kHistoryGone, "the history was collected while the stream was reading it");
 }
 
 }  // namespace
@@ -67,16 +72,20 @@ void StreamImpl::submit_page_locked() {
 
 Status StreamImpl::run_opening(HistoryReader& reader) {
   Incarnation incarnation;
+  uint64_t ring_losses = 0;
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kOpening) return ok_status();
     incarnation = core_->incarnation;
+    ring_losses = core_->ring_losses;
   }
   auto opened = open_stream(request_, incarnation, reader);
   if (opened.status().code() == StatusCode::kUnavailable) return opened.status();
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kOpening) return ok_status();
+    // What was read of the tenants' floors may be older than the hole in the ring.
+    if (ring_losses != core_->ring_losses) return unavailable("history was collected meanwhile");
     reading_ = false;
     if (opened.ok()) {
       phase_ = Phase::kRunning;
@@ -175,6 +184,33 @@ void StreamImpl::end_locked(const Status& status) {
   buffer_.clear();
 }
 
+bool StreamImpl::lose_locked(const std::vector<TenantFloor>& tenants) {
+  bool concerned = false;
+  for (const auto& [tenant, floor] : tenants) {
+    if (phase_ != Phase::kRunning) break;
+    if (!filter_.covers(tenant) || filter_.start_of(tenant) >= floor) continue;
+    concerned = true;
+    if (parked_) {
+      leave_locked();
+      place_ = {core_->ring.end(), 0};
+    }
+    if (!request_.notices) {
+      end_locked(collected_meanwhile());
+    } else if (reading_) {
+      lost_.push_back({tenant, floor});
+    } else {
+      drop_locked({tenant, floor});
+    }
+  }
+  return concerned;
+}
+
+void StreamImpl::drop_locked(const TenantFloor& lost) {
+  filter_.drop(lost.tenant);
+  const uint64_t head = std::max(lost.floor, core_->ring.durable_end());
+  notices_.push_back({lost.tenant, false, std::string(kHistoryGone), message_of(collected_meanwhile()), head});
+}
+
 std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPlace* place) const {
   std::vector<FeedItemPtr> kept, parts;
   size_t bytes = 0;
@@ -195,20 +231,34 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
   return kept;
 }
 
-Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) {
+StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader, const HistoryPage& page,
+                                                           FeedPlace from) const {
   std::set<std::string> names;
-  if (const std::string* single = filter_.single()) names.insert(*single);
+  // Tenants of which nothing is left on the page are missing there; the floors of more than a few come with the page.
+  constexpr size_t kFew = 32;
+  if (filter_.tenants().size() <= kFew) names.insert(filter_.tenants().begin(), filter_.tenants().end());
   for (const HistoryTransaction& transaction : page.transactions) names.insert(transaction.tenant);
   const std::vector<std::string> asked(names.begin(), names.end());
   HG_ASSIGN_OR_RETURN(const auto known, reader.tenants(asked, std::vector<uint64_t>(asked.size(), 0)));
-  for (size_t i = 0; i < asked.size(); ++i) {
-    if (!filter_.covers(asked[i]) || known[i].floor <= std::max(from.xid, filter_.start_of(asked[i]))) continue;
-    const std::string text = "the history was collected while the stream was reading it";
-    if (!request_.notices) return refusal(StatusCode::kOutOfRange, kHistoryGone, text);
+  std::vector<TenantFloor> floors;
+  for (size_t i = 0; i < asked.size(); ++i) floors.push_back({asked[i], known[i].floor});
+  if (page.highest_floor > from.xid) {
+    HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> others, reader.collected_behind(from.xid));
+    for (const TenantFloor& other : others) {
+      if (!names.contains(other.tenant)) floors.push_back(other);
+    }
+  }
+  return floors;
+}
+
+Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) {
+  if (!guarded(Guard::kPageFloors)) return ok_status();
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> floors, read_floors(reader, page, from));
+  for (const auto& [tenant, floor] : floors) {
+    if (!filter_.covers(tenant) || floor <= std::max(from.xid, filter_.start_of(tenant))) continue;
+    if (!request_.notices) return collected_meanwhile();
     MutexLock lock(core_->mutex);
-    filter_.drop(asked[i]);
-    const uint64_t head = std::max(known[i].floor, core_->ring.durable_end());
-    notices_.push_back({asked[i], false, std::string(kHistoryGone), text, head});
+    drop_locked({tenant, floor});
   }
   return ok_status();
 }
@@ -230,12 +280,16 @@ Status StreamImpl::run_page(HistoryReader& reader) {
   status = page.status();
   if (status.ok()) status = check_floors(reader, *page, from);
   if (status.code() == StatusCode::kUnavailable) return status;
+  if (status.ok() && !guarded(Guard::kXidOrder)) {
+    std::ranges::stable_sort(page->transactions, {}, &HistoryTransaction::started_at_us);
+  }
   if (status.ok()) items = encode_page(*page, &place);
   {
     MutexLock lock(core_->mutex);
     ++core_->stats.pages_caught_up;
     if (phase_ != Phase::kRunning) return ok_status();
     reading_ = false;
+    for (const TenantFloor& lost : std::exchange(lost_, {})) drop_locked(lost);
     if (status.ok()) {
       place_ = place;
       std::ranges::move(items, std::back_inserter(buffer_));

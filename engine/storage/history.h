@@ -37,6 +37,14 @@ struct XidRange {
 struct HistoryPage {
   std::vector<HistoryTransaction> transactions;  // ascending by xid
   uint64_t next = 0;                             // everything below has been returned; equals range.to when complete
+  // Of a page of all or of many tenants: the highest floor that a collector of ours had recorded of any tenant when the
+  // page was read. Up to range.from it cannot have taken anything from the page.
+  uint64_t highest_floor = 0;
+};
+
+struct TenantFloor {
+  std::string tenant;
+  uint64_t floor = 0;
 };
 
 // Which history the database's xids belong to.
@@ -47,11 +55,13 @@ struct Incarnation {
 
 // What is known of one tenant's past.
 struct TenantHistory {
-  uint64_t oldest_xid = 0;     // smallest transactions row, 0 when there is none
-  uint64_t newest_xid = 0;     // largest
-  uint64_t floor = 0;          // history below this xid was collected (by us, or visibly by Permify's collector)
-  bool has_xid = false;        // the asked xid is a transactions row of this tenant
-  bool xid_elsewhere = false;  // it is a row of another tenant
+  uint64_t oldest_xid = 0;  // smallest transactions row, 0 when there is none
+  uint64_t newest_xid = 0;  // largest
+  uint64_t floor = 0;       // history below this xid was collected (by us, or visibly by Permify's collector)
+  // The asked xid is a transactions row of this tenant. A row that the server has not come to yet was restored from a
+  // dump of another one and does not count.
+  bool has_xid = false;
+  bool xid_elsewhere = false;          // it is a row of another tenant
   std::optional<PgSnapshot> snapshot;  // the raw snapshot stored with the asked xid, when has_xid
 };
 
@@ -79,7 +89,7 @@ class HistoryReader {
   // Those of `xids` that are transactions rows of the tenant, ascending.
   virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
   // Tenants with transactions whose history at `xid` was collected: their recorded floor lies above it.
-  virtual StatusOr<std::vector<std::string>> collected_behind(uint64_t xid) = 0;
+  virtual StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) = 0;
   // The number of transactions rows within `range`, all tenants. For the auditor.
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
   // A number that changes, within a few seconds, when tenants were created or deleted; costs next to nothing.

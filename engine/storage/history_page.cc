@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/guard.h"
 #include "engine/storage/attribute_json.h"
 
 namespace headgate::engine {
@@ -54,6 +55,10 @@ WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_i
   AND expired_tx_id <> '9223372036854775807'::xid8
 LIMIT $4::bigint) AS found)";
 constexpr const char* kLongValues = "SELECT id, value FROM attributes WHERE id = ANY($1::bigint[])";
+
+constexpr const char* kHighestFloor = "SELECT floor FROM headgate.gc_floors ORDER BY floor DESC LIMIT 1";
+
+bool by_index(std::span<const std::string> tenants) { return !tenants.empty() && tenants.size() <= kTenantsByIndex; }
 
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
@@ -139,7 +144,7 @@ void put_in_order(ChangesByXid changes, std::vector<HistoryTransaction>& transac
   for (HistoryTransaction& transaction : transactions) {
     const auto found = changes.find(transaction.xid);
     if (found == changes.end()) continue;
-    std::ranges::sort(found->second, {}, &Change::order);
+    if (guarded(Guard::kChangeOrder)) std::ranges::sort(found->second, {}, &Change::order);
     transaction.changes.reserve(found->second.size());
     for (Change& change : found->second) transaction.changes.push_back(std::move(change.message));
   }
@@ -165,9 +170,10 @@ std::string array_literal(std::span<const uint64_t> values) { return fmt::format
 pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                                    size_t rows_max) {
   const std::string from = std::to_string(range.from), to = std::to_string(range.to), limit = std::to_string(rows_max);
-  if (tenants.empty() || tenants.size() > kTenantsByIndex) {
+  if (!by_index(tenants)) {
     const std::string sql = fmt::format(
-        "SELECT {} FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id LIMIT $3::bigint", kColumns);
+        "SELECT {}, ({}) FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id LIMIT $3::bigint",
+        kColumns, has_floors_ ? kHighestFloor : "NULL");
     return work.exec_params(sql, from, to, limit);
   }
   // The row comparisons keep the planner on the index (tenant_id, id), whatever it believes about the tenant.
@@ -179,11 +185,22 @@ pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range,
   return work.exec_params(sql, from, to, limit, array_literal(tenants));
 }
 
+// On every row of a scan over all tenants; a scan without rows asks for itself, in the same snapshot.
+uint64_t PageReader::highest_floor(pqxx::transaction_base& work, const pqxx::result& rows,
+                                   std::span<const std::string> tenants) const {
+  if (!has_floors_ || by_index(tenants)) return 0;
+  const pqxx::result own = rows.empty() ? work.exec(kHighestFloor) : pqxx::result();
+  if (rows.empty() && own.empty()) return 0;
+  const pqxx::field floor = rows.empty() ? own[0][0] : rows[0][3];
+  return floor.is_null() ? 0 : number(floor);
+}
+
 PageReader::Scan PageReader::scan(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                                   size_t rows_max) {
   const pqxx::result rows = scan_rows(work, range, tenants, rows_max);
   Scan scan;
   scan.next = rows.size() < rows_max ? range.to : number(rows.back()[0]) + 1;
+  scan.highest_floor = highest_floor(work, rows, tenants);
   const std::unordered_set<std::string> wanted = tenants.size() > kTenantsByIndex
                                                      ? std::unordered_set<std::string>(tenants.begin(), tenants.end())
                                                      : std::unordered_set<std::string>();
@@ -236,7 +253,7 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
     size_t changes = 1;
     for (const HistoryTransaction& transaction : found.transactions) changes += transaction.changes.size();
     if (changes < changes_max / 2 && grows_) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
-    return HistoryPage{std::move(found.transactions), found.next};
+    return HistoryPage{std::move(found.transactions), found.next, found.highest_floor};
   }
 }
 

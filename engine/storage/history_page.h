@@ -19,23 +19,29 @@ std::string array_literal(std::span<const uint64_t> values);
 class PageReader {
  public:
   explicit PageReader(pqxx::connection& connection) : connection_(connection) {}
+  // False, the default, when the database has no table of floors.
+  void has_floors(bool has_floors) { has_floors_ = has_floors; }
   StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, size_t changes_max);
 
  private:
   struct Scan {
     std::vector<HistoryTransaction> transactions;
     uint64_t next = 0;
+    uint64_t highest_floor = 0;
   };
   // At most `rows_max` rows of `transactions`; `next` tells how far they reach.
   Scan scan(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants, size_t rows_max);
   pqxx::result scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                          size_t rows_max);
+  uint64_t highest_floor(pqxx::transaction_base& work, const pqxx::result& rows,
+                         std::span<const std::string> tenants) const;
   // Fills in the changes. False when there are more than `rows_max`, or too many bytes of them, and nothing is filled
   // in; with 0 there are never too many.
   StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
                              size_t rows_max);
 
   pqxx::connection& connection_;
+  bool has_floors_ = false;
   // How many transactions a page takes; follows the number of changes a transaction has had lately.
   size_t rows_per_page_ = 256;
   bool grows_ = true;  // the last page was small in bytes, too

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS headgate.gc_floors (
   floor xid8 NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX IF NOT EXISTS gc_floors_by_floor ON headgate.gc_floors (floor);
 CREATE TABLE IF NOT EXISTS headgate.gc_holds (
   holder text,
   tenant_id varchar,
@@ -86,8 +87,29 @@ void create_tables(pqxx::connection& connection) {
   log_info("database_created", {{"migration", kPermifyMigration}});
 }
 
+// A dump takes the rows along, but not the server's counter of xids. New transactions would sort before old ones: their
+// rows would be invisible, and no stream would carry them.
+Status check_counter(pqxx::connection& connection) {
+  const std::string ahead = value(connection,
+                                  "SELECT id::text || ', the counter at ' || pg_snapshot_xmax(pg_current_snapshot())"
+                                  " FROM transactions WHERE id >= pg_snapshot_xmax(pg_current_snapshot())"
+                                  " ORDER BY id DESC LIMIT 1");
+  if (ahead.empty()) return ok_status();
+  return status_of(StatusCode::kFailedPrecondition,
+                   "this database was restored from a dump of another server, and the server's counter of transactions "
+                   "was not: the newest transaction is {}; stop the server, advance the counter behind it with "
+                   "pg_resetwal (-e and -x), or let Permify do it (permify repair datastore)",
+                   ahead);
+}
+
+bool has_own_objects(pqxx::connection& connection) {
+  return !value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty();
+}
+
 void create_own_objects(pqxx::connection& connection) {
-  if (!value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty()) return;
+  if (!value(connection, "SELECT to_regclass('headgate.gc_floors_by_floor')::text").empty()) return;
+  // What came last is missing on a standby until its primary has it; nothing depends on it.
+  if (value(connection, "SELECT pg_is_in_recovery()") == "t" && has_own_objects(connection)) return;
   pqxx::work work(connection);
   work.exec(kOwnObjects);
   work.commit();
@@ -124,6 +146,7 @@ Status migrate(pqxx::connection& connection) {
   HG_RETURN_IF_ERROR(check_server(connection));
   HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
   if (!present) create_tables(connection);
+  HG_RETURN_IF_ERROR(check_counter(connection));
   create_own_objects(connection);
   for (const Index& index : kIndexes) create_index(connection, index);
   return ok_status();
@@ -148,7 +171,7 @@ Status check_database(pqxx::connection& connection) {
   try {
     HG_RETURN_IF_ERROR(check_server(connection));
     HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
-    if (present && !value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty()) return ok_status();
+    if (present && has_own_objects(connection)) return check_counter(connection);
     return make_status(StatusCode::kFailedPrecondition,
                        "the database has not been prepared for Headgate; start an engine with database.auto_migrate "
                        "against the primary once");

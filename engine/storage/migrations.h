@@ -30,8 +30,9 @@ struct MigrationSettings {
   Duration lock_timeout{15 * 60'000};  // UNAVAILABLE when another process migrates for longer
 };
 
-// FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, or the tables are those of an
-// older Permify (which has to migrate them itself). UNAVAILABLE when the database is away.
+// FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, the tables are those of an
+// older Permify (which has to migrate them itself), or the rows are ahead of the server's counter of transactions.
+// UNAVAILABLE when the database is away.
 Status migrate_database(const MigrationSettings& settings, std::stop_token stop = {});
 
 // The same checks without changing anything, for processes that must not or cannot change the layout.

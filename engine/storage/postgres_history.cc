@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <pqxx/pqxx>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
@@ -42,7 +43,7 @@ SELECT CASE WHEN oldest.tenant_id = a.t THEN oldest.id::text ELSE '0' END,
        {},
        COALESCE(tuple.tenant_id = a.t AND oldest.tenant_id = a.t AND tuple.xid < oldest.id, false)
          OR COALESCE(attribute.tenant_id = a.t AND oldest.tenant_id = a.t AND attribute.xid < oldest.id, false),
-       asked.tenant_id = a.t, asked.snapshot::text
+       asked.tenant_id = a.t AND asked.id < pg_snapshot_xmax(pg_current_snapshot()), asked.snapshot::text
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
 LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) >= (a.t, '0'::xid8)
                    ORDER BY tenant_id, id LIMIT 1) oldest ON true
@@ -94,6 +95,7 @@ class PostgresHistory : public HistoryReader {
     const pqxx::row tables = work.exec1(
         "SELECT to_regclass('headgate.gc_floors') IS NOT NULL, to_regclass('headgate.incarnations') IS NOT NULL");
     has_floor_ = truth(tables[0]);
+    pages_.has_floors(has_floor_);
     has_incarnations_ = truth(tables[1]);
   }
 
@@ -151,18 +153,18 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
-  StatusOr<std::vector<std::string>> collected_behind(uint64_t xid) override {
-    return guarded<std::vector<std::string>>([&] {
-      std::vector<std::string> names;
-      if (!has_floor_) return names;
+  StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) override {
+    return guarded<std::vector<TenantFloor>>([&] {
+      std::vector<TenantFloor> found;
+      if (!has_floor_) return found;
       pqxx::nontransaction work(connection_);
       for (const pqxx::row& row :
-           work.exec_params("SELECT tenant_id FROM headgate.gc_floors f WHERE floor > $1::xid8 AND EXISTS"
+           work.exec_params("SELECT tenant_id, floor FROM headgate.gc_floors f WHERE floor > $1::xid8 AND EXISTS"
                             " (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id)",
                             std::to_string(xid))) {
-        names.emplace_back(row[0].c_str());
+        found.push_back({row[0].c_str(), number(row[1])});
       }
-      return names;
+      return found;
     });
   }
 
@@ -223,19 +225,25 @@ class PostgresHistory : public HistoryReader {
     return snapshot;
   }
 
-  StatusOr<PgSnapshot> refine(const PgSnapshot& before) {
-    LockHolders holders;
-    {
-      pqxx::nontransaction work(connection_);
-      for (const pqxx::row& row : work.exec(kHolders)) {
-        if (row[0].is_null() && row[1].is_null()) holders.unknown = true;
-        for (int column = 0; column < 2; ++column) {
-          if (!row[column].is_null()) holders.xids.insert(static_cast<uint32_t>(number(row[column])));
-        }
-      }
+  StatusOr<PgSnapshot> refine(PgSnapshot before) {
+    const LockHolders holders = lock_holders();
+    if (!headgate::guarded(Guard::kLockOrder)) {
+      HG_ASSIGN_OR_RETURN(before, snapshot());
     }
     HG_ASSIGN_OR_RETURN(const PgSnapshot after, snapshot());
     return engine_snapshot(before, holders, after);
+  }
+
+  LockHolders lock_holders() {
+    LockHolders holders;
+    pqxx::nontransaction work(connection_);
+    for (const pqxx::row& row : work.exec(kHolders)) {
+      if (row[0].is_null() && row[1].is_null()) holders.unknown = true;
+      for (int column = 0; column < 2; ++column) {
+        if (!row[column].is_null()) holders.xids.insert(static_cast<uint32_t>(number(row[column])));
+      }
+    }
+    return holders;
   }
 
   StatusOr<std::vector<TenantHistory>> read_tenants(std::span<const std::string> names,

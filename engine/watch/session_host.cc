@@ -1,5 +1,6 @@
 #include "engine/watch/session_host.h"
 
+#include "base/guard.h"
 #include "engine/watch/stream_status.h"
 
 namespace headgate::engine {
@@ -89,9 +90,10 @@ void SessionHost::drain(Duration window) {
   const MonotonicTime begin = system_clock().now();
   const auto sessions = all();
   for (size_t i = 0; i < sessions.size(); ++i) {
-    const auto at = begin + window * i / sessions.size();
+    const Duration spread = guarded(Guard::kDrainSpread) ? window : Duration(0);
+    const auto at = begin + spread * i / sessions.size();
     while (system_clock().now() < at) system_clock().sleep(Duration(5), {});
-    sessions[i]->end(unavailable("the server is shutting down"), random_delay(window));
+    sessions[i]->end(unavailable("the server is shutting down"), random_delay(spread));
   }
   const auto left = std::chrono::duration_cast<Duration>(begin + window - system_clock().now());
   if (wait_until_empty(std::max(left, kGoodbye / 2))) return;
