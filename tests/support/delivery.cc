@@ -32,12 +32,22 @@ uint64_t xid_of_token(const std::string& token) {
 }
 
 SeenMessage seen(const std::string& tenant, const pb::DataChanges& message) {
-  return {tenant, xid_of_token(message.snap_token()), 0, false, texts_of(message), message.SerializeAsString()};
+  SeenMessage seen{
+      tenant, xid_of_token(message.snap_token()), 0, false, texts_of(message), message.SerializeAsString()};
+  // A part that is not the last carries the position in front of its transaction.
+  const auto token = decode_snap_token(message.snap_token());
+  seen.more_parts = token.ok() && token->is_position() && message.data_changes_size() > 0;
+  if (seen.more_parts) ++seen.xid;
+  return seen;
 }
 
 std::vector<SeenMessage> seen(const std::string& tenant, const std::vector<pb::DataChanges>& messages) {
   std::vector<SeenMessage> all;
-  for (const pb::DataChanges& message : messages) all.push_back(seen(tenant, message));
+  for (const pb::DataChanges& message : messages) {
+    SeenMessage next = seen(tenant, message);
+    if (!all.empty() && all.back().more_parts && all.back().xid == next.xid) next.part = all.back().part + 1;
+    all.push_back(std::move(next));
+  }
   return all;
 }
 

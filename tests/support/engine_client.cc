@@ -1,5 +1,7 @@
 #include "tests/support/engine_client.h"
 
+#include <google/protobuf/duration.pb.h>
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -142,6 +144,18 @@ std::string error_reason(const grpc::Status& status) {
   return "";
 }
 
+std::optional<std::chrono::milliseconds> retry_hint(const grpc::Status& status) {
+  for (const std::string& detail : fields(status.error_details(), 3)) {
+    google::protobuf::Any any;
+    if (!any.ParseFromString(detail) || any.type_url() != "type.googleapis.com/google.rpc.RetryInfo") continue;
+    google::protobuf::Duration delay;
+    const std::vector<std::string> delays = fields(any.value(), 1);
+    if (!delays.empty() && !delay.ParseFromString(delays.front())) return std::nullopt;
+    return std::chrono::milliseconds(delay.seconds() * 1000 + delay.nanos() / 1'000'000);
+  }
+  return std::nullopt;
+}
+
 void set_deadline(grpc::ClientContext& context, std::chrono::milliseconds timeout) {
   context.set_deadline(std::chrono::system_clock::now() + timeout);
 }
@@ -258,6 +272,7 @@ void WatchReader::run() {
   const grpc::Status status = stream->Finish();
   std::lock_guard lock(mutex_);
   ended_ = true;
+  ended_at_ = std::chrono::steady_clock::now();
   status_ = status;
   changed_.notify_all();
 }
@@ -286,6 +301,11 @@ bool WatchReader::wait_open(std::chrono::milliseconds timeout) const {
 bool WatchReader::wait_end(std::chrono::milliseconds timeout) const {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, timeout, [&] { return ended_; });
+}
+
+std::chrono::steady_clock::time_point WatchReader::ended_at() const {
+  std::lock_guard lock(mutex_);
+  return ended_at_;
 }
 
 grpc::Status WatchReader::status() const {

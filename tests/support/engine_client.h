@@ -5,9 +5,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +32,8 @@ std::string text_of(const base::v1::DataChange& change);
 std::vector<std::string> texts_of(const base::v1::DataChanges& changes);
 // The reason of the google.rpc.ErrorInfo in the status' details; empty without one.
 std::string error_reason(const grpc::Status& status);
+// The wait of its google.rpc.RetryInfo; nothing without one.
+std::optional<std::chrono::milliseconds> retry_hint(const grpc::Status& status);
 
 struct WriteAnswer {
   grpc::Status status;
@@ -90,6 +94,7 @@ class WatchReader {
   bool wait_end(std::chrono::milliseconds timeout) const;
   // Of an ended stream.
   grpc::Status status() const;
+  std::chrono::steady_clock::time_point ended_at() const;
 
  private:
   void run();
@@ -104,6 +109,7 @@ class WatchReader {
   bool open_ = false;
   bool ended_ = false;
   grpc::Status status_;
+  std::chrono::steady_clock::time_point ended_at_{};
   std::jthread thread_;
 };
 

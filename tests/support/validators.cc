@@ -1,7 +1,9 @@
 #include "tests/support/validators.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace headgate::testing {
@@ -65,6 +67,77 @@ std::string check_same(const std::vector<SeenMessage>& one, const std::vector<Se
 std::string check_never_stalled(const std::vector<double>& waited_ms, double bound_ms) {
   for (size_t i = 0; i < waited_ms.size(); ++i) {
     if (waited_ms[i] > bound_ms) return "message " + text(i) + " came " + std::to_string(waited_ms[i]) + " ms late";
+  }
+  return "";
+}
+
+std::string check_refused(const std::vector<StreamEnd>& ends, const std::vector<std::string>& reasons,
+                          double bound_ms) {
+  constexpr int kOutOfRange = 11;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    const StreamEnd& end = ends[i];
+    const std::string name = "stream " + text(i);
+    if (end.messages > 0) return name + " carried " + text(end.messages) + " messages from a wrong start";
+    if (!end.ended) return name + " stays silent";
+    if (end.code != kOutOfRange) return name + " ended with code " + std::to_string(end.code);
+    if (std::ranges::find(reasons, end.reason) == reasons.end()) return name + " has the reason '" + end.reason + "'";
+    if (end.waited_ms > bound_ms) return name + " was refused after " + std::to_string(end.waited_ms) + " ms";
+  }
+  return "";
+}
+
+namespace {
+
+// Of values that should be uniform in [0, window]: that they are inside, and that no tenth holds more than half of
+// them.
+std::string check_spread(const std::string& what, const std::vector<double>& values, double window, double slack) {
+  std::array<size_t, 10> tenths{};
+  for (const double value : values) {
+    if (value < 0 || value > window + slack)
+      return what + " " + std::to_string(value) + " ms lies outside of the window";
+    ++tenths[std::min<size_t>(9, static_cast<size_t>(value / window * 10))];
+  }
+  const size_t most = *std::ranges::max_element(tenths);
+  if (values.size() >= 10 && most * 2 > values.size()) {
+    return text(most) + " of " + text(values.size()) + " " + what + "s lie in one tenth of the window";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string check_goodbyes(const std::vector<StreamEnd>& ends, double window_ms) {
+  constexpr int kUnavailable = 14;
+  // The last streams may be told late on a busy machine; the hints are only numbers.
+  constexpr double kLate = 2'000;
+  std::vector<double> waits, hints;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    if (!ends[i].ended) return "stream " + text(i) + " was not ended";
+    if (ends[i].code != kUnavailable) return "stream " + text(i) + " ended with code " + std::to_string(ends[i].code);
+    if (ends[i].retry_ms < 0) return "stream " + text(i) + " got no hint when to come back";
+    waits.push_back(ends[i].waited_ms);
+    hints.push_back(ends[i].retry_ms);
+  }
+  const std::string fault = check_spread("end", waits, window_ms, kLate);
+  return fault.empty() ? check_spread("hint", hints, window_ms, 0) : fault;
+}
+
+std::string check_bootstrap(const std::vector<std::string>& state, const std::vector<SeenMessage>& seen,
+                            const std::vector<std::string>& state_at_end) {
+  std::set<std::string> tuples(state.begin(), state.end());
+  for (const SeenMessage& message : seen) {
+    for (const std::string& change : message.changes) {
+      if (change.find('$') != std::string::npos) continue;  // an attribute
+      if (change[0] == '+') tuples.insert(change.substr(1));
+      if (change[0] == '-') tuples.erase(change.substr(1));
+    }
+  }
+  const std::set<std::string> expected(state_at_end.begin(), state_at_end.end());
+  for (const std::string& tuple : expected) {
+    if (!tuples.contains(tuple)) return tuple + " is neither in the state nor in the stream behind it";
+  }
+  for (const std::string& tuple : tuples) {
+    if (!expected.contains(tuple)) return tuple + " was never taken away";
   }
   return "";
 }

@@ -87,6 +87,46 @@ TEST_SUITE("support/validators") {
     CHECK(check_atomic(truth(), {turned}) != "");
   }
 
+  TEST_CASE("refused: silence, a wrong start, another end and a late one are named") {
+    const StreamEnd good{.ended = true, .code = 11, .reason = "HISTORY_GONE", .waited_ms = 5};
+    const auto check = [&](auto change) {
+      StreamEnd end = good;
+      change(end);
+      return check_refused({good, end}, {"HISTORY_GONE"}, 1'000);
+    };
+    CHECK(check([](StreamEnd&) {}) == "");
+    CHECK(check([](StreamEnd& end) { end.ended = false; }) == "stream 1 stays silent");
+    CHECK(check([](StreamEnd& end) { end.messages = 1; }) != "");
+    CHECK(check([](StreamEnd& end) { end.code = 14; }) != "");
+    CHECK(check([](StreamEnd& end) { end.reason = ""; }) != "");
+    CHECK(check([](StreamEnd& end) { end.waited_ms = 2'000; }) != "");
+  }
+
+  TEST_CASE("goodbyes: ends and hints must be there and be spread") {
+    std::vector<StreamEnd> ends;
+    for (int i = 0; i < 40; ++i) ends.push_back({.ended = true, .code = 14, .waited_ms = i * 25., .retry_ms = i * 25.});
+    CHECK(check_goodbyes(ends, 1'000) == "");
+    const auto check = [&](auto change) {
+      std::vector<StreamEnd> wrong = ends;
+      for (StreamEnd& end : wrong) change(end);
+      return check_goodbyes(wrong, 1'000);
+    };
+    CHECK(check([](StreamEnd& end) { end.ended = false; }) != "");
+    CHECK(check([](StreamEnd& end) { end.code = 1; }) != "");
+    CHECK(check([](StreamEnd& end) { end.retry_ms = -1; }) != "");
+    CHECK(check([](StreamEnd& end) { end.waited_ms = 3; }) == "40 of 40 ends lie in one tenth of the window");
+    CHECK(check([](StreamEnd& end) { end.retry_ms = 0; }) == "40 of 40 hints lie in one tenth of the window");
+    CHECK(check([](StreamEnd& end) { end.retry_ms += 500; }).find("outside") != std::string::npos);
+  }
+
+  TEST_CASE("bootstrap: state and stream together give the state at the end") {
+    const std::vector<SeenMessage> seen = {{"t", 10, 0, false, {"-doc:1#o@u:a", "+doc:2#o@u:a", "+doc:2$size=1"}, ""}};
+    CHECK(check_bootstrap({"doc:1#o@u:a"}, seen, {"doc:2#o@u:a"}) == "");
+    CHECK(check_bootstrap({"doc:1#o@u:a"}, {}, {"doc:1#o@u:a", "doc:2#o@u:a"}) ==
+          "doc:2#o@u:a is neither in the state nor in the stream behind it");
+    CHECK(check_bootstrap({"doc:1#o@u:a"}, {}, {}) == "doc:1#o@u:a was never taken away");
+  }
+
   TEST_CASE("never stalled: one late message is enough") {
     CHECK(check_never_stalled({1, 2, 3}, 100) == "");
     CHECK(check_never_stalled({1, 2000, 3}, 100) != "");

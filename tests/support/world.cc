@@ -65,6 +65,7 @@ EngineProgram::EngineProgram(const std::string& folder, const EngineOptions& opt
     : Program({.name = "headgate-" + options.name,
                .argv = {HEADGATE_ENGINE_BINARY, "--config",
                         config_file(folder, options.name, engine_yaml(options, port, admin_port))},
+               .env = options.env,
                .log_file = folder + "/" + options.name + ".log",
                .ready = [admin_port] { return is_ready(admin_port); }}),
       port_(port),

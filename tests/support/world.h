@@ -29,6 +29,7 @@ struct EngineOptions {
   std::string database_uri;
   std::string name = "engine";
   std::string more_yaml{};  // appended to the configuration
+  std::map<std::string, std::string> env{};
 };
 
 class EngineProgram : public Program {
