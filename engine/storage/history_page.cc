@@ -7,6 +7,7 @@
 
 #include "base/guard.h"
 #include "engine/storage/attribute_json.h"
+#include "engine/storage/sql.h"
 
 namespace headgate::engine {
 
@@ -101,7 +102,7 @@ LongValues fetch_long_values(pqxx::transaction_base& work, const pqxx::result& a
   }
   LongValues values;
   if (ids.empty()) return values;
-  for (const pqxx::row& row : work.exec_params(kLongValues, array_literal(ids))) {
+  for (const pqxx::row& row : work.exec_params(kLongValues, array_text(ids))) {
     values[number(row[0])] = row[1].c_str();
   }
   return values;
@@ -152,21 +153,6 @@ void put_in_order(ChangesByXid changes, std::vector<HistoryTransaction>& transac
 
 }  // namespace
 
-std::string array_literal(std::span<const std::string> values) {
-  std::string text = "{";
-  for (const std::string& value : values) {
-    text += text.size() == 1 ? "\"" : ",\"";
-    for (const char c : value) {
-      if (c == '"' || c == '\\') text += '\\';
-      text += c;
-    }
-    text += '"';
-  }
-  return text + "}";
-}
-
-std::string array_literal(std::span<const uint64_t> values) { return fmt::format("{{{}}}", fmt::join(values, ",")); }
-
 pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                                    size_t rows_max) {
   const std::string from = std::to_string(range.from), to = std::to_string(range.to), limit = std::to_string(rows_max);
@@ -182,7 +168,7 @@ pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range,
       " WHERE (tenant_id, id) >= (t, $1::xid8) AND (tenant_id, id) < (t, $2::xid8)"
       " ORDER BY tenant_id, id LIMIT $3::bigint) r ORDER BY 1 LIMIT $3::bigint",
       kColumns);
-  return work.exec_params(sql, from, to, limit, array_literal(tenants));
+  return work.exec_params(sql, from, to, limit, array_text(tenants));
 }
 
 // On every row of a scan over all tenants; a scan without rows asks for itself, in the same snapshot.
@@ -218,7 +204,7 @@ StatusOr<bool> PageReader::add_changes(pqxx::transaction_base& work, std::vector
   if (transactions.empty()) return true;
   std::set<std::string> names;
   for (const HistoryTransaction& transaction : transactions) names.insert(transaction.tenant);
-  const std::string tenants = array_literal(std::vector<std::string>(names.begin(), names.end()));
+  const std::string tenants = array_text(std::vector<std::string>(names.begin(), names.end()));
   const std::string from = std::to_string(transactions.front().xid), to = std::to_string(transactions.back().xid + 1);
   const std::string limit = rows_max == 0 ? "9223372036854775807" : std::to_string(rows_max + 1);
   ChangesByXid changes;

@@ -10,10 +10,6 @@
 
 namespace headgate::engine {
 
-// "{...}" for a parameter of type text[].
-std::string array_literal(std::span<const std::string> values);
-std::string array_literal(std::span<const uint64_t> values);
-
 // All statements of a page see one state of the database, so a transaction is never seen without its changes.
 // Not thread-safe; borrows a connection. Throws what libpqxx throws.
 class PageReader {

@@ -12,6 +12,7 @@
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
 #include "engine/storage/pool.h"
+#include "engine/storage/sql.h"
 
 namespace headgate::engine {
 
@@ -140,7 +141,7 @@ class PostgresHistory : public HistoryReader {
                                              std::span<const uint64_t> after) override {
     return guarded<std::vector<uint64_t>>([&] {
       pqxx::nontransaction work(connection_);
-      return numbers(work.exec_params(kNextAfter, array_literal(names), array_literal(after)));
+      return numbers(work.exec_params(kNextAfter, array_text(names), array_text(after)));
     });
   }
 
@@ -149,7 +150,7 @@ class PostgresHistory : public HistoryReader {
       pqxx::nontransaction work(connection_);
       return numbers(work.exec_params(
           "SELECT id FROM transactions WHERE id = ANY($1::text[]::xid8[]) AND tenant_id = $2 ORDER BY id",
-          array_literal(xids), name));
+          array_text(xids), name));
     });
   }
 
@@ -253,7 +254,7 @@ class PostgresHistory : public HistoryReader {
     pqxx::nontransaction work(connection_);
     std::vector<TenantHistory> answers;
     answers.reserve(names.size());
-    for (const pqxx::row& row : work.exec_params(sql, array_literal(names), array_literal(xids))) {
+    for (const pqxx::row& row : work.exec_params(sql, array_text(names), array_text(xids))) {
       TenantHistory history{.oldest_xid = number(row[0]), .newest_xid = number(row[1])};
       if (!row[2].is_null()) history.floor = number(row[2]);
       // Rows older than the oldest transaction prove that a collector has been there.

@@ -44,7 +44,7 @@ std::string equals(pqxx::connection& connection, const char* column, const std::
 
 }  // namespace
 
-std::string array_text(const std::vector<std::string>& items) {
+std::string array_text(std::span<const std::string> items) {
   std::string text = "{";
   for (const std::string& item : items) {
     if (text.size() > 1) text += ',';
@@ -57,6 +57,8 @@ std::string array_text(const std::vector<std::string>& items) {
   }
   return text + "}";
 }
+
+std::string array_text(std::span<const uint64_t> items) { return fmt::format("{{{}}}", fmt::join(items, ",")); }
 
 Status client_error(const Status& status, base::v1::ErrorCode otherwise) {
   if (status.ok() || status.code() == StatusCode::kResourceExhausted || status.code() == StatusCode::kOutOfRange) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pqxx/pqxx>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,8 @@
 namespace headgate::engine {
 
 // The text of a PostgreSQL array, for a parameter or between quotes: {"a","b"}.
-std::string array_text(const std::vector<std::string>& items);
+std::string array_text(std::span<const std::string> items);
+std::string array_text(std::span<const uint64_t> items);
 
 // Errors of Pool as clients see them. ABORTED becomes SERIALIZATION, RESOURCE_EXHAUSTED stays, everything else becomes
 // `otherwise` and is logged, because the reason must not reach clients. Errors that already name an ERROR_CODE_ stay.

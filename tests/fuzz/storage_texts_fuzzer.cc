@@ -4,7 +4,6 @@
 
 #include <charconv>
 
-#include "engine/storage/history_page.h"
 #include "engine/storage/schema_version.h"
 #include "engine/storage/sql.h"
 #include "tests/fuzz/input.h"
@@ -34,8 +33,6 @@ void try_arrays(std::string_view input) {
   std::vector<std::string> items;
   for (Input lines(input); !lines.at_end();) items.emplace_back(lines.line());
   demand(read_array_literal(engine::array_text(items)) == items, "{} is another array", engine::array_text(items));
-  demand(read_array_literal(engine::array_literal(items)) == items, "{} is another array",
-         engine::array_literal(items));
 }
 
 void try_visibility(const std::string& text) {
