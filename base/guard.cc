@@ -13,12 +13,28 @@ namespace headgate {
 namespace {
 
 constexpr std::array kNames = {
-    std::pair{"lock_holders", Guard::kLockHolders}, std::pair{"lock_order", Guard::kLockOrder},
-    std::pair{"change_order", Guard::kChangeOrder}, std::pair{"token_holes", Guard::kTokenHoles},
-    std::pair{"token_floor", Guard::kTokenFloor},   std::pair{"token_incarnation", Guard::kTokenIncarnation},
-    std::pair{"xid_order", Guard::kXidOrder},       std::pair{"part_tokens", Guard::kPartTokens},
-    std::pair{"page_floors", Guard::kPageFloors},   std::pair{"ring_floors", Guard::kRingFloors},
-    std::pair{"ring_recount", Guard::kRingRecount}, std::pair{"drain_spread", Guard::kDrainSpread},
+    std::pair{"lock_holders", Guard::kLockHolders},
+    std::pair{"lock_order", Guard::kLockOrder},
+    std::pair{"change_order", Guard::kChangeOrder},
+    std::pair{"token_holes", Guard::kTokenHoles},
+    std::pair{"token_floor", Guard::kTokenFloor},
+    std::pair{"token_incarnation", Guard::kTokenIncarnation},
+    std::pair{"xid_order", Guard::kXidOrder},
+    std::pair{"part_tokens", Guard::kPartTokens},
+    std::pair{"page_floors", Guard::kPageFloors},
+    std::pair{"ring_floors", Guard::kRingFloors},
+    std::pair{"ring_recount", Guard::kRingRecount},
+    std::pair{"drain_spread", Guard::kDrainSpread},
+    std::pair{"cursor_after_ack", Guard::kCursorAfterAck},
+    std::pair{"progress_after_events", Guard::kProgressAfterEvents},
+    std::pair{"catch_up", Guard::kCatchUp},
+    std::pair{"skip_repeats", Guard::kSkipRepeats},
+    std::pair{"ask_sink", Guard::kAskSink},
+    std::pair{"owner_epoch", Guard::kOwnerEpoch},
+    std::pair{"stream_sequence", Guard::kStreamSequence},
+    std::pair{"redis_epoch", Guard::kRedisEpoch},
+    std::pair{"redis_place", Guard::kRedisPlace},
+    std::pair{"kafka_idempotence", Guard::kKafkaIdempotence},
 };
 
 std::set<Guard> read_guards_off() {

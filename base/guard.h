@@ -10,18 +10,28 @@ namespace headgate {
 
 // Each stands at one place in the code that asks guarded().
 enum class Guard {
-  kLockHolders,       // engine/storage: engine transactions in progress hold the horizon
-  kLockOrder,         // engine/storage: locks are read behind the snapshot that they explain
-  kChangeOrder,       // engine/storage: deletes come before creates
-  kTokenHoles,        // engine/feed: what was in progress beside a token is sent behind it
-  kTokenFloor,        // engine/feed: tokens behind which history was collected are refused
-  kTokenIncarnation,  // engine/feed: tokens of an earlier incarnation are refused
-  kXidOrder,          // engine/feed: history is read in the order of xids
-  kPartTokens,        // engine/feed: a part that is not the last names the position in front of its transaction
-  kPageFloors,        // engine/feed: a stream that reads history notices the collector that was faster
-  kRingFloors,        // engine/feed: the feed itself notices it
-  kRingRecount,       // engine/feed: after an outage the ring is compared with the database
-  kDrainSpread,       // engine/watch: streams that are ended are spread over the drain window
+  kLockHolders,          // engine/storage: engine transactions in progress hold the horizon
+  kLockOrder,            // engine/storage: locks are read behind the snapshot that they explain
+  kChangeOrder,          // engine/storage: deletes come before creates
+  kTokenHoles,           // engine/feed: what was in progress beside a token is sent behind it
+  kTokenFloor,           // engine/feed: tokens behind which history was collected are refused
+  kTokenIncarnation,     // engine/feed: tokens of an earlier incarnation are refused
+  kXidOrder,             // engine/feed: history is read in the order of xids
+  kPartTokens,           // engine/feed: a part that is not the last names the position in front of its transaction
+  kPageFloors,           // engine/feed: a stream that reads history notices the collector that was faster
+  kRingFloors,           // engine/feed: the feed itself notices it
+  kRingRecount,          // engine/feed: after an outage the ring is compared with the database
+  kDrainSpread,          // engine/watch: streams that are ended are spread over the drain window
+  kCursorAfterAck,       // relay/delivery: a cursor moves when the sink has acknowledged
+  kProgressAfterEvents,  // relay/delivery: a mark of progress counts once what came before it is acknowledged
+  kCatchUp,              // relay/delivery: a sink that is behind reads from its own cursor
+  kSkipRepeats,          // relay/delivery: an event that the sink has is not numbered and sent again
+  kAskSink,              // relay/delivery: what the sink itself holds wins over the cursor
+  kOwnerEpoch,           // relay/tokens: a commit of a replaced relay is refused
+  kStreamSequence,       // sinks/nats: the server checks the subject's last sequence
+  kRedisEpoch,           // sinks/redis: the script refuses an older owner
+  kRedisPlace,           // sinks/redis: the script refuses what lies behind the position
+  kKafkaIdempotence,     // sinks/kafka: the broker refuses a request that it has stored
 };
 
 #ifdef HEADGATE_GUARD_SWITCHES

@@ -49,8 +49,9 @@ class Sink {
   // Connects. Called again after a failure; must leave no half-open state behind.
   virtual Status open(std::stop_token stop) = 0;
   // The last delivery of each tenant that the sink itself holds, as far as it can tell; asked once after open() and
-  // before the first write(), with the cursors that the token store knows. A sink that cannot tell returns an empty
-  // map. The worker then skips what the sink already has.
+  // before the first write(), with the cursors that the token store knows. Tenants of which it cannot tell are left
+  // out; one of which it knows that all is gone gets an empty cursor (sequence 0). The worker then skips what the sink
+  // already has, and sends again what it has lost.
   virtual StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                           std::stop_token stop) = 0;
   virtual WriteResult write(const Batch& batch, std::stop_token stop) = 0;

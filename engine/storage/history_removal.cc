@@ -64,9 +64,15 @@ std::string remove_transactions(pqxx::connection& connection, const std::string&
       connection.quote(tenant), floor, batch);
 }
 
-// Exceptions of libpqxx as Status.
+constexpr Duration kConnect{5'000};
+// Far above what one of the statements takes.
+constexpr Duration kSilence{10 * 60'000};
+
+// Exceptions of libpqxx as Status; a server that has fallen silent as one of them.
 template <typename Work>
-auto without_exceptions(Work&& work) -> StatusOr<decltype(work())> {
+auto without_exceptions(SocketWatchdog& watchdog, pqxx::connection& connection, Work&& work)
+    -> StatusOr<decltype(work())> {
+  const auto watch = watchdog.watch(connection.sock(), kSilence);
   try {
     return work();
   } catch (...) {
@@ -77,7 +83,11 @@ auto without_exceptions(Work&& work) -> StatusOr<decltype(work())> {
 }  // namespace
 
 StatusOr<std::unique_ptr<HistoryRemoval>> HistoryRemoval::open(const std::string& uri) {
-  return without_exceptions([&] { return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(uri)); });
+  try {
+    return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(with_network_timeouts(uri, kConnect)));
+  } catch (...) {
+    return status_of_current_exception();
+  }
 }
 
 Status HistoryRemoval::publish_holds(const std::string& holder, Duration lifetime,
@@ -88,25 +98,27 @@ Status HistoryRemoval::publish_holds(const std::string& holder, Duration lifetim
     tenants.push_back(tenant);
     positions.push_back(std::to_string(position));
   }
-  return without_exceptions([&] {
-           pqxx::nontransaction work(connection_);
-           if (!tenants.empty()) {
-             work.exec_params(kPublishHolds, holder, lifetime.count(), array_text(tenants), array_text(positions));
-           }
-           return work.exec("DELETE FROM headgate.gc_holds WHERE expires_at < now()");
-         })
+  return without_exceptions(watchdog_, connection_,
+                            [&] {
+                              pqxx::nontransaction work(connection_);
+                              if (!tenants.empty()) {
+                                work.exec_params(kPublishHolds, holder, lifetime.count(), array_text(tenants),
+                                                 array_text(positions));
+                              }
+                              return work.exec("DELETE FROM headgate.gc_holds WHERE expires_at < now()");
+                            })
       .status();
 }
 
 StatusOr<bool> HistoryRemoval::lock() {
-  return without_exceptions([&] {
+  return without_exceptions(watchdog_, connection_, [&] {
     const std::string sql = fmt::format("SELECT pg_try_advisory_lock({})", kCollectorLock);
     return pqxx::nontransaction(connection_).exec1(sql).front().as<bool>();
   });
 }
 
 StatusOr<std::vector<std::string>> HistoryRemoval::tenants() {
-  return without_exceptions([&] {
+  return without_exceptions(watchdog_, connection_, [&] {
     std::vector<std::string> names;
     for (const pqxx::row& row : pqxx::nontransaction(connection_).exec(kTenants)) names.emplace_back(row[0].c_str());
     return names;
@@ -114,7 +126,7 @@ StatusOr<std::vector<std::string>> HistoryRemoval::tenants() {
 }
 
 StatusOr<std::optional<std::string>> HistoryRemoval::raise_floor(const std::string& tenant, Duration window) {
-  return without_exceptions([&]() -> std::optional<std::string> {
+  return without_exceptions(watchdog_, connection_, [&]() -> std::optional<std::string> {
     pqxx::nontransaction work(connection_);
     const pqxx::result found = work.exec_params(kFloor, tenant, window.count());
     if (found.empty()) return std::nullopt;
@@ -124,7 +136,7 @@ StatusOr<std::optional<std::string>> HistoryRemoval::raise_floor(const std::stri
 
 StatusOr<uint64_t> HistoryRemoval::remove(RemovableRows rows, const std::string& tenant, const std::string& floor,
                                           int batch) {
-  return without_exceptions([&]() -> uint64_t {
+  return without_exceptions(watchdog_, connection_, [&]() -> uint64_t {
     const std::string sql = rows == RemovableRows::kTransactions
                                 ? remove_transactions(connection_, tenant, floor, batch)
                                 : remove_expired(connection_, rows, tenant, floor, batch);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/socket_watchdog.h"
 #include "base/status.h"
 
 namespace headgate::engine {
@@ -39,6 +40,7 @@ class HistoryRemoval {
   explicit HistoryRemoval(const std::string& uri) : connection_(uri) {}
 
   pqxx::connection connection_;
+  SocketWatchdog watchdog_;
 };
 
 }  // namespace headgate::engine

@@ -33,15 +33,25 @@ Status status_of_current_exception() {
   }
 }
 
+std::string with_network_timeouts(const std::string& uri, Duration connect_timeout) {
+  std::string text = uri;
+  const bool is_uri = uri.find("://") != std::string::npos;
+  const auto add = [&](const char* key, int64_t value) {
+    if (uri.find(std::string(key) + "=") != std::string::npos) return;
+    const char* separator = !is_uri ? " " : text.find('?') == std::string::npos ? "?" : "&";
+    text += fmt::format("{}{}={}", separator, key, value);
+  };
+  add("connect_timeout", std::max<int64_t>(2, connect_timeout.count() / 1000));
+  add("keepalives_idle", 5);
+  add("keepalives_interval", 2);
+  add("keepalives_count", 3);
+  add("tcp_user_timeout", 10'000);
+  return text;
+}
+
 namespace {
 
-// libpq itself would wait for the operating system, two minutes and more.
-std::string with_timeout(const std::string& uri, Duration timeout) {
-  if (uri.find("connect_timeout") != std::string::npos) return uri;
-  const std::string option = fmt::format("connect_timeout={}", std::max<int64_t>(2, timeout.count() / 1000));
-  if (uri.find("://") == std::string::npos) return uri + " " + option;
-  return uri + (uri.find('?') == std::string::npos ? "?" : "&") + option;
-}
+constexpr Duration kGrace{2'000};
 
 // An idle session has nothing to say. When its socket can be read, the server has ended it.
 bool ended_by_server(const pqxx::connection& connection) {
@@ -58,8 +68,10 @@ Pool::~Pool() = default;
 StatusOr<Pool::Session> Pool::connect() {
   try {
     Session session;
-    session.connection = std::make_unique<pqxx::connection>(with_timeout(settings_.uri, settings_.connect_timeout));
+    session.connection =
+        std::make_unique<pqxx::connection>(with_network_timeouts(settings_.uri, settings_.connect_timeout));
     pqxx::connection& connection = *session.connection;
+    const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kGrace);
     connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     connection.set_variable("application_name", connection.quote(settings_.application_name));
     if (settings_.prepare) settings_.prepare(connection);
@@ -140,6 +152,7 @@ Status Pool::run_on_session(const SessionSetup* setup, const std::function<Statu
   HG_ASSIGN_OR_RETURN(Session session, acquire(setup));
   if (reused != nullptr) *reused = session.used;
   Status status;
+  const auto watch = watchdog_.watch(session.connection->sock(), 2 * settings_.statement_timeout + kGrace);
   try {
     if (setup != nullptr && !session.setups.contains(setup->name)) {
       pqxx::nontransaction(*session.connection).exec(setup->sql);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/socket_watchdog.h"
 #include "base/status.h"
 
 namespace headgate::engine {
@@ -22,6 +23,8 @@ struct PoolSettings {
   int connections_max = 20;
   Duration acquire_timeout{5'000};  // RESOURCE_EXHAUSTED when no connection gets free in that time
   Duration connect_timeout{5'000};
+  // The server's limit for one statement. A connection that is silent for twice as long is ended: the server hangs, or
+  // something between has forgotten it.
   Duration statement_timeout{30'000};
   std::string application_name = "headgate-engine";
   // Run once on every new connection: prepared statements, session settings.
@@ -86,11 +89,16 @@ class Pool {
   StatusOr<Session> connect();
 
   const PoolSettings settings_;
+  SocketWatchdog watchdog_;
   mutable Mutex mutex_;
   Condition changed_;
   std::vector<Session> idle_ GUARDED_BY(mutex_);
   int open_ GUARDED_BY(mutex_) = 0;
 };
+
+// The uri with a time to connect, and with the time-outs of TCP for a server that is cut off; what it sets itself
+// stays. libpq alone would wait for the operating system, minutes to hours.
+std::string with_network_timeouts(const std::string& uri, Duration connect_timeout);
 
 // The mapping of run(), for code that owns its connection. REQUIRES: called inside a catch block.
 Status status_of_current_exception();

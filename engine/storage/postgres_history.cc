@@ -9,6 +9,7 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/socket_watchdog.h"
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
 #include "engine/storage/pool.h"
@@ -70,20 +71,15 @@ ORDER BY a.n)";
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
 
-std::string with_options(const HistorySettings& settings) {
-  const bool is_uri = settings.uri.find("://") != std::string::npos;
-  const std::vector<std::string> options = {
-      fmt::format("connect_timeout={}", std::max<int64_t>(2, settings.connect_timeout.count() / 1000)),
-      "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=3", "tcp_user_timeout=10000"};
-  if (!is_uri) return fmt::format("{} {}", settings.uri, fmt::join(options, " "));
-  const char* separator = settings.uri.find('?') == std::string::npos ? "?" : "&";
-  return fmt::format("{}{}{}", settings.uri, separator, fmt::join(options, "&"));
-}
-
 class PostgresHistory : public HistoryReader {
  public:
   explicit PostgresHistory(const HistorySettings& settings)
-      : connection_(with_options(settings)), socket_(::dup(connection_.sock())), pages_(connection_) {
+      : connection_(with_network_timeouts(settings.uri, settings.connect_timeout)),
+        socket_(::dup(connection_.sock())),
+        pages_(connection_) {
+    // The owner breaks later calls by interrupt(), which it cannot before it has us.
+    SocketWatchdog watchdog;
+    const auto watch = watchdog.watch(socket_, 2 * settings.connect_timeout);
     pqxx::nontransaction work(connection_);
     work.exec("SET application_name = " + work.quote(settings.application_name));
     work.exec(fmt::format("SET statement_timeout = {}", settings.statement_timeout.count()));

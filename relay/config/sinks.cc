@@ -81,6 +81,7 @@ void describe(Settings& s, in::NatsConnectionSettings& c) {
   s.text("tls_cert_file", c.tls_cert_file, "path of the client's certificate");
   s.text("tls_key_file", c.tls_key_file, "path of its key");
   s.duration("connect_timeout", c.connect_timeout, "time for each server", 10ms);
+  s.duration("write_timeout", c.write_timeout, "a server that takes nothing for so long is taken for dead", 10ms);
 }
 
 void describe(Settings& s, in::JetStreamSettings& c) {

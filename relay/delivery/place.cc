@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "base/snap_token.h"
+
 namespace headgate::relay {
 
 namespace {
 
 constexpr size_t kRecentMax = 16;
+// In front of every history; no event carries it.
+const std::string kBeginning = encode_legacy_token(0);
 
 bool newer(const Progress& mark, const Progress& known) {
   return mark.incarnation != known.incarnation || mark.position >= known.position;
@@ -115,6 +119,7 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
     ++(cursor.sequence > known ? recovery.ahead : recovery.behind);
     Tenant& tenant = tenants_[name];
     tenant.cursor = cursor;
+    if (cursor.sequence == 0) tenant.cursor.snap_token = kBeginning;
     tenant.recent.clear();
     tenant.pinned = true;
     pinned_.insert(name);
@@ -150,7 +155,7 @@ void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
     delivery.previous_token = before.event->snap_token;
   } else {
     delivery.sequence = tenant.cursor.sequence + 1;
-    delivery.previous_token = tenant.cursor.snap_token;
+    if (tenant.cursor.snap_token != kBeginning) delivery.previous_token = tenant.cursor.snap_token;
   }
   delivery.event = std::move(event);
   tenant.newest_in_batch = static_cast<int32_t>(batch.size());

@@ -165,6 +165,21 @@ TEST_CASE("sink place: what the sink holds wins, ahead or behind") {
   CHECK(place.source_place().token_for("b") == "t6");
 }
 
+TEST_CASE("sink place: a tenant of which the sink has lost all starts at the beginning, as if it were new") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  deliver(place, event("b", 6));
+  place.passed(mark(40));
+  CHECK(place.recovered({{"a", {}}}).behind == 1);
+  CHECK(place.source_place().token_for("a") == encode_legacy_token(0));
+  CHECK(place.source_place().token_for("b") == "p40");
+  CHECK_FALSE(place.has(*event("a", 5), true, {}));
+  std::vector<sinks::Delivery> batch;
+  place.assign(event("a", 5), batch);
+  CHECK(batch[0].sequence == 1);
+  CHECK(batch[0].previous_token.empty());
+}
+
 TEST_CASE("sink place: a quiet tenant costs less than a kibibyte") { CHECK(sizeof(SinkPlace::Tenant) + 3 * 64 < 512); }
 
 TEST_CASE("source place: quiet tenants need no entry once a mark has passed them") {

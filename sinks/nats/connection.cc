@@ -59,6 +59,8 @@ StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings
   const NatsOwned<natsOptions> options(raw);
   natsStatus status = set_servers(raw, settings.url);
   if (status == NATS_OK) status = natsOptions_SetTimeout(raw, settings.connect_timeout.count());
+  // A server that takes nothing any more would otherwise block a publish for ever.
+  if (status == NATS_OK) status = natsOptions_SetWriteDeadline(raw, settings.write_timeout.count());
   if (status == NATS_OK) status = natsOptions_SetAllowReconnect(raw, false);
   if (status == NATS_OK) status = natsOptions_SetName(raw, "headgate-relay");
   if (status == NATS_OK) status = natsOptions_SetPingInterval(raw, 5'000);

@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "sinks/encoding/names.h"
 
@@ -147,6 +148,8 @@ StatusOr<std::map<std::string, Cursor>> JetStreamSink::recover(const std::map<st
     Tenant& tenant = **known;
     HG_RETURN_IF_ERROR(look(tenant));
     if (tenant.held) found[id] = *tenant.held;
+    // Single messages go with max_age or by hand; a stream that never had any is not the one that we have written to.
+    if (!tenant.held && stream_last_ == 0 && cursor.sequence > 0) found[id] = {};
     const uint64_t held = tenant.held ? tenant.held->sequence : 0;
     if (held < cursor.sequence) {
       log_warn("jetstream_behind",
@@ -186,10 +189,13 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
   HG_RETURN_IF_ERROR(room_.take(settings_.stream, stored_bytes(tenant.subject, encoded_)));
   HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message,
                       make_message(tenant.subject, inbox_->reply_to(number), encoded_));
-  HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
-  HG_RETURN_IF_ERROR(
-      set_header(message.get(), "Nats-Expected-Last-Subject-Sequence", std::to_string(tenant.predicted)));
-  if (expected_stream_last) {
+  const bool checked = guarded(Guard::kStreamSequence);
+  if (checked) {
+    HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
+    HG_RETURN_IF_ERROR(
+        set_header(message.get(), "Nats-Expected-Last-Subject-Sequence", std::to_string(tenant.predicted)));
+  }
+  if (checked && expected_stream_last) {
     HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Last-Sequence", std::to_string(*expected_stream_last)));
   }
   HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Stream", settings_.stream));

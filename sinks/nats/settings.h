@@ -19,6 +19,7 @@ struct NatsConnectionSettings {
   std::string tls_cert_file;
   std::string tls_key_file;
   Duration connect_timeout{1'000};  // of each server; a stop request waits for it
+  Duration write_timeout{5'000};    // a server that takes nothing for so long is taken for dead
 };
 
 struct JetStreamSettings {

@@ -2,6 +2,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/encoding/route.h"
@@ -34,6 +35,13 @@ std::optional<std::string> field_of(const redisReply* fields, std::string_view n
   return std::nullopt;
 }
 
+std::string script_text() {
+  constexpr std::string_view kHeld = "if is_held(x, p, s) then";
+  std::string text(kStreamScript);
+  if (!guarded(Guard::kRedisPlace)) text.replace(text.find(kHeld), kHeld.size(), "if false then");
+  return text;
+}
+
 class StreamsSink : public Sink {
  public:
   StreamsSink(std::string name, Encoder encoder, Route stream, Route position, RedisStreamsSettings settings)
@@ -49,7 +57,7 @@ class StreamsSink : public Sink {
 
   Status open(std::stop_token stop) override {
     HG_RETURN_IF_ERROR(connection_.open(stop));
-    const auto sha = connection_.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kStreamScript}, stop);
+    const auto sha = connection_.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script_}, stop);
     if (!sha.ok()) {
       connection_.close();
       return sha.status();
@@ -128,9 +136,10 @@ class StreamsSink : public Sink {
       return;
     }
     std::string required;
+    const uint64_t epoch = guarded(Guard::kRedisEpoch) ? batch.fence.epoch : 0;
     for (size_t at = 0; at < indexes.size();) {
       std::vector<size_t> script;
-      const Status status = append_script(batch, indexes, at, *names, batch.fence.epoch, required, script);
+      const Status status = append_script(batch, indexes, at, *names, epoch, required, script);
       if (!script.empty()) {
         required = std::to_string(batch.deliveries[script.back()].sequence);
         work.scripts.push_back(std::move(script));
@@ -215,7 +224,7 @@ class StreamsSink : public Sink {
     for (const Position it : asked) {
       HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(replies[i].get(), replies[i + 1].get()));
       i += 2;
-      if (held) found[it->first] = *held;
+      if (it->second.sequence > 0 || held) found[it->first] = held.value_or(Cursor{});
       if (it->second.sequence > (held ? held->sequence : 0)) {
         log_warn("redis_stream_behind", {{"sink", info_.name},
                                          {"tenant", it->first},
@@ -265,6 +274,7 @@ class StreamsSink : public Sink {
   const Route stream_;
   const Route position_;
   const RedisStreamsSettings settings_;
+  const std::string script_ = script_text();
   RedisConnection connection_;
   std::string sha_;
   // Of the script being put together; kept to save allocations.
