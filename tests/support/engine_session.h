@@ -11,7 +11,8 @@ namespace headgate::testing {
 
 class EngineSession {
  public:
-  explicit EngineSession(const std::string& uri) : connection_(uri) {}
+  // A connection that broke stays broken: libpqxx would go on in the middle of a transaction that is gone.
+  explicit EngineSession(const std::string& uri) : connection_(uri) { connection_.inhibit_reactivation(true); }
 
   void run(const std::string& sql) {
     pqxx::nontransaction work(connection_);

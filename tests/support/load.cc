@@ -15,11 +15,16 @@ Load::Load(const LoadOptions& options) : options_(options) {
   }
   for (int i = 0; i < options_.sql_writers; ++i) {
     threads_.emplace_back([this, i] {
-      try {
-        write_by_sql(options_.api_writers + i);
-      } catch (const std::exception& error) {
-        fault(std::string("a writer in SQL ended: ") + error.what());
-      }
+      int step = 0;
+      do {
+        try {
+          write_by_sql(options_.api_writers + i, step);
+        } catch (const std::exception& error) {
+          if (!options_.through_outages) return fault(std::string("a writer in SQL ended: ") + error.what());
+          settle(false);
+          std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        }
+      } while (more());
     });
   }
 }
@@ -79,7 +84,12 @@ WriteAnswer one_call(EngineClient& client, const std::string& tenant, const std:
   }
 }
 
-bool may_happen(const grpc::Status& status) {
+bool may_happen(const grpc::Status& status, bool through_outages) {
+  if (through_outages && (status.error_code() == grpc::StatusCode::INTERNAL ||
+                          status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ||
+                          status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)) {
+    return true;
+  }
   return status.error_code() == grpc::StatusCode::UNAVAILABLE || status.error_code() == grpc::StatusCode::ABORTED ||
          status.error_message() == "ERROR_CODE_ERROR_MAX_RETRIES";
 }
@@ -94,7 +104,7 @@ void Load::write_by_api(int writer) {
     const std::string& tenant = options_.tenants[static_cast<size_t>(writer + step) % options_.tenants.size()];
     const std::string id = options_.prefix + std::to_string(writer) + "-" + std::to_string(step);
     const WriteAnswer answer = one_call(client, tenant, id, step, earlier);
-    if (!answer.status.ok() && !may_happen(answer.status)) {
+    if (!answer.status.ok() && !may_happen(answer.status, options_.through_outages)) {
       return fault("a write failed: " + std::to_string(answer.status.error_code()) + " " +
                    answer.status.error_message());
     }
@@ -103,12 +113,12 @@ void Load::write_by_api(int writer) {
   }
 }
 
-void Load::write_by_sql(int writer) {
+void Load::write_by_sql(int writer, int& step) {
   constexpr size_t kOpen = 3;
   std::minstd_rand random(static_cast<unsigned>(writer));
   std::vector<std::unique_ptr<EngineSession>> sessions;
   for (size_t i = 0; i < kOpen; ++i) sessions.push_back(std::make_unique<EngineSession>(options_.database));
-  for (int step = 0; more(); ++step) {
+  for (; more(); ++step) {
     std::array<size_t, kOpen> order = {0, 1, 2};
     std::array<bool, kOpen> alive{};
     const auto attempt = [&](size_t i, auto action) {

@@ -22,6 +22,7 @@ struct LoadOptions {
   size_t transactions = 10'000;  // committed by all together; a few more may come
   double rate = 0;               // transactions a second of all together; 0: as fast as it goes
   std::string prefix = "d";      // of entity ids; two loads on one tenant need different ones
+  bool through_outages = false;  // PostgreSQL may be away: calls may fail, writers in SQL connect again
 };
 
 class Load {
@@ -42,7 +43,7 @@ class Load {
 
  private:
   void write_by_api(int writer);
-  void write_by_sql(int writer);
+  void write_by_sql(int writer, int& step);
   bool more();
   void fault(const std::string& text);
   void settle(bool committed);

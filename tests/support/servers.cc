@@ -27,6 +27,10 @@ void Program::launch() {
 
 void Program::start() {
   launch();
+  await_ready();
+}
+
+void Program::await_ready() {
   const bool ready = wait_until([this] { return !process_->running() || options_.ready(); }, options_.start_timeout);
   if (!ready || !process_->running()) {
     const std::string how = process_->running() ? "is not ready" : "ended, " + std::to_string(process_->exit_code());

@@ -40,6 +40,8 @@ class Program {
   void start();
   // Returns at once.
   void launch();
+  // After launch(): returns when it is ready.
+  void await_ready();
   // SIGTERM; returns the exit code, or -SIGKILL when it had to be killed after `grace`.
   int stop(std::chrono::milliseconds grace = std::chrono::milliseconds(20'000));
   void kill();
@@ -78,6 +80,7 @@ class NatsServer : public Program {
  public:
   explicit NatsServer(const std::string& folder, int port = free_port());
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  int port() const { return port_; }
 
  private:
   int port_;

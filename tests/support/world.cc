@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -57,6 +58,18 @@ std::string config_file(const std::string& folder, const std::string& name, cons
   return path;
 }
 
+// Of "host:port", or of a uri that names the port; throws when there is none.
+int port_of(const std::string& address) {
+  const size_t colon = address.find("127.0.0.1:");
+  if (colon == std::string::npos) throw std::runtime_error("no port of the loopback in " + address);
+  return std::stoi(address.substr(colon + 10));
+}
+
+std::string with_port(std::string uri, int port) {
+  const std::string old = std::to_string(port_of(uri));
+  return uri.replace(uri.find("127.0.0.1:" + old) + 10, old.size(), std::to_string(port));
+}
+
 bool is_ready(int admin_port) { return port_answers(admin_port) && http_get(admin_port, "/readyz").has_value(); }
 
 }  // namespace
@@ -74,18 +87,21 @@ EngineProgram::EngineProgram(const std::string& folder, const EngineOptions& opt
 EngineProgram::EngineProgram(const std::string& folder, const EngineOptions& options)
     : EngineProgram(folder, options, free_port(), free_port()) {}
 
-RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml, int admin_port)
+RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml,
+                           const std::map<std::string, std::string>& env, int admin_port)
     : Program(
           {.name = "headgate-relay",
            .argv = {HEADGATE_RELAY_BINARY, "--config",
                     config_file(folder, name,
                                 "admin:\n  address: 127.0.0.1\n  port: " + std::to_string(admin_port) + "\n" + yaml)},
+           .env = env,
            .log_file = folder + "/" + name + ".log",
            .ready = [admin_port] { return is_ready(admin_port); }}),
       admin_port_(admin_port) {}
 
-RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml)
-    : RelayProgram(folder, name, yaml, free_port()) {}
+RelayProgram::RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml,
+                           const std::map<std::string, std::string>& env)
+    : RelayProgram(folder, name, yaml, env, free_port()) {}
 
 std::string RelayProgram::status() const {
   const auto body = http_get(admin_port_, "/status");
@@ -116,58 +132,96 @@ World::~World() {
   print_logs_on_failure(folder_.path());
 }
 
+bool World::wants(const char* sinks) const {
+  return std::ranges::any_of(options_.sinks, [&](const std::string& sink) { return sink.rfind(sinks, 0) == 0; });
+}
+
+int World::route(const std::string& edge, int port) {
+  if (!options_.proxied.contains(edge)) return port;
+  return (proxies_[edge] = std::make_unique<FaultProxy>(port))->port();
+}
+
+bool World::prepare_database() {
+  database_uri_ = options_.database_uri;
+  if (database_uri_.empty() && options_.own_postgres && !postgres_binaries().empty()) {
+    postgres_ = std::make_unique<PostgresServer>(folder_.path() + "/postgres", std::vector<std::string>{});
+    postgres_->start();
+    database_uri_ = postgres_->uri();
+  } else if (database_uri_.empty()) {
+    database_ = PostgresDatabase::create();
+    if (database_ == nullptr) return false;
+    database_uri_ = database_->uri();
+  }
+  engine_database_uri_ = tokens_uri_ = database_uri_;
+  for (const auto& [edge, uri] : {std::pair{"database", &engine_database_uri_}, std::pair{"tokens", &tokens_uri_}}) {
+    if (!options_.proxied.contains(edge) || (edge == std::string("tokens") && options_.tokens != "postgres")) continue;
+    *uri = with_port(*uri, route(edge, port_of(*uri)));
+  }
+  return true;
+}
+
+void World::prepare_kafka() {
+  std::string reason;
+  if (options_.own_kafka || options_.proxied.contains("kafka")) {
+    own_kafka_ = KafkaServer::make(folder_.path() + "/kafka", &reason);
+    if (own_kafka_ != nullptr) kafka_ = relay_kafka_ = own_kafka_->address();
+    if (own_kafka_ != nullptr && options_.proxied.contains("kafka")) {
+      const int port = route("kafka", own_kafka_->proxied_port());
+      own_kafka_->advertise(port);
+      relay_kafka_ = "127.0.0.1:" + std::to_string(port);
+    }
+  } else {
+    kafka_ = relay_kafka_ = kafka_brokers(&reason);
+  }
+  if (!kafka_.empty()) return used_server("kafka");
+  // Loud, and a failure with CI=true; what can be tested without Kafka still is.
+  skip_case("without Kafka: " + reason);
+  options_.sinks.erase("kafka");
+}
+
 bool World::prepare() {
   const auto missing = [&](const std::string& reason) {
     skip_case(reason);
     return false;
   };
-  const auto wants = [&](const char* part) {
-    for (const std::string& sink : options_.sinks) {
-      if (sink.rfind(part, 0) == 0) return true;
-    }
-    return false;
-  };
-  if (options_.database_uri.empty()) {
-    database_ = PostgresDatabase::create();
-    if (database_ == nullptr) return missing("no PostgreSQL server binaries (initdb, postgres) on this machine");
-  }
-  database_uri_ = database_ == nullptr ? options_.database_uri : database_->uri();
-  if (wants("redis")) {
+  if (!prepare_database()) return missing("no PostgreSQL server binaries (initdb, postgres) on this machine");
+  if (wants("redis") || options_.tokens == "redis") {
     if (find_program("redis-server").empty()) return missing("no redis-server on this machine");
     redis_ = std::make_unique<RedisServer>(folder_.path() + "/redis");
+    relay_redis_port_ = route("redis", redis_->port());
+    if (options_.tokens == "redis") tokens_redis_port_ = route("tokens", redis_->port());
     used_server("redis");
   }
   if (wants("nats")) {
     if (find_program("nats-server").empty()) return missing("no nats-server on this machine");
     nats_ = std::make_unique<NatsServer>(folder_.path() + "/nats");
+    relay_nats_port_ = route("nats", nats_->port());
     used_server("nats-server");
   }
-  if (wants("kafka")) {
-    std::string reason;
-    kafka_ = kafka_brokers(&reason);
-    if (kafka_.empty()) {
-      // Loud, and a failure with CI=true; what can be tested without Kafka still is.
-      skip_case("without Kafka: " + reason);
-      options_.sinks.erase("kafka");
-    } else {
-      used_server("kafka");
-    }
-  }
+  if (wants("kafka")) prepare_kafka();
   return true;
 }
 
 void World::start_servers() {
+  if (own_kafka_ != nullptr) own_kafka_->launch();
   if (redis_ != nullptr) redis_->start();
   if (nats_ != nullptr) nats_->start();
   engine_ = std::make_unique<EngineProgram>(
-      folder_.path(), EngineOptions{.database_uri = database_uri_, .more_yaml = options_.engine_yaml});
+      folder_.path(), EngineOptions{.database_uri = engine_database_uri_, .more_yaml = options_.engine_yaml});
   engine_->start();
+  if (own_kafka_ != nullptr) own_kafka_->await_ready();
   client_ = std::make_unique<EngineClient>(engine_->address());
-  relay_ = std::make_unique<RelayProgram>(folder_.path(), "relay", relay_yaml(options_.sinks, token_store_path_));
+  engine_address_ = "127.0.0.1:" + std::to_string(route("upstream", port_of(engine_->address())));
+  relay_ = std::make_unique<RelayProgram>(folder_.path(), "relay", relay_yaml(options_.sinks, token_store_path_),
+                                          options_.relay_env);
 }
 
 std::unique_ptr<RelayProgram> World::make_relay(const std::set<std::string>& sinks, const std::string& name) {
   return std::make_unique<RelayProgram>(folder_.path(), name, relay_yaml(sinks, folder_.path() + "/" + name + ".db"));
+}
+
+std::unique_ptr<RelayProgram> World::make_second_pod(const std::map<std::string, std::string>& env) {
+  return std::make_unique<RelayProgram>(folder_.path(), "relay2", relay_yaml(options_.sinks, token_store_path_), env);
 }
 
 void World::subscribe(const std::set<std::string>& sinks) {
@@ -185,16 +239,25 @@ void World::subscribe(const std::set<std::string>& sinks) {
   }
 }
 
+std::string World::tokens_yaml(const std::string& store) const {
+  std::string yaml = "tokens:\n  kind: " + options_.tokens + "\n";
+  if (options_.tokens == "sqlite") yaml += "  sqlite:\n    path: " + store + "\n";
+  if (options_.tokens == "postgres") yaml += "  postgres:\n    uri: \"" + tokens_uri_ + "\"\n" + options_.tokens_yaml;
+  if (options_.tokens == "redis") {
+    yaml += "  redis:\n    port: " + std::to_string(tokens_redis_port_) + "\n" + options_.tokens_yaml;
+  }
+  return yaml;
+}
+
 std::string World::relay_yaml(const std::set<std::string>& sinks, const std::string& store) const {
-  std::string yaml = "upstream:\n  address: " + engine_->address() +
-                     "\ntenants:\n  start: earliest\ntokens:\n  kind: sqlite\n  sqlite:\n    path: " + store +
-                     "\nsinks:\n";
-  const std::string redis_port = redis_ == nullptr ? "" : std::to_string(redis_->port());
-  const std::string nats_url = "nats://" + (nats_ == nullptr ? "" : nats_->address());
+  std::string yaml = "upstream:\n  address: " + engine_address_ + "\n" + options_.upstream_yaml +
+                     "tenants:\n  start: earliest\n" + tokens_yaml(store) + "sinks:\n";
+  const std::string redis_port = std::to_string(relay_redis_port_);
+  const std::string nats_url = "nats://127.0.0.1:" + std::to_string(relay_nats_port_);
   const std::map<std::string, std::string> settings = {
       {"file", "    path: " + folder_.path() + "/events.jsonl\n"},
       {"kafka",
-       "    brokers: " + kafka_ + "\n    prefix: " + prefix_ + "\n    create_topics: true\n    partitions: 4\n"},
+       "    brokers: " + relay_kafka_ + "\n    prefix: " + prefix_ + "\n    create_topics: true\n    partitions: 4\n"},
       {"nats_jetstream", "    url: " + nats_url + "\n    stream: " + prefix_ + "\n    prefix: " + prefix_ +
                              ".js\n    create_stream: true\n"},
       {"nats_core", "    url: " + nats_url + "\n    prefix: " + prefix_ + ".core\n"},
@@ -203,6 +266,7 @@ std::string World::relay_yaml(const std::set<std::string>& sinks, const std::str
   };
   for (const std::string& sink : sinks) {
     yaml += "  - name: " + sink + "\n    kind: " + sink + "\n" + settings.at(sink);
+    if (const auto more = options_.sink_yaml.find(sink); more != options_.sink_yaml.end()) yaml += more->second;
   }
   return yaml + options_.relay_yaml;
 }

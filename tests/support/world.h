@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "tests/support/engine_client.h"
+#include "tests/support/fault_proxy.h"
+#include "tests/support/kafka_server.h"
 #include "tests/support/postgres.h"
 #include "tests/support/servers.h"
 #include "tests/support/subscribers.h"
@@ -47,14 +49,16 @@ class EngineProgram : public Program {
 
 class RelayProgram : public Program {
  public:
-  // `yaml` is the configuration without its admin part.
-  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml);
+  // `yaml` is the configuration without its admin part; `env` is added to our environment.
+  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml,
+               const std::map<std::string, std::string>& env = {});
   int admin_port() const { return admin_port_; }
   // The answer of /status; throws when there is none.
   std::string status() const;
 
  private:
-  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml, int admin_port);
+  RelayProgram(const std::string& folder, const std::string& name, const std::string& yaml,
+               const std::map<std::string, std::string>& env, int admin_port);
 
   int admin_port_;
 };
@@ -68,6 +72,16 @@ struct WorldOptions {
   std::string relay_yaml{};
   std::string database_uri{};                   // empty: a database of its own
   std::set<std::string> subscribe = kAllSinks;  // the sinks that are read from the start
+  // Edges that lead through a FaultProxy: "upstream" (relay to engine), "database" (engine to PostgreSQL), "tokens",
+  // "redis", "nats", "kafka". Subscribers, writers and the truth go past it.
+  std::set<std::string> proxied{};
+  std::string tokens = "sqlite";  // or "postgres" (the engine's database), "redis" (the server of the sinks)
+  std::string tokens_yaml{};      // more of that section, and of the others
+  std::string upstream_yaml{};
+  std::map<std::string, std::string> sink_yaml{};
+  bool own_postgres = false;  // a server that the test may kill
+  bool own_kafka = false;     // likewise; a broker behind a proxy is always its own
+  std::map<std::string, std::string> relay_env{};
 };
 
 class World {
@@ -85,6 +99,10 @@ class World {
   const std::string& kafka() const { return kafka_; }
   // Unique to this world: names on servers that are shared begin with it.
   const std::string& prefix() const { return prefix_; }
+  // Only when the options ask for them.
+  PostgresServer& postgres() { return *postgres_; }
+  KafkaServer& kafka_server() { return *own_kafka_; }
+  FaultProxy& proxy(const std::string& edge) { return *proxies_.at(edge); }
   EngineClient& client() { return *client_; }
   const std::string& folder() const { return folder_.path(); }
   const std::string& token_store_path() const { return token_store_path_; }
@@ -96,6 +114,8 @@ class World {
   void subscribe(const std::set<std::string>& sinks);
   // Another relay with some of the sinks and a token store of its own; not started.
   std::unique_ptr<RelayProgram> make_relay(const std::set<std::string>& sinks, const std::string& name);
+  // Another pod of the relay: the same sinks, name and token store (not sqlite); not started.
+  std::unique_ptr<RelayProgram> make_second_pod(const std::map<std::string, std::string>& env = {});
 
   // Tenants with kSchema.
   void create_tenants(const std::vector<std::string>& tenants);
@@ -103,7 +123,13 @@ class World {
  private:
   explicit World(const WorldOptions& options);
   bool prepare();
+  bool prepare_database();
+  void prepare_kafka();
   void start_servers();
+  bool wants(const char* sinks) const;
+  // The port that leads to `port`: of a proxy, when the edge has one.
+  int route(const std::string& edge, int port);
+  std::string tokens_yaml(const std::string& store) const;
   std::string relay_yaml(const std::set<std::string>& sinks, const std::string& store) const;
 
   WorldOptions options_;
@@ -112,9 +138,20 @@ class World {
   std::string database_uri_;
   std::string token_store_path_;
   std::string kafka_;
+  // As the relay, or the engine, reaches them.
+  std::string engine_database_uri_;
+  std::string tokens_uri_;
+  std::string engine_address_;
+  std::string relay_kafka_;
+  int relay_redis_port_ = 0;
+  int tokens_redis_port_ = 0;
+  int relay_nats_port_ = 0;
   std::unique_ptr<PostgresDatabase> database_;
+  std::unique_ptr<PostgresServer> postgres_;
+  std::unique_ptr<KafkaServer> own_kafka_;
   std::unique_ptr<RedisServer> redis_;
   std::unique_ptr<NatsServer> nats_;
+  std::map<std::string, std::unique_ptr<FaultProxy>> proxies_;
   std::unique_ptr<EngineProgram> engine_;
   std::unique_ptr<EngineClient> client_;
   std::unique_ptr<RelayProgram> relay_;
