@@ -11,14 +11,15 @@ namespace headgate::testing {
 
 class EngineSession {
  public:
-  // A connection that broke stays broken: libpqxx would go on in the middle of a transaction that is gone.
-  explicit EngineSession(const std::string& uri) : connection_(uri) { connection_.inhibit_reactivation(true); }
+  explicit EngineSession(const std::string& uri) : connection_(uri) {}
 
   void run(const std::string& sql) {
+    require_open();
     pqxx::nontransaction work(connection_);
     work.exec(sql);
   }
   std::string value(const std::string& sql) {
+    require_open();
     pqxx::nontransaction work(connection_);
     const pqxx::result rows = work.exec(sql);
     return rows.empty() || rows[0][0].is_null() ? "" : rows[0][0].c_str();
@@ -75,6 +76,11 @@ class EngineSession {
   std::string snapshot() { return value("SELECT snapshot FROM transactions WHERE id = pg_current_xact_id()"); }
 
  private:
+  // libpqxx would connect again and go on in the middle of a transaction that is gone.
+  void require_open() const {
+    if (!connection_.is_open()) throw pqxx::broken_connection("the session has lost its connection");
+  }
+
   pqxx::connection connection_;
   std::string tenant_;
   uint64_t xid_ = 0;
