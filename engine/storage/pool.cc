@@ -73,6 +73,8 @@ StatusOr<Pool::Session> Pool::connect() {
     pqxx::connection& connection = *session.connection;
     const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kGrace);
     connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
+    // A transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
+    connection.set_variable("idle_in_transaction_session_timeout", std::to_string(settings_.statement_timeout.count()));
     connection.set_variable("application_name", connection.quote(settings_.application_name));
     if (settings_.prepare) settings_.prepare(connection);
     return session;
