@@ -103,7 +103,7 @@ void StreamSession::on_write_done(bool ok) {
   if (finishing_) return;
   if (ended_by_us_) {
     finish_locked(end_, retry_after_);
-  } else if (!ok) {
+  } else if (!ok || cancelled_) {
     finish_locked(make_status(StatusCode::kCancelled, "the client has gone"), std::nullopt);
   } else {
     push_locked();
@@ -112,7 +112,8 @@ void StreamSession::on_write_done(bool ok) {
 
 void StreamSession::on_cancel() {
   MutexLock lock(mutex_);
-  // A write under way fails and finishes the stream then.
+  // A write under way finishes the stream when it is over; it may still have succeeded.
+  cancelled_ = true;
   if (!finishing_ && !writing_) finish_locked(make_status(StatusCode::kCancelled, "cancelled"), std::nullopt);
 }
 

@@ -67,6 +67,7 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   Messages out_;  // the front is being written when writing_
   bool writing_ = false;
   bool finishing_ = false;
+  bool cancelled_ = false;  // the client has gone
   bool unclosed_ = false;  // something was sent behind which no heartbeat went out yet
   uint64_t position_ = 0;
   Status end_;

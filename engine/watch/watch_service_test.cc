@@ -192,6 +192,17 @@ TEST_SUITE("watch/service") {
     CHECK(resumed.next()->snap_token() == encode_legacy_token(xid));
   }
 
+  TEST_CASE("watch: a client that goes while its message is being written leaves nothing behind") {
+    HG_WORLD(world, WatchSettings{.opens_burst = 10'000});
+    world.writer->write("t1", "a");
+    const std::string beginning = encode_legacy_token(0);
+    for (int i = 0; i < 300; ++i) {
+      WatchClient client(world, "t1", beginning);
+      REQUIRE(client.next());
+    }
+    CHECK(wait_until([&] { return world.services->stats().watch_streams == 0; }));
+  }
+
   TEST_CASE("watch: a client that does not read holds up nobody and loses nothing") {
     FeedSettings tail;
     tail.ring.bytes_max = 200'000;
