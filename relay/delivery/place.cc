@@ -241,10 +241,22 @@ std::vector<CursorUpdate> SinkPlace::changes() const {
   return updates;
 }
 
-void SinkPlace::mark_clean() {
+std::vector<CursorUpdate> SinkPlace::take_changes() {
+  std::vector<CursorUpdate> updates = changes();
   for (const std::string& name : dirty_) tenants_.at(name).dirty = false;
   dirty_.clear();
   progress_dirty_ = false;
+  return updates;
+}
+
+void SinkPlace::put_back(const std::vector<CursorUpdate>& updates) {
+  for (const CursorUpdate& update : updates) {
+    if (update.tenant == kProgressTenant) {
+      progress_dirty_ = true;
+    } else if (const auto tenant = tenants_.find(update.tenant); tenant != tenants_.end()) {
+      touch(tenant->first, tenant->second);
+    }
+  }
 }
 
 void SinkPlace::touch(const std::string& name, Tenant& tenant) {

@@ -82,11 +82,14 @@ class SinkPlace {
   void unfail(const std::string& tenant) { failed_.erase(tenant); }
   void remove(const std::string& tenant);
 
-  // Cursors that changed since mark_clean().
+  // Cursors that changed and that nobody has taken yet.
   std::vector<CursorUpdate> changes() const;
+  // The same, for somebody who commits them.
+  std::vector<CursorUpdate> take_changes();
+  // What was taken could not be committed: it has changed again, to whatever it is now.
+  void put_back(const std::vector<CursorUpdate>& updates);
   bool events_changed() const { return !dirty_.empty(); }
   bool progress_changed() const { return progress_dirty_; }
-  void mark_clean();
 
   struct Tenant {
     Cursor cursor;

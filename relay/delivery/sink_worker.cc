@@ -356,6 +356,8 @@ void SinkWorker::on_tenant_removed(const std::string& tenant) {
     place_.remove(tenant);
     stopped_.erase(tenant);
   }
+  // A commit that is under way may still hold its cursor.
+  if (!settle_commit(committer_.wait_for_outcome())) return;
   const Status status = committer_.forget(tenant);
   if (!status.ok()) log_warn("forget_failed", {{"sink", name_}, {"tenant", tenant}, {"error", describe(status)}});
   if (status.code() == StatusCode::kFailedPrecondition) fenced(status);
@@ -384,50 +386,65 @@ void SinkWorker::join_hub() {
   log_info("sink_caught_up", {{"sink", name_}, {"position", progress.position}});
 }
 
-Status SinkWorker::commit() {
+void SinkWorker::start_commit() {
   std::vector<CursorUpdate> updates;
   {
     MutexLock lock(mutex_);
-    updates = place_.changes();
+    updates = place_.take_changes();
   }
-  const Status status = committer_.commit(updates);
-  MutexLock lock(mutex_);
-  if (status.ok()) place_.mark_clean();
-  status_.uncommitted = committer_.uncommitted();
-  return status;
+  committer_.start(std::move(updates));
+}
+
+bool SinkWorker::settle_commit(const std::optional<Committer::Outcome>& outcome) {
+  if (!outcome) return true;
+  {
+    MutexLock lock(mutex_);
+    if (!outcome->status.ok()) place_.put_back(outcome->updates);
+    status_.uncommitted = committer_.uncommitted();
+  }
+  if (outcome->status.code() == StatusCode::kFailedPrecondition) {
+    fenced(outcome->status);
+    return false;
+  }
+  if (!outcome->status.ok()) {
+    log_warn("commit_failed", {{"sink", name_}, {"error", describe(outcome->status)}});
+    note_error(outcome->status);
+  }
+  return true;
 }
 
 bool SinkWorker::commit_when_due(bool idle, std::stop_token stop) {
   for (;;) {
+    if (!settle_commit(committer_.outcome())) return false;
     bool due = false;
     {
       MutexLock lock(mutex_);
       due = committer_.due(place_, idle);
     }
-    const Status status = due ? commit() : ok_status();
-    if (status.code() == StatusCode::kFailedPrecondition) {
-      fenced(status);
-      return false;
-    }
-    if (!status.ok()) {
-      log_warn("commit_failed", {{"sink", name_}, {"error", describe(status)}});
-      note_error(status);
-    }
+    if (due) start_commit();
     if (!committer_.must_wait()) return true;
-    change_state(SinkState::kBlocked, status);
+    change_state(SinkState::kBlocked);
     if (!parts_.clock.sleep(Duration(50), stop)) return false;
     idle = true;
   }
 }
 
 void SinkWorker::commit_at_end() {
-  Status status = commit();
   // The first failure may be a connection that broke long ago; the store opens a new one for the next call.
-  if (!status.ok()) status = commit();
-  if (status.ok()) return;
+  std::optional<Committer::Outcome> last = committer_.wait_for_outcome();
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (!settle_commit(last)) break;
+    start_commit();
+    last = committer_.wait_for_outcome();
+    if (!last || last->status.ok()) break;
+  }
+  if (!last || last->status.ok()) {
+    settle_commit(last);
+    return;
+  }
   log_error("last_commit_failed", {{"sink", name_},
                                    {"uncommitted", committer_.uncommitted()},
-                                   {"error", describe(status)},
+                                   {"error", describe(last->status)},
                                    {"effect", "these events come twice after the next start"}});
 }
 

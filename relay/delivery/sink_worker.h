@@ -95,7 +95,9 @@ class SinkWorker {
   void on_tenant_removed(const std::string& tenant);
   void lose_place(const char* why);
   void join_hub();
-  Status commit();
+  void start_commit();
+  // Takes the outcome of a commit over. False when it tells that we are fenced.
+  bool settle_commit(const std::optional<Committer::Outcome>& outcome);
   bool commit_when_due(bool idle, std::stop_token stop);
   void commit_at_end();
   void fenced(const Status& status);
