@@ -62,7 +62,7 @@ bool StreamSession::fill_locked() {
     unclosed_ = true;
   }
   const MonotonicTime now = system_clock().now();
-  if (out_.empty() && ((unclosed_ && closes_with_heartbeat()) || heartbeat_due(now)) && position_ != 0) {
+  if (out_.empty() && ((unclosed_ && closes_with_heartbeat(position_)) || heartbeat_due(now)) && position_ != 0) {
     encode_heartbeat(position_, &out_);
     unclosed_ = false;
   }

@@ -80,6 +80,8 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     transaction.set_started_at_us(item->started_at_us);
     transaction.set_changes(item->changes);
   }
+  const FeedItem& last = *pull.items.back();
+  implied_ = last.more_parts ? 0 : last.xid + 1;
   out->push_back(buffer_of(message));
 }
 

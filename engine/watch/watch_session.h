@@ -17,7 +17,7 @@ class WatchSession : public StreamSession {
   void encode_heartbeat(uint64_t position, Messages* out) override;
 };
 
-// headgate.v1.Feed: batches, events of tenants, and a heartbeat with the position behind each.
+// headgate.v1.Feed: batches, events of tenants, and a heartbeat with the position that they do not tell themselves.
 class FeedSession : public StreamSession {
  public:
   using StreamSession::StreamSession;
@@ -25,11 +25,13 @@ class FeedSession : public StreamSession {
  protected:
   void encode(const Pull& pull, Messages* out) override;
   void encode_heartbeat(uint64_t position, Messages* out) override;
-  bool closes_with_heartbeat() const override { return true; }
+  // The last transaction of a batch is a position by itself.
+  bool closes_with_heartbeat(uint64_t position) const override { return position > implied_; }
 
  private:
   // Where a tenant that failed could start: at least the horizon of the opening, however little was read since.
   uint64_t head_ = 1;
+  uint64_t implied_ = 0;  // the position behind the last transaction sent; 0 inside of one
 };
 
 }  // namespace headgate::engine

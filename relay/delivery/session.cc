@@ -182,6 +182,7 @@ bool Session::on_events(std::vector<EventPtr> events) {
     MutexLock lock(mutex_);
     status_.events += items.size();
   }
+  told_readers_ = true;
   return parts_.hub.publish(std::move(items), stream_->get_token());
 }
 
@@ -206,7 +207,13 @@ void Session::on_progress(uint64_t position, const std::string& snap_token) {
     MutexLock lock(mutex_);
     status_.position = position;
   }
-  parts_.hub.publish(std::move(items), stream_->get_token());
+  // Behind events everybody is awake already, and six sinks are not to be woken twice.
+  const bool quietly = std::exchange(told_readers_, false) && items.size() == 1;
+  if (quietly) {
+    parts_.hub.publish_quietly(std::move(items), stream_->get_token());
+  } else {
+    parts_.hub.publish(std::move(items), stream_->get_token());
+  }
 }
 
 void Session::on_tenant_failed(const TenantFailure& failure) {

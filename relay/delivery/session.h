@@ -94,9 +94,10 @@ class Session : private UpstreamListener {
   std::optional<std::stop_source> stream_;  // ends the current stream only
   bool ordered_ = false;
   bool started_fresh_ = false;
-  bool at_head_ = false;      // the next mark is the first one of a fresh start at the head
-  bool reseed_ = false;       // tenants have new starts: open the stream again
-  bool gap_for_all_ = false;  // the history changed: every tenant gets a GAP at the first mark
+  bool at_head_ = false;       // the next mark is the first one of a fresh start at the head
+  bool reseed_ = false;        // tenants have new starts: open the stream again
+  bool told_readers_ = false;  // the last thing published was events
+  bool gap_for_all_ = false;   // the history changed: every tenant gets a GAP at the first mark
 
   mutable Mutex mutex_;
   SessionStatus status_ GUARDED_BY(mutex_);

@@ -77,7 +77,7 @@ void Hub::set_floor(uint64_t floor) {
   floor_ = floor;
 }
 
-bool Hub::publish(std::vector<HubItem> items, std::stop_token stop) {
+bool Hub::publish(std::vector<HubItem> items, std::stop_token stop, bool wake) {
   MutexLock lock(mutex_);
   for (HubItem& item : items) {
     const size_t bytes = bytes_of(item);
@@ -86,7 +86,7 @@ bool Hub::publish(std::vector<HubItem> items, std::stop_token stop) {
     bytes_ += bytes;
     bytes_published_ += bytes;
   }
-  readable_.notify_all();
+  if (wake) readable_.notify_all();
   return !closed_;
 }
 

@@ -89,7 +89,11 @@ class Hub {
   // Corrects a floor that was not known when the stream began.
   void set_floor(uint64_t floor);
   // Blocks while the ring is full of items that nobody has read. False when stopped or closed.
-  bool publish(std::vector<HubItem> items, std::stop_token stop);
+  bool publish(std::vector<HubItem> items, std::stop_token stop) { return publish(std::move(items), stop, true); }
+  // The same for marks: readers that wait are not woken, they find it behind the next event or when their time is over.
+  bool publish_quietly(std::vector<HubItem> items, std::stop_token stop) {
+    return publish(std::move(items), stop, false);
+  }
   // Nothing more comes; readers still get what is inside.
   void close();
 
@@ -113,6 +117,7 @@ class Hub {
     uint64_t bytes_before;  // of all items ever published before this one
   };
 
+  bool publish(std::vector<HubItem> items, std::stop_token stop, bool wake);
   bool make_room(size_t bytes, std::stop_token stop) REQUIRES_LOCK(mutex_);
   bool oldest_is_free() const REQUIRES_LOCK(mutex_);
   void drop_oldest() REQUIRES_LOCK(mutex_);
