@@ -94,13 +94,20 @@ struct BundleStep {
   std::vector<base::v1::Attribute> attributes_delete;
 };
 
+// The schema version that data was checked against, to be compared with the tenant's newest inside of the write.
+struct SchemaHead {
+  std::string expected;
+  bool moved = false;  // set when the newest one is another: nothing was written
+};
+
 class DataWriter {
  public:
   virtual ~DataWriter() = default;
   // One SERIALIZABLE transaction each; retried on serialization failures. The token is durable when returned.
   // ERROR_CODE_ERROR_MAX_RETRIES when all attempts failed, ERROR_CODE_DATASTORE for anything else.
+  // With `head`, FAILED_PRECONDITION when it has moved.
   virtual StatusOr<SnapToken> write(const std::string& tenant, const std::vector<base::v1::Tuple>& tuples,
-                                    const std::vector<base::v1::Attribute>& attributes) = 0;
+                                    const std::vector<base::v1::Attribute>& attributes, SchemaHead* head = nullptr) = 0;
   // An empty filter deletes nothing of its kind. An empty subject.relation is not filtered on.
   virtual StatusOr<SnapToken> remove(const std::string& tenant, const base::v1::TupleFilter& tuples,
                                      const base::v1::AttributeFilter& attributes) = 0;

@@ -98,8 +98,6 @@ Pool::Session Pool::take_idle(const SessionSetup* setup) {
 StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
   {
     MutexLock lock(mutex_);
-    open_ -=
-        static_cast<int>(std::erase_if(idle_, [](const Session& idle) { return ended_by_server(*idle.connection); }));
     const bool free = changed_.wait_for(mutex_, settings_.acquire_timeout, [&]() REQUIRES_LOCK(mutex_) {
       return !idle_.empty() || open_ < settings_.connections_max;
     });
@@ -108,7 +106,11 @@ StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
                        "all {} database connections are busy for {} ms; raise database.max_connections",
                        settings_.connections_max, settings_.acquire_timeout.count());
     }
-    if (!idle_.empty()) return take_idle(setup);
+    while (!idle_.empty()) {
+      Session session = take_idle(setup);
+      if (!ended_by_server(*session.connection)) return session;
+      --open_;
+    }
     ++open_;
   }
   auto session = connect();
@@ -117,12 +119,14 @@ StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
 }
 
 void Pool::release(Session session) {
-  MutexLock lock(mutex_);
-  if (session.connection != nullptr && session.connection->is_open()) {
-    session.used = true;
-    idle_.push_back(std::move(session));
-  } else {
-    --open_;
+  {
+    MutexLock lock(mutex_);
+    if (session.connection != nullptr && session.connection->is_open()) {
+      session.used = true;
+      idle_.push_back(std::move(session));
+    } else {
+      --open_;
+    }
   }
   changed_.notify_one();
 }

@@ -30,13 +30,13 @@ constexpr char kUnlock[] = ";EXECUTE headgate_unlock";
 // and outlast it. The INSERT takes its lock on the table before the row's default draws the xid, and in SERIALIZABLE
 // the snapshot is taken before both. So whoever sees this xid in progress finds its holder in pg_locks, and no
 // transaction sees one with a higher xid: that is what the feed's horizon and the order of xids rest on.
-std::string begin_of(pqxx::connection& connection, const std::string& tenant, const WriteLocks& locks) {
+std::string begin_of(pqxx::connection& connection, const std::string& tenant, const WriteLocks& locks, bool at_head) {
   const std::string lock = locks.sql();
   return fmt::format(
       "{}BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;"
-      "EXECUTE headgate_begin ({})",
+      "EXECUTE {} ({})",
       lock.empty() ? "" : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;" + lock + "COMMIT;",
-      connection.quote(tenant));
+      at_head ? "headgate_begin_at_head" : "headgate_begin", connection.quote(tenant));
 }
 
 // Ended by the server's end of the connection rather than by the statement; says nothing about the commit.
@@ -50,14 +50,15 @@ class PostgresWriter : public DataWriter {
       : pool_(std::move(pool)), settings_(std::move(settings)) {}
 
   StatusOr<SnapToken> write(const std::string& tenant, const std::vector<Tuple>& tuples,
-                            const std::vector<Attribute>& attributes) override {
+                            const std::vector<Attribute>& attributes, SchemaHead* head) override {
     WriteLocks locks(tenant);
     locks.add(tuples);
     locks.add(attributes);
-    return transact(tenant, locks, [&](WriteStatements& statements) {
+    const Fill fill = [&](WriteStatements& statements) {
       statements.write(tuples);
       return statements.write(attributes);
-    });
+    };
+    return transact(tenant, locks, fill, head);
   }
 
   StatusOr<SnapToken> remove(const std::string& tenant, const TupleFilter& tuples,
@@ -92,12 +93,14 @@ class PostgresWriter : public DataWriter {
   }
 
  private:
-  StatusOr<SnapToken> transact(const std::string& tenant, const WriteLocks& locks, const Fill& fill) {
-    Backoff backoff(settings_.retry_pause, random_seed());
+  StatusOr<SnapToken> transact(const std::string& tenant, const WriteLocks& locks, const Fill& fill,
+                               SchemaHead* head = nullptr) {
+    std::optional<Backoff> backoff;  // most writes need none, and seeding one asks the kernel
     for (int retry = 0;; ++retry) {
       Attempt attempt;
-      const Status status = attempt_once(tenant, locks, fill, attempt);
+      const Status status = attempt_once(tenant, locks, fill, head, attempt);
       if (status.ok()) return attempt.token;
+      if (head != nullptr && head->moved) return status;
       if (attempt.in_doubt) {
         HG_ASSIGN_OR_RETURN(const bool committed, outcome_of(attempt));
         if (committed) return attempt.token;
@@ -110,16 +113,18 @@ class PostgresWriter : public DataWriter {
         log_warn("write_gave_up", {{"tenant", tenant}, {"attempts", retry + 1}, {"reason", describe(status)}});
         return api_error(base::v1::ERROR_CODE_ERROR_MAX_RETRIES);
       }
-      system_clock().sleep(backoff.next(), {});
+      if (!backoff) backoff.emplace(settings_.retry_pause, random_seed());
+      system_clock().sleep(backoff->next(), {});
     }
   }
 
-  Status attempt_once(const std::string& tenant, const WriteLocks& locks, const Fill& fill, Attempt& attempt) {
+  Status attempt_once(const std::string& tenant, const WriteLocks& locks, const Fill& fill, SchemaHead* head,
+                      Attempt& attempt) {
     return pool_->run(write_setup(), [&](pqxx::connection& connection) {
       pqxx::nontransaction work(connection);
       Status status;
       try {
-        status = attempt_on(connection, work, tenant, locks, fill, attempt);
+        status = attempt_on(connection, work, tenant, locks, fill, head, attempt);
       } catch (...) {
         status = status_of_current_exception();
         // The session is gone, and its locks with it.
@@ -133,9 +138,13 @@ class PostgresWriter : public DataWriter {
   }
 
   static Status attempt_on(pqxx::connection& connection, pqxx::nontransaction& work, const std::string& tenant,
-                           const WriteLocks& locks, const Fill& fill, Attempt& attempt) {
+                           const WriteLocks& locks, const Fill& fill, SchemaHead* head, Attempt& attempt) {
     attempt.sent = true;
-    const pqxx::result begun = work.exec(begin_of(connection, tenant, locks));
+    const pqxx::result begun = work.exec(begin_of(connection, tenant, locks, head != nullptr));
+    if (head != nullptr && head->expected != begun[0][2].c_str()) {
+      head->moved = true;
+      return make_status(StatusCode::kFailedPrecondition, "the tenant has another schema by now");
+    }
     HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(begun[0][1].c_str()));
     attempt.token = token_of_write(to_xid(begun[0][0]), snapshot);
     attempt.backend = connection.backendpid();

@@ -92,6 +92,9 @@ bool WriteLocks::exclusive() const { return unbounded_ || keys_.size() > kKeysMa
 std::string WriteLocks::sql() const {
   if (exclusive()) return fmt::format("EXECUTE headgate_lock_tenant ({});", tenant_lock(tenant_));
   if (keys_.empty()) return "";
+  if (keys_.size() == 1) {
+    return fmt::format("EXECUTE headgate_lock_key ({}, {});", tenant_lock(tenant_), *keys_.begin());
+  }
   return fmt::format("EXECUTE headgate_lock_keys ({}, '{{{}}}');", tenant_lock(tenant_), fmt::join(keys_, ","));
 }
 

@@ -32,6 +32,7 @@ class WriteStatements {
   std::string with_commit() const { return sql_ + "COMMIT"; }
 
  private:
+  void write(const base::v1::Tuple& tuple);
   void execute(const char* statement, const std::vector<std::vector<std::string>>& columns);
 
   pqxx::connection& connection_;

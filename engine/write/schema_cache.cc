@@ -41,4 +41,17 @@ void SchemaCache::insert(const std::string& key, Definition definition) {
   entries_.pop_back();
 }
 
+std::string SchemaCache::newest_seen(const std::string& tenant) const {
+  MutexLock lock(mutex_);
+  const auto found = newest_.find(tenant);
+  return found == newest_.end() ? "" : found->second;
+}
+
+void SchemaCache::saw_newest(const std::string& tenant, const std::string& version) {
+  MutexLock lock(mutex_);
+  // Guesses are cheap to find again, so keeping track of their age is not worth it.
+  if (newest_.size() >= entries_max_) newest_.clear();
+  newest_[tenant] = version;
+}
+
 }  // namespace headgate::engine

@@ -23,6 +23,11 @@ class SchemaCache {
                                                                   const std::string& version);
   size_t size() const;
 
+  // The newest version of a tenant as far as this process has seen, empty when it has seen none. It may be out of date
+  // at any time: whoever uses it has to find out.
+  std::string newest_seen(const std::string& tenant) const;
+  void saw_newest(const std::string& tenant, const std::string& version);
+
  private:
   using Definition = std::shared_ptr<const base::v1::SchemaDefinition>;
   struct Entry {
@@ -38,6 +43,7 @@ class SchemaCache {
   mutable Mutex mutex_;
   std::list<Entry> entries_ GUARDED_BY(mutex_);  // most recently used first
   std::unordered_map<std::string, std::list<Entry>::iterator> index_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, std::string> newest_ GUARDED_BY(mutex_);  // tenant -> version
 };
 
 }  // namespace headgate::engine

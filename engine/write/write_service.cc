@@ -69,13 +69,28 @@ StatusOr<SnapToken> WriteService::write_relationships(const base::v1::Relationsh
 StatusOr<SnapToken> WriteService::write_data(const std::string& tenant, const std::string& version, const Data& data) {
   std::string pinned = version;
   if (pinned.empty()) {
+    if (auto outcome = write_at_guess(tenant, data)) return announce(std::move(*outcome));
     HG_ASSIGN_OR_RETURN(pinned, store_.schemas->head_version(tenant));
+    schemas_.saw_newest(tenant, pinned);
   }
-  HG_RETURN_IF_ERROR(validate_all(tenant, pinned, data));
+  HG_RETURN_IF_ERROR(check(tenant, pinned, data));
+  return announce(store_.writer->write(tenant, data.tuples, data.attributes));
+}
+
+std::optional<StatusOr<SnapToken>> WriteService::write_at_guess(const std::string& tenant, const Data& data) {
+  SchemaHead head{schemas_.newest_seen(tenant)};
+  if (head.expected.empty() || !check(tenant, head.expected, data).ok()) return std::nullopt;
+  StatusOr<SnapToken> token = store_.writer->write(tenant, data.tuples, data.attributes, &head);
+  if (head.moved) return std::nullopt;
+  return token;
+}
+
+Status WriteService::check(const std::string& tenant, const std::string& version, const Data& data) {
+  HG_RETURN_IF_ERROR(validate_all(tenant, version, data));
   if (data.tuples.size() + data.attributes.size() > settings_.data_per_write_max) {
     return api_error(base::v1::ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED);
   }
-  return announce(store_.writer->write(tenant, data.tuples, data.attributes));
+  return ok_status();
 }
 
 // A write without rows looks nothing up, so that it succeeds under a version nobody knows, as in Permify.

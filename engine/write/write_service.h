@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ class WriteService {
   };
 
   StatusOr<SnapToken> write_data(const std::string& tenant, const std::string& version, const Data& data);
+  // One statement less than asking for the newest version first. Nothing when the guess was wrong, or when the data
+  // does not pass under it.
+  std::optional<StatusOr<SnapToken>> write_at_guess(const std::string& tenant, const Data& data);
+  Status check(const std::string& tenant, const std::string& version, const Data& data);
   StatusOr<SnapToken> remove_data(const std::string& tenant, const base::v1::TupleFilter& tuples,
                                   const base::v1::AttributeFilter& attributes);
   Status validate_all(const std::string& tenant, const std::string& version, const Data& data);

@@ -108,6 +108,23 @@ TEST_SUITE("write/service") {
     CHECK(service.schemas.size() == 0);
   }
 
+  TEST_CASE("write: a schema that another process wrote counts at once") {
+    HG_POSTGRES(database);
+    Service service(*database);
+    CHECK(service.write_tuple(tuple_text("doc", "owner", "user")) == "");
+    CHECK(service.schemas.newest_seen("a") == service.version);
+    // Past this service, as a second engine does it.
+    const auto wider = compile_schema("entity user {} entity doc { relation reader @user }");
+    const std::string wider_version = *service.store.schemas->write("a", wider->rows, std::nullopt);
+    CHECK(service.write_tuple(tuple_text("doc", "owner", "user")) == "ERROR_CODE_RELATION_DEFINITION_NOT_FOUND");
+    CHECK(service.write_tuple(tuple_text("doc", "reader", "user")) == "");
+    CHECK(service.schemas.newest_seen("a") == wider_version);
+    CHECK(service.announced.size() == 2);
+    database->execute("DELETE FROM schema_definitions");
+    CHECK(service.write_tuple(tuple_text("doc", "reader", "user")) == "ERROR_CODE_SCHEMA_NOT_FOUND");
+    CHECK(database->execute("SELECT count(*) FROM transactions") == "2");
+  }
+
   TEST_CASE("remove: empty filters are refused, a filled one deletes") {
     HG_POSTGRES(database);
     Service service(*database);
