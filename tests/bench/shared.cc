@@ -76,13 +76,21 @@ double cpu_seconds_with_children(pid_t pid) {
   return total;
 }
 
-double thread_cpu_seconds() {
+namespace {
+
+double usage_of(int who) {
   rusage usage{};
-  ::getrusage(RUSAGE_THREAD, &usage);
+  ::getrusage(who, &usage);
   const auto seconds_of = [](timeval time) {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
   };
   return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
 }
+
+}  // namespace
+
+double thread_cpu_seconds() { return usage_of(RUSAGE_THREAD); }
+
+double reaped_cpu_seconds() { return usage_of(RUSAGE_CHILDREN); }
 
 }  // namespace headgate::bench

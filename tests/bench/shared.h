@@ -42,7 +42,8 @@ double seconds_since(Clock::time_point begin);
 // Processor seconds that a process has used, and those of a server together with all of its children.
 double cpu_seconds(pid_t pid);
 double cpu_seconds_with_children(pid_t pid);
-// Of the calling thread.
+// Of the calling thread, and of the children that this process has waited for.
 double thread_cpu_seconds();
+double reaped_cpu_seconds();
 
 }  // namespace headgate::bench

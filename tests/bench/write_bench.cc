@@ -1,6 +1,7 @@
 // Write transactions a second through the engine's gRPC API against pgbench that sends the engine's own statements over
 // as many connections to the same server, in turns, with and without waiting for the disk at each commit.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <pqxx/pqxx>
 
@@ -20,16 +21,16 @@ const std::vector<std::string> kTenants = {"w1", "w2", "w3", "w4"};
 
 // What the engine sends for one new tuple, in its two round trips: locks of the key, begin; data, commit, unlock.
 constexpr char kSameStatements[] = R"(\if :ready = 0
-PREPARE lock_keys (bigint, bigint[]) AS SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
+PREPARE lock_key (bigint, bigint) AS SELECT pg_advisory_lock_shared($1), pg_advisory_lock($2);
 PREPARE unlock AS SELECT pg_advisory_unlock_all();
-PREPARE begin_write (varchar) AS INSERT INTO transactions (tenant_id) VALUES ($1) RETURNING id, snapshot;
-PREPARE tuples_write (xid8, varchar, varchar[], varchar[], varchar[], varchar[], varchar[], varchar[]) AS INSERT INTO relation_tuples (tenant_id, created_tx_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation) SELECT $2, $1, k.et, k.ei, k.r, k.st, k.si, k.sr FROM unnest($3, $4, $5, $6, $7, $8) WITH ORDINALITY AS k (et, ei, r, st, si, sr, place) ORDER BY k.place ON CONFLICT ON CONSTRAINT uq_relation_tuple_not_expired DO NOTHING;
+PREPARE begin_write (varchar) AS INSERT INTO transactions (tenant_id) VALUES ($1) RETURNING id, snapshot, (SELECT version FROM schema_definitions WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1);
+PREPARE tuple_write (xid8, varchar, varchar, varchar, varchar, varchar, varchar, varchar) AS INSERT INTO relation_tuples (tenant_id, created_tx_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation) VALUES ($2, $1, $3, $4, $5, $6, $7, $8) ON CONFLICT ON CONSTRAINT uq_relation_tuple_not_expired DO NOTHING;
 \set ready 1
 \endif
 \set n :n + 1
 \set key random(1, 9000000000000000000)
-BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY\;EXECUTE lock_keys (7, '{:key}')\;COMMIT\;BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE\;EXECUTE begin_write ('w1') \gset
-EXECUTE tuples_write (':id', 'w1', '{"doc"}', '{":prefix-:client_id-:n"}', '{"owner"}', '{"user"}', '{"u:key"}', '{""}')\;COMMIT\;EXECUTE unlock;
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY\;EXECUTE lock_key (7, :key)\;COMMIT\;BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE\;EXECUTE begin_write ('w1') \gset
+EXECUTE tuple_write (':id', 'w1', 'doc', ':prefix-:client_id-:n', 'owner', 'user', 'u:key', '')\;COMMIT\;EXECUTE unlock;
 )";
 
 // The least that keeps one tuple and its transaction.
@@ -44,21 +45,61 @@ BEGIN ISOLATION LEVEL SERIALIZABLE\;EXECUTE begin_write ('w1') \gset
 EXECUTE tuple_write ('w1', ':prefix-:client_id-:n', 'u:key')\;COMMIT;
 )";
 
-// Transactions a second.
-double pgbench(const std::string& folder, const std::string& uri, const char* script, const std::string& prefix) {
+// What turns of one kind came to.
+struct Turns {
+  double transactions = 0;
+  double seconds = 0;
+  double postgres = 0, engine = 0, client = 0;  // processor seconds
+
+  double rate() const { return transactions / seconds; }
+  double microseconds(double cpu) const { return cpu * 1e6 / transactions; }
+  double microseconds() const { return microseconds(postgres + engine + client); }
+};
+
+// Adds what is used from construction to destruction; `engine` may be null.
+class Meter {
+ public:
+  Meter(Turns& turns, const PostgresServer& server, World* world)
+      : turns_(turns), server_(server), world_(world), before_(read()) {}
+  ~Meter() {
+    const Turns after = read();
+    turns_.postgres += after.postgres - before_.postgres;
+    turns_.engine += after.engine - before_.engine;
+    turns_.client += after.client - before_.client;
+  }
+
+ private:
+  Turns read() const {
+    return {.postgres = cpu_seconds_with_children(server_.pid()),
+            .engine = world_ == nullptr ? 0 : cpu_seconds(world_->engine().pid()),
+            .client = world_ == nullptr ? reaped_cpu_seconds() : cpu_seconds(::getpid())};
+  }
+
+  Turns& turns_;
+  const PostgresServer& server_;
+  World* const world_;
+  const Turns before_;
+};
+
+void pgbench(const PostgresServer& server, const std::string& folder, const std::string& uri, const char* script,
+             const std::string& prefix, Turns& turns) {
   const std::string file = folder + "/" + prefix + ".sql";
   write_file(file, script);
   const std::string log = folder + "/" + prefix + ".log";
+  const Meter meter(turns, server, nullptr);
   Process program({.argv = {postgres_binaries() + "/pgbench", "-n", "-M", "simple", "-c", std::to_string(kConnections),
                             "-j", "2", "-T", fmt::format("{:.0f}", kSeconds), "-D", "ready=0", "-D", "n=0", "-D",
                             "prefix=" + prefix, "-f", file, uri},
                    .log_file = log});
   const bool ended = program.wait(std::chrono::seconds(60)) && program.exit_code() == 0;
   const std::string output = read_file(log);
-  const size_t place = output.find("\ntps = ");
-  REQUIRE_MESSAGE((ended && place != std::string::npos), output);
+  const std::string done = "number of transactions actually processed: ";
+  const size_t place = output.find(done), rate = output.find("\ntps = ");
+  REQUIRE_MESSAGE((ended && place != std::string::npos && rate != std::string::npos), output);
   CHECK_MESSAGE(output.find("number of failed transactions: 0 ") != std::string::npos, output);
-  return std::stod(output.substr(place + 7));
+  const double transactions = std::stod(output.substr(place + done.size()));
+  turns.transactions += transactions;
+  turns.seconds += transactions / std::stod(output.substr(rate + 7));
 }
 
 size_t transactions_in(const std::string& uri) {
@@ -67,23 +108,32 @@ size_t transactions_in(const std::string& uri) {
   return work.exec1("SELECT count(*) FROM transactions")[0].as<size_t>();
 }
 
-double engine_rate(World& world, const std::string& prefix) {
+void write_through(World& world, const PostgresServer& server, const std::string& prefix, Turns& turns) {
   const size_t before = transactions_in(world.database_uri());
-  const ApiResult result = run_load(ApiLoad{.engine = world.engine().address(),
-                                            .tenants = kTenants,
-                                            .seconds = kSeconds,
-                                            .calls_in_flight_max = 2 * kConnections,
-                                            .prefix = prefix});
+  ApiResult result;
+  {
+    const Meter meter(turns, server, &world);
+    result = run_load(ApiLoad{.engine = world.engine().address(),
+                              .tenants = kTenants,
+                              .seconds = kSeconds,
+                              .calls_in_flight_max = kConnections,
+                              .prefix = prefix});
+  }
   CHECK(transactions_in(world.database_uri()) - before == result.acknowledged);
-  return static_cast<double>(result.acknowledged) / result.seconds;
+  turns.transactions += static_cast<double>(result.acknowledged);
+  turns.seconds += result.seconds;
 }
 
-void add_row(const std::string& what, double rate, double limit, const std::string& against) {
-  table().add({what, per_second(rate), per_second(limit) + " " + against, ratio(rate, limit),
-               fmt::format("{} connections, turns of {:.0f} s on one server with fsync, one tuple a transaction, every "
-                           "acknowledged transaction counted in the database; budget: at least 0.8 of the same "
-                           "statements",
-                           kConnections, kSeconds)});
+void add_row(const std::string& what, const Turns& engine, const Turns& limit, const std::string& against) {
+  table().add(
+      {what, per_second(engine.rate()), per_second(limit.rate()) + " " + against, ratio(engine.rate(), limit.rate()),
+       fmt::format(
+           "budget: at least 0.8; {} connections, turns of {:.0f} s on one server with fsync, one tuple a "
+           "transaction, every acknowledged transaction counted in the database; processor time of one: "
+           "PostgreSQL {:.0f} us, engine {:.0f} us, client {:.0f} us, with pgbench {:.0f} us and {:.0f} us: {:.2f}",
+           kConnections, kSeconds, engine.microseconds(engine.postgres), engine.microseconds(engine.engine),
+           engine.microseconds(engine.client), limit.microseconds(limit.postgres), limit.microseconds(limit.client),
+           limit.microseconds() / engine.microseconds())});
 }
 
 std::string make_database(const PostgresServer& server, const std::string& name, const std::string& commit) {
@@ -110,13 +160,12 @@ void measure_writes(const PostgresServer& server, const std::string& commit, boo
   const std::string uri = make_database(server, "writes_" + commit + (all_roles ? "_all" : ""), commit);
   const auto world = make_world(uri, all_roles);
   if (world == nullptr) return;
-  double same = 0, bare = 0, engine = 0;
-  constexpr int kTurns = 2;
-  for (int turn = 0; turn < kTurns; ++turn) {
+  Turns same, bare, engine;
+  for (int turn = 0; turn < 2; ++turn) {
     const std::string number = std::to_string(turn);
-    same += pgbench(folder.path(), uri, kSameStatements, "same" + number) / kTurns;
-    engine += engine_rate(*world, "e" + number) / kTurns;
-    bare += pgbench(folder.path(), uri, kBareWrite, "bare" + number) / kTurns;
+    pgbench(server, folder.path(), uri, kSameStatements, "same" + number, same);
+    write_through(*world, server, "e" + number, engine);
+    pgbench(server, folder.path(), uri, kBareWrite, "bare" + number, bare);
   }
   const std::string what = fmt::format("writes through the API, synchronous_commit {}, engine with {}", commit,
                                        all_roles ? "all roles" : "the write role");
