@@ -68,7 +68,7 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   bool writing_ = false;
   bool finishing_ = false;
   bool cancelled_ = false;  // the client has gone
-  bool unclosed_ = false;  // something was sent behind which no heartbeat went out yet
+  bool unclosed_ = false;   // something was sent behind which no heartbeat went out yet
   uint64_t position_ = 0;
   Status end_;
   std::optional<Duration> retry_after_;

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/snap_token.h"
+#include "relay/delivery/trim.h"
 #include "relay/upstream/retry_delay.h"
 
 namespace headgate::relay {
@@ -158,6 +159,7 @@ void Session::on_opened(const std::string& incarnation, bool ordered) {
   incarnation_ = incarnation;
   ordered_ = ordered;
   metrics_.on_opened();
+  return_free_memory();
   parts_.hub.begin(incarnation, ordered, at_head_ ? Hub::kNoJoin : place_.floor());
   {
     MutexLock lock(mutex_);

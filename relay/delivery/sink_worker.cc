@@ -7,6 +7,7 @@
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/snap_token.h"
+#include "relay/delivery/trim.h"
 
 namespace headgate::relay {
 
@@ -88,7 +89,9 @@ bool SinkWorker::open(std::stop_token stop) {
 
 Status SinkWorker::open_once(std::stop_token stop) {
   HG_RETURN_IF_ERROR(sink_->open(stop));
-  return recover(stop);
+  const Status status = recover(stop);
+  return_free_memory();
+  return status;
 }
 
 Status SinkWorker::recover(std::stop_token stop) {
