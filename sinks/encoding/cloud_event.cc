@@ -16,12 +16,15 @@ namespace pb = ::base::v1;
 constexpr std::string_view kProtobufType = "application/protobuf";
 constexpr std::string_view kJsonType = "application/json";
 
-// A URI path segment: unreserved characters and those sub-delimiters that tenant ids use.
+// Unreserved characters of a URI path segment, and those sub-delimiters that tenant ids use.
+bool is_plain_in_uri(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+         std::string_view("-._~@:+*").find(c) != std::string_view::npos;
+}
+
 void append_uri_segment(std::string& out, std::string_view text) {
   for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       std::string_view("-._~@:+*").find(c) != std::string_view::npos;
-    if (plain) {
+    if (is_plain_in_uri(c)) {
       out += c;
     } else {
       fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
@@ -42,11 +45,20 @@ void append_json_string(std::string& out, std::string_view text) {
 
 void append_base64(std::string& out, std::string_view bytes) {
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t word = 0;
-    for (size_t j = 0; j < 3; ++j) word = word << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0U);
-    for (size_t j = 0; j < 4; ++j) out += i + j <= bytes.size() ? kAlphabet[word >> (18 - 6 * j) & 63] : '=';
+  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])); };
+  size_t at = out.size();
+  out.resize(at + (bytes.size() + 2) / 3 * 4, '=');
+  size_t i = 0;
+  for (; i + 3 <= bytes.size(); i += 3) {
+    const uint32_t word = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    for (int shift = 18; shift >= 0; shift -= 6) out[at++] = kAlphabet[word >> shift & 63];
   }
+  if (i == bytes.size()) return;
+  const bool two = i + 2 == bytes.size();
+  const uint32_t word = byte(i) << 16 | (two ? byte(i + 1) << 8 : 0U);
+  out[at++] = kAlphabet[word >> 18];
+  out[at++] = kAlphabet[word >> 12 & 63];
+  if (two) out[at] = kAlphabet[word >> 6 & 63];
 }
 
 const pb::Entity* entity_of_change(const pb::DataChange& change) {
@@ -57,7 +69,11 @@ const pb::Entity* entity_of_change(const pb::DataChange& change) {
 
 // Type and id that all changes share; an empty text where they differ.
 std::pair<std::string, std::string> common_entity(const Event& event) {
-  pb::DataChanges changes;
+  // A message that is parsed into again keeps its parts, so that the usual small event allocates nothing.
+  constexpr size_t kKeptBytes = 4096;
+  thread_local pb::DataChanges kept;
+  pb::DataChanges large;
+  pb::DataChanges& changes = event.payload.size() <= kKeptBytes ? kept : large;
   if (event.kind != EventKind::kChanges || !changes.ParseFromString(event.payload)) return {};
   std::pair<std::string, std::string> common;
   for (int i = 0; i < changes.data_changes_size(); ++i) {
@@ -121,6 +137,26 @@ bool parse_place(std::string_view text, Cursor& cursor) {
   return parse_number(rest.substr(0, rest.find('/')), cursor.part);
 }
 
+template <typename Number>
+void append_number(std::string& out, Number number) {
+  const fmt::format_int digits(number);
+  out.append(digits.data(), digits.size());
+}
+
+void set_event_id(const Delivery& delivery, std::string& out) {
+  const Event& event = *delivery.event;
+  out = event.tenant;
+  out += '/';
+  append_number(out, event.xid);
+  out += '/';
+  append_number(out, event.part);
+  if (event.kind == EventKind::kChanges) return;
+  out += '/';
+  out += kind_word(event.kind);
+  out += '-';
+  append_number(out, delivery.sequence);
+}
+
 }  // namespace
 
 std::string_view kind_word(EventKind kind) {
@@ -146,9 +182,8 @@ std::string_view type_of(EventKind kind) {
 }
 
 std::string event_id(const Delivery& delivery) {
-  const Event& event = *delivery.event;
-  std::string id = fmt::format("{}/{}/{}", event.tenant, event.xid, event.part);
-  if (event.kind != EventKind::kChanges) id += fmt::format("/{}-{}", kind_word(event.kind), delivery.sequence);
+  std::string id;
+  set_event_id(delivery, id);
   return id;
 }
 
@@ -202,6 +237,26 @@ StatusOr<Encoder> Encoder::make(const EncodingSettings& settings) {
   return Encoder(settings);
 }
 
+Encoder::Encoder(EncodingSettings settings) : settings_(std::move(settings)), source_start_("/headgate/") {
+  append_uri_segment(source_start_, settings_.cluster);
+  source_start_ += "/tenants/";
+}
+
+// Events of one second follow each other; their times differ in the last digits alone.
+void Encoder::set_time(int64_t unix_us, std::string& out) const {
+  constexpr int64_t kSecond = 1'000'000;
+  int64_t micros = unix_us % kSecond;
+  if (micros < 0) micros += kSecond;
+  const int64_t second = unix_us - micros;
+  if (second_text_.empty() || second != second_) {
+    second_ = second;
+    second_text_ = rfc3339(second);
+  }
+  out = second_text_;
+  // "...:05.000000Z"
+  for (size_t i = out.size() - 2; micros > 0; --i, micros /= 10) out[i] = static_cast<char>('0' + micros % 10);
+}
+
 Status Encoder::set_data(const Event& event, Encoded& out) const {
   out.content_type_ = settings_.format == PayloadFormat::kJson ? kJsonType : kProtobufType;
   const bool control = event.kind != EventKind::kChanges;
@@ -227,12 +282,11 @@ Status Encoder::set_data(const Event& event, Encoded& out) const {
 Status Encoder::encode(const Delivery& delivery, Encoded& out) const {
   const Event& event = *delivery.event;
   out.count_ = 0;
-  out.id_ = event_id(delivery);
-  out.source_ = "/headgate/";
-  append_uri_segment(out.source_, settings_.cluster);
-  out.source_ += "/tenants/";
+  set_event_id(delivery, out.id_);
+  out.source_ = source_start_;
   append_uri_segment(out.source_, event.tenant);
-  out.sequence_ = std::to_string(delivery.sequence);
+  out.sequence_.clear();
+  append_number(out.sequence_, delivery.sequence);
   HG_RETURN_IF_ERROR(set_data(event, out));
 
   out.add("specversion", "1.0");
@@ -244,7 +298,7 @@ Status Encoder::encode(const Delivery& delivery, Encoded& out) const {
     if (!settings_.dataschema.empty()) out.add("dataschema", settings_.dataschema);
   }
   if (event.started_at_us != 0) {
-    out.time_ = rfc3339(event.started_at_us);
+    set_time(event.started_at_us, out.time_);
     out.add("time", out.time_);
   }
   if (!event.snap_token.empty()) out.add("snaptoken", event.snap_token);

@@ -65,10 +65,15 @@ class Encoder {
   Status encode_structured(const Delivery& delivery, std::string& out) const;
 
  private:
-  explicit Encoder(EncodingSettings settings) : settings_(std::move(settings)) {}
+  explicit Encoder(EncodingSettings settings);
   Status set_data(const Event& event, Encoded& out) const;
+  void set_time(int64_t unix_us, std::string& out) const;
 
   EncodingSettings settings_;
+  std::string source_start_;
+  // The last second that was written, and its text.
+  mutable int64_t second_ = 0;
+  mutable std::string second_text_;
 };
 
 // "changes", "gap" and so on; and the CloudEvents type.

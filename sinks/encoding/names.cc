@@ -1,5 +1,6 @@
 #include "sinks/encoding/names.h"
 
+#include <algorithm>
 #include <array>
 
 namespace headgate::sinks {
@@ -40,7 +41,14 @@ int byte_of(std::string_view digits) {
   return static_cast<int>(high * 16 + low);
 }
 
-bool needs_escape_in_header(char c) { return c <= ' ' || c >= 0x7f || c == '%' || c == '"'; }
+// By byte: every character of every header is looked up here.
+constexpr auto kEscapedInHeader = [] {
+  std::array<bool, 256> escaped{};
+  for (int c = 0; c < 256; ++c) escaped[c] = c <= ' ' || c >= 0x7f || c == '%' || c == '"';
+  return escaped;
+}();
+
+bool needs_escape_in_header(char c) { return kEscapedInHeader[static_cast<unsigned char>(c)]; }
 
 }  // namespace
 
@@ -87,9 +95,11 @@ std::string absent_name(NameTarget target) {
 
 bool is_name_character(NameTarget target, char c) { return is_plain(target, c) || c == escape_of(target); }
 
-std::string encode_header_value(std::string_view value) {
-  std::string out;
-  out.reserve(value.size());
+void append_header_value(std::string& out, std::string_view value) {
+  if (std::none_of(value.begin(), value.end(), [](char c) { return needs_escape_in_header(c); })) {
+    out += value;
+    return;
+  }
   for (const char c : value) {
     if (needs_escape_in_header(c)) {
       append_escaped(out, '%', c);
@@ -97,6 +107,11 @@ std::string encode_header_value(std::string_view value) {
       out += c;
     }
   }
+}
+
+std::string encode_header_value(std::string_view value) {
+  std::string out;
+  append_header_value(out, value);
   return out;
 }
 

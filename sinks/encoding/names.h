@@ -31,6 +31,7 @@ bool is_name_character(NameTarget target, char c);
 
 // Percent-encoding of a header value for NATS: blanks, quotes, '%' and everything outside printable ASCII.
 std::string encode_header_value(std::string_view value);
+void append_header_value(std::string& out, std::string_view value);
 std::string decode_header_value(std::string_view text);
 
 }  // namespace headgate::sinks
