@@ -107,16 +107,19 @@ Status RedisConnection::open(std::stop_token stop) {
 
 void RedisConnection::append(std::span<const std::string_view> arguments) {
   HG_CHECK(is_open());
-  std::vector<const char*> texts;
-  std::vector<size_t> lengths;
-  texts.reserve(arguments.size());
-  lengths.reserve(arguments.size());
+  texts_.clear();
+  lengths_.clear();
   for (const std::string_view argument : arguments) {
-    texts.push_back(argument.data() == nullptr ? "" : argument.data());
-    lengths.push_back(argument.size());
+    texts_.push_back(argument.data() == nullptr ? "" : argument.data());
+    lengths_.push_back(argument.size());
   }
-  redisAppendCommandArgv(context_.get(), static_cast<int>(arguments.size()), texts.data(), lengths.data());
+  redisAppendCommandArgv(context_.get(), static_cast<int>(arguments.size()), texts_.data(), lengths_.data());
   ++queued_;
+}
+
+void RedisConnection::push() {
+  int all_sent = 0;
+  if (is_open() && context_->err == 0) redisBufferWrite(context_.get(), &all_sent);
 }
 
 Status RedisConnection::transfer(std::vector<Reply>& replies, MonotonicTime deadline, std::stop_token stop) {

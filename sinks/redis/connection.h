@@ -31,6 +31,9 @@ class RedisConnection {
 
   // Queues a command; nothing is sent yet.
   void append(std::span<const std::string_view> arguments);
+  // Sends of what is queued as much as goes without waiting, so that the server works while more is being queued.
+  // Errors are found by exchange().
+  void push();
   // Sends what is queued and awaits all replies. Error replies are replies: look at their type.
   // On failure `replies` holds those that did arrive, and the connection is closed.
   Status exchange(std::vector<Reply>& replies, std::stop_token stop);
@@ -50,6 +53,9 @@ class RedisConnection {
   const RedisConnectionSettings settings_;
   std::unique_ptr<redisContext, ContextDeleter> context_;
   size_t queued_ = 0;
+  // Of append(), kept to save allocations.
+  std::vector<const char*> texts_;
+  std::vector<size_t> lengths_;
 };
 
 // INVALID_ARGUMENT for settings that this library cannot serve.

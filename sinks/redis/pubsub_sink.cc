@@ -8,6 +8,8 @@
 namespace headgate::sinks {
 namespace {
 
+constexpr size_t kPushed = 64;  // commands that the server may have while others are still being made
+
 class PubsubSink : public Sink {
  public:
   PubsubSink(std::string name, Encoder encoder, Route channel, RedisPubsubSettings settings)
@@ -31,7 +33,7 @@ class PubsubSink : public Sink {
     for (const Delivery& delivery : batch.deliveries) {
       refused = publish(delivery);
       if (!refused.ok()) break;
-      ++queued;
+      if (++queued % kPushed == 0) connection_.push();
     }
     if (queued == 0) return {0, refused};
     std::vector<Reply> replies;

@@ -2,9 +2,10 @@
 //
 // KEYS: the stream, the position hash.
 // ARGV: epoch, incarnation, max length (0: all), sequence that must be there already ("": none), number of events, then
-// for each event: xid, part, sequence, more_parts (0 or 1), snap token, number of the texts that follow, field, value
-// ... Replies with {added, held already}. Errors: FENCED (a newer owner has written), ORDER (the event before is
-// missing).
+// for each event: xid, part, number of texts of its shape, the shape, its own values. A shape is field, value, field,
+// value ...; empty values are filled with the event's own ones, in that order. With 0 texts the event has the shape of
+// the one before it: what the events of a tenant share is sent, and copied inside the server, once a script.
+// Replies with {added, held already}. Errors: FENCED (a newer owner has written), ORDER (the event before is missing).
 //
 // Numbers are compared as decimal text, since Lua's own numbers lose digits above 2^53.
 #pragma once
@@ -52,30 +53,53 @@ local function next_id()
   end
 end
 
+-- The fields of an entry, the places in it that each event fills, and the places that the position needs.
+local fields, own, place = {}, {}, {}
+
+local function take_shape(first, count)
+  fields, own, place = {}, {}, {}
+  for i = 1, count do
+    local text = ARGV[first + i]
+    fields[i] = text
+    if i % 2 == 1 then
+      place[text] = i + 1
+    elseif text == '' then
+      own[#own + 1] = i
+    end
+  end
+end
+
 local added, held, more, token, failure = 0, 0, '0', '', nil
 local at = 6
 for _ = 1, tonumber(ARGV[5]) do
-  local x, p, s = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local first = at + 6
-  local last = first + tonumber(ARGV[at + 5]) - 1
+  local x, p, shape = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  at = at + 2
+  if shape ~= '0' then
+    take_shape(at, tonumber(shape))
+    at = at + tonumber(shape)
+  end
+  for i = 1, #own do fields[own[i]] = ARGV[at + i] end
+  at = at + #own + 1
+  local s = fields[place.sequence]
   if is_held(x, p, s) then
     held = held + 1
   else
     local new_id = x .. '-' .. p
-    local reply = redis.pcall('XADD', stream, new_id, unpack(ARGV, first, last))
+    local reply = redis.pcall('XADD', stream, new_id, unpack(fields))
     if type(reply) == 'table' and reply.err and
        (string.find(reply.err, 'equal or smaller', 1, true) or string.find(reply.err, 'greater than 0-0', 1, true)) then
       new_id = next_id()
-      reply = redis.pcall('XADD', stream, new_id, unpack(ARGV, first, last))
+      reply = redis.pcall('XADD', stream, new_id, unpack(fields))
     end
     if type(reply) == 'table' and reply.err then
       failure = reply
       break
     end
     added = added + 1
-    same, id, xid, part, sequence, more, token = true, new_id, x, p, s, ARGV[at + 3], ARGV[at + 4]
+    same, id, xid, part, sequence = true, new_id, x, p, s
+    more = place.moreparts and '1' or '0'
+    token = place.snaptoken and fields[place.snaptoken] or ''
   end
-  at = last + 1
 end
 
 if added > 0 then

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <unordered_map>
@@ -40,6 +41,13 @@ std::string script_text() {
   std::string text(kStreamScript);
   if (!guarded(Guard::kRedisPlace)) text.replace(text.find(kHeld), kHeld.size(), "if false then");
   return text;
+}
+
+// What most events of one tenant have in common.
+bool is_shared(std::string_view attribute) {
+  constexpr std::array<std::string_view, 8> kShared = {"specversion",  "source",      "type",      "dataschema",
+                                                       "partitionkey", "incarnation", "moreparts", "datacontenttype"};
+  return std::find(kShared.begin(), kShared.end(), attribute) != kShared.end();
 }
 
 class StreamsSink : public Sink {
@@ -175,6 +183,7 @@ class StreamsSink : public Sink {
     if (script.empty()) return status;
     arguments_[count_place] = keep(std::to_string(script.size()));
     connection_.append(arguments_);
+    connection_.push();
     return status;
   }
 
@@ -186,23 +195,29 @@ class StreamsSink : public Sink {
       return invalid_argument("redis: event {} has {} bytes, event_bytes_max is {}", encoded.id(), encoded.bytes(),
                               settings_.event_bytes_max);
     }
-    const Event& event = *delivery.event;
-    arguments_.push_back(keep(std::to_string(event.xid)));
-    arguments_.push_back(keep(std::to_string(event.part)));
-    arguments_.push_back(keep(std::to_string(delivery.sequence)));
-    arguments_.push_back(event.more_parts ? "1" : "0");
-    arguments_.push_back(event.snap_token);
-    arguments_.push_back(keep(std::to_string(2 * (static_cast<size_t>(encoded.end() - encoded.begin()) + 2))));
-    for (const Attribute& attribute : encoded) {
-      arguments_.push_back(attribute.name);
-      arguments_.push_back(attribute.value);
+    arguments_.push_back(keep(std::to_string(delivery.event->xid)));
+    arguments_.push_back(keep(std::to_string(delivery.event->part)));
+    next_shape_.clear();
+    own_values_.clear();
+    for (const Attribute& attribute : encoded) add_field(attribute.name, attribute.value);
+    add_field("datacontenttype", encoded.content_type());
+    add_field("data", encoded.data());
+    if (slot > 0 && next_shape_ == shape_) {
+      arguments_.push_back("0");
+    } else {
+      shape_.swap(next_shape_);
+      arguments_.push_back(keep(std::to_string(shape_.size())));
+      arguments_.insert(arguments_.end(), shape_.begin(), shape_.end());
     }
-    for (const std::string_view text :
-         {std::string_view("datacontenttype"), encoded.content_type(), std::string_view("data"), encoded.data()}) {
-      arguments_.push_back(text);
-    }
+    arguments_.insert(arguments_.end(), own_values_.begin(), own_values_.end());
     bytes += encoded.bytes();
     return ok_status();
+  }
+
+  void add_field(std::string_view name, std::string_view value) {
+    next_shape_.push_back(name);
+    next_shape_.push_back(is_shared(name) ? value : std::string_view());
+    if (!is_shared(name)) own_values_.push_back(value);
   }
 
   using Position = std::map<std::string, Cursor>::const_iterator;
@@ -281,6 +296,9 @@ class StreamsSink : public Sink {
   std::deque<std::string> texts_;
   std::vector<std::string_view> arguments_;
   std::vector<std::unique_ptr<Encoded>> encoded_;
+  std::vector<std::string_view> shape_;  // of the event before; see stream_script.h
+  std::vector<std::string_view> next_shape_;
+  std::vector<std::string_view> own_values_;
 };
 
 }  // namespace
