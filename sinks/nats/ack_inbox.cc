@@ -11,6 +11,7 @@ constexpr int kInsufficientResources = 10023;
 constexpr int kMemoryExceeded = 10028;
 constexpr int kStorageExceeded = 10047;
 constexpr int kMessageTooLarge = 10054;
+constexpr int kWrongLastMessageId = 10070;
 constexpr int kWrongLastSequence = 10071;
 constexpr int kStoreFailed = 10077;
 
@@ -20,7 +21,7 @@ PublishAnswer parse_failure(std::string_view json) {
   const auto error = object.is_object() ? object.value("error", nlohmann::json::object()) : nlohmann::json::object();
   const int code = error.value("err_code", 0);
   const std::string text = error.value("description", std::string(json.substr(0, 200)));
-  answer.wrong_sequence = code == kWrongLastSequence;
+  answer.wrong_sequence = code == kWrongLastSequence || code == kWrongLastMessageId;
   switch (code) {
     case kMessageTooLarge:
       answer.status = invalid_argument("jetstream: {}; raise the stream's max_msg_size", text);
@@ -66,8 +67,14 @@ StatusOr<AckInbox> AckInbox::make(natsConnection* connection) {
   return made;
 }
 
+bool AckInbox::has_answers() {
+  if (arrived_ == 0) natsSubscription_GetPending(subscription_.get(), &arrived_, nullptr);
+  return arrived_ > 0;
+}
+
 StatusOr<std::optional<PublishAnswer>> AckInbox::next(Duration timeout) {
   natsMsg* raw = nullptr;
+  if (arrived_ > 0) --arrived_;
   const natsStatus status = natsSubscription_NextMsg(&raw, subscription_.get(), timeout.count());
   if (status == NATS_TIMEOUT) return std::optional<PublishAnswer>();
   if (status == NATS_NO_RESPONDERS) return unavailable("jetstream: no stream takes the subject");

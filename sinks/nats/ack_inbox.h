@@ -18,7 +18,7 @@ struct PublishAnswer {
   uint64_t sequence = 0;   // in the stream, when stored
   bool duplicate = false;  // refused by message id; `sequence` is of the first copy
   Status status;
-  bool wrong_sequence = false;  // somebody else has written to the subject
+  bool wrong_sequence = false;  // or message id: somebody else has written in between
 };
 
 // The body of an acknowledgement.
@@ -32,6 +32,8 @@ class AckInbox {
   std::string reply_to(size_t number) const { return fmt::format("{}{}.{}", prefix_, round_, number); }
   // Starts over; answers to earlier rounds are ignored.
   void begin_round() { ++round_; }
+  // Whether next() has something without waiting.
+  bool has_answers();
   // The next answer of this round; nothing when none came within `timeout`. UNAVAILABLE when the connection is gone.
   StatusOr<std::optional<PublishAnswer>> next(Duration timeout);
 
@@ -39,6 +41,7 @@ class AckInbox {
   std::string prefix_;
   NatsOwned<natsSubscription> subscription_;
   uint64_t round_ = 0;
+  int arrived_ = 0;  // messages that the subscription is known to hold
 };
 
 }  // namespace headgate::sinks

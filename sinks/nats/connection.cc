@@ -1,7 +1,5 @@
 #include "sinks/nats/connection.h"
 
-#include "sinks/encoding/names.h"
-
 namespace headgate::sinks {
 namespace {
 
@@ -81,23 +79,6 @@ std::string header_of(natsMsg* message, const std::string& name) {
   const char* value = nullptr;
   if (natsMsgHeader_Get(message, name.c_str(), &value) != NATS_OK || value == nullptr) return {};
   return value;
-}
-
-StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply,
-                                          const Encoded& encoded) {
-  natsMsg* raw = nullptr;
-  const natsStatus created = natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
-                                            encoded.data().data(), static_cast<int>(encoded.data().size()));
-  HG_RETURN_IF_ERROR(status_of_nats(created, "make a message"));
-  NatsOwned<natsMsg> message(raw);
-  std::string name = "ce-";
-  for (const Attribute& attribute : encoded) {
-    name.resize(3);
-    name += attribute.name;
-    HG_RETURN_IF_ERROR(set_header(raw, name, encode_header_value(attribute.value)));
-  }
-  HG_RETURN_IF_ERROR(set_header(raw, "content-type", std::string(encoded.content_type())));
-  return message;
 }
 
 }  // namespace headgate::sinks

@@ -26,9 +26,6 @@ using NatsOwned = std::unique_ptr<T, NatsDeleter>;
 // Blocks for the connect time-out at most, for each server in turn. UNAVAILABLE when none answers.
 StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings& settings);
 
-// A message in binary mode: ce- headers, content-type, data. `reply` may be empty.
-StatusOr<NatsOwned<natsMsg>> make_message(const std::string& subject, const std::string& reply, const Encoded& encoded);
-
 Status set_header(natsMsg* message, const std::string& name, const std::string& value);
 // Empty when absent.
 std::string header_of(natsMsg* message, const std::string& name);

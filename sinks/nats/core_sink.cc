@@ -1,5 +1,5 @@
 #include "sinks/encoding/route.h"
-#include "sinks/nats/connection.h"
+#include "sinks/nats/message.h"
 #include "sinks/nats/nats_sinks.h"
 
 namespace headgate::sinks {
@@ -43,20 +43,24 @@ class CoreSink : public Sink {
  private:
   Status publish(const Delivery& delivery) {
     HG_ASSIGN_OR_RETURN(const std::string subject, subject_.render(*delivery.event));
-    const std::string tried = "publish event " + event_id(delivery);
     if (settings_.structured) {
       line_.clear();
       HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
       natsMsg* raw = nullptr;
-      HG_RETURN_IF_ERROR(status_of_nats(
-          natsMsg_Create(&raw, subject.c_str(), nullptr, line_.data(), static_cast<int>(line_.size())), tried));
+      HG_RETURN_IF_ERROR(refused(
+          natsMsg_Create(&raw, subject.c_str(), nullptr, line_.data(), static_cast<int>(line_.size())), delivery));
       const NatsOwned<natsMsg> message(raw);
       HG_RETURN_IF_ERROR(set_header(raw, "content-type", std::string(kStructuredType)));
-      return status_of_nats(natsConnection_PublishMsg(connection_.get(), raw), tried);
+      return refused(natsConnection_PublishMsg(connection_.get(), raw), delivery);
     }
     HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
-    HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, make_message(subject, "", encoded_));
-    return status_of_nats(natsConnection_PublishMsg(connection_.get(), message.get()), tried);
+    maker_.begin(encoded_);
+    HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, maker_.end(subject, ""));
+    return refused(natsConnection_PublishMsg(connection_.get(), message.get()), delivery);
+  }
+
+  static Status refused(natsStatus status, const Delivery& delivery) {
+    return status == NATS_OK ? ok_status() : status_of_nats(status, "publish event " + event_id(delivery));
   }
 
   // The server has read everything when it answers a ping.
@@ -76,6 +80,7 @@ class CoreSink : public Sink {
   const NatsCoreSettings settings_;
   NatsOwned<natsConnection> connection_;
   Encoded encoded_;
+  MessageMaker maker_;
   std::string line_;
 };
 

@@ -10,16 +10,12 @@ namespace headgate::sinks {
 namespace {
 
 constexpr Duration kSlice{50};
+constexpr size_t kManyWaiting = 64;
 constexpr int kCarefulRounds = 200;
 constexpr int kFruitlessRounds = 4;
 constexpr char kEpochHeader[] = "Headgate-Epoch";
 constexpr jsErrCode kStreamNotFound = static_cast<jsErrCode>(10059);
 constexpr jsErrCode kMessageNotFound = static_cast<jsErrCode>(10037);
-
-// With the sequence, so that a snapshot may repeat the place of a transaction within the window of duplicates.
-std::string message_id(const Encoded& encoded, const Delivery& delivery) {
-  return fmt::format("{}#{}", encode_header_value(encoded.id()), delivery.sequence);
-}
 
 std::string text_or(const std::string& value, const char* otherwise) { return value.empty() ? otherwise : value; }
 
@@ -89,6 +85,7 @@ Status JetStreamSink::ensure_stream() {
   stream_last_ = info->State.LastSeq;
   room_.update(*info);
   warn_of_drops(*info->Config);
+  ++chain_;
   return ok_status();
 }
 
@@ -179,6 +176,18 @@ std::vector<size_t> JetStreamSink::pick(const Batch& batch, const std::vector<bo
   return picked;
 }
 
+// After begin(): under which the server may store the message.
+void JetStreamSink::add_conditions(const Delivery& delivery, size_t number, Tenant& tenant,
+                                   std::optional<uint64_t> expected_stream_last) {
+  const bool follows = expected_stream_last && number > 0;
+  if (follows) maker_.add("Nats-Expected-Last-Msg-Id", maker_.message_id());
+  maker_.add_message_id(delivery.sequence);
+  if (expected_stream_last) maker_.add("Nats-Expected-Last-Sequence", *expected_stream_last);
+  if (follows && tenant.checked == chain_) return;
+  maker_.add("Nats-Expected-Last-Subject-Sequence", tenant.predicted);
+  if (expected_stream_last) tenant.checked = chain_;
+}
+
 Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
                               std::optional<uint64_t> expected_stream_last) {
   HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
@@ -187,19 +196,11 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
                             settings_.event_bytes_max);
   }
   HG_RETURN_IF_ERROR(room_.take(settings_.stream, stored_bytes(tenant.subject, encoded_)));
-  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message,
-                      make_message(tenant.subject, inbox_->reply_to(number), encoded_));
-  const bool checked = guarded(Guard::kStreamSequence);
-  if (checked) {
-    HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Msg-Id", message_id(encoded_, delivery)));
-    HG_RETURN_IF_ERROR(
-        set_header(message.get(), "Nats-Expected-Last-Subject-Sequence", std::to_string(tenant.predicted)));
-  }
-  if (checked && expected_stream_last) {
-    HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Last-Sequence", std::to_string(*expected_stream_last)));
-  }
-  HG_RETURN_IF_ERROR(set_header(message.get(), "Nats-Expected-Stream", settings_.stream));
-  if (fence.epoch > 0) HG_RETURN_IF_ERROR(set_header(message.get(), kEpochHeader, std::to_string(fence.epoch)));
+  maker_.begin(encoded_);
+  maker_.add("Nats-Expected-Stream", settings_.stream);
+  if (guarded(Guard::kStreamSequence)) add_conditions(delivery, number, tenant, expected_stream_last);
+  if (fence.epoch > 0) maker_.add(kEpochHeader, fence.epoch);
+  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, maker_.end(tenant.subject, inbox_->reply_to(number)));
   const natsStatus status = natsConnection_PublishMsg(connection_.get(), message.get());
   if (status == NATS_OK) return ok_status();
   return status_of_nats(status, fmt::format("publish event {} of {} bytes", encoded_.id(), encoded_.bytes()));
@@ -207,6 +208,8 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
 
 Status JetStreamSink::take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop) {
   while (round.waiting > waiting_max) {
+    // Answers come by the hundred. Woken for each, both threads of this connection would mostly be waking each other.
+    if (round.waiting > kManyWaiting && !inbox_->has_answers()) system_clock().sleep(Duration(1), stop);
     HG_ASSIGN_OR_RETURN(std::optional<PublishAnswer> answer, inbox_->next(kSlice));
     if (answer && answer->number < round.answers.size() && !round.answered[answer->number]) {
       const size_t number = answer->number;
@@ -288,6 +291,7 @@ Status JetStreamSink::settle(const Batch& batch, Round& round, std::vector<bool>
     Tenant& tenant = **tenant_of(delivery.event->tenant);
     if (answer.status.ok() && !answer.wrong_sequence) {
       done[index] = true;
+      if (answer.duplicate) tenant.checked = 0;  // found by its id, before any number was compared
       if (answer.sequence >= tenant.last) {
         tenant.last = answer.sequence;
         tenant.held = cursor_of(delivery);
@@ -348,6 +352,7 @@ WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
       return {prefix(), ran};
     }
     Status status = settle(batch, round, done);
+    if (!round.predicted) ++chain_;
     // Others may have published meanwhile; predictions start from what the stream holds now.
     if (status.ok() && careful_rounds_ > 0 && !round.predicted && --careful_rounds_ == 0 && !ensure_stream().ok()) {
       careful_rounds_ = 1;
@@ -382,6 +387,10 @@ StatusOr<std::unique_ptr<Sink>> make_jetstream_sink(std::string name, const Enco
     return invalid_argument("sink '{}': create_stream needs a subject like 'some.prefix.{{tenant}}'", name);
   }
   if (settings.stream.empty()) return invalid_argument("sink '{}': stream is missing", name);
+  const auto is_bad = [](char c) { return c <= ' ' || c >= 0x7f || c == '.' || c == '*' || c == '>'; };
+  if (std::any_of(settings.stream.begin(), settings.stream.end(), is_bad)) {
+    return invalid_argument("sink '{}': a stream's name has no blanks, no '.', '*' or '>'", name);
+  }
   if (settings.pending_max == 0) return invalid_argument("sink '{}': pending_max must be positive", name);
   return std::make_unique<JetStreamSink>(std::move(name), std::move(encoder), std::move(subject), settings);
 }

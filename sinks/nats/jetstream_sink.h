@@ -7,13 +7,19 @@
 // To keep many publishes in flight the number is predicted: with one publisher on a stream the next message gets the
 // next number. A wrong prediction is refused too, never stored wrongly. The sink then sends one event a tenant at a
 // time for a while (many tenants still in parallel).
+//
+// Predicted messages expect the number and the id of the stream's last message, which is our own one before them: they
+// are a chain that ends at the first refusal. (The number alone would not do: somebody else's message may take the
+// place of a refused one.) So once the server has compared a tenant's subject, nobody else's message can have come
+// between for as long as the chain lasts, and the comparison, which makes the server read a message from its store, is
+// left out.
 #pragma once
 
 #include <unordered_map>
 
 #include "sinks/encoding/route.h"
 #include "sinks/nats/ack_inbox.h"
-#include "sinks/nats/connection.h"
+#include "sinks/nats/message.h"
 #include "sinks/nats/nats_sinks.h"
 #include "sinks/nats/stream_room.h"
 
@@ -37,6 +43,7 @@ class JetStreamSink : public Sink {
     std::optional<Cursor> held;  // what that message says
     uint64_t epoch = 0;          // and who wrote it
     uint64_t predicted = 0;      // `last` once everything in flight is stored
+    uint64_t checked = 0;        // the chain_ in which the server has compared `last` with the subject
   };
 
   // One round: some deliveries of the batch go out, and each gets an answer.
@@ -65,6 +72,8 @@ class JetStreamSink : public Sink {
   Status run_round(const Batch& batch, Round& round, std::stop_token stop);
   Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
                  std::optional<uint64_t> expected_stream_last);
+  void add_conditions(const Delivery& delivery, size_t number, Tenant& tenant,
+                      std::optional<uint64_t> expected_stream_last);
   Status take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop);
   // Marks what is stored; the status of the first event that will not be.
   Status settle(const Batch& batch, Round& round, std::vector<bool>& done);
@@ -85,7 +94,9 @@ class JetStreamSink : public Sink {
   StreamRoom room_;
   std::string drops_;       // what was warned of
   int careful_rounds_ = 0;  // so many more rounds without predictions
+  uint64_t chain_ = 1;      // rises when anything but our own predicted messages has moved stream_last_
   Encoded encoded_;
+  MessageMaker maker_;
 };
 
 }  // namespace headgate::sinks
