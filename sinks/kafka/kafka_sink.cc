@@ -62,8 +62,8 @@ class KafkaSink : public Sink {
     if (producer_ == nullptr) return;
     rd_kafka_purge(producer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     for (int i = 0; i < 5 && rd_kafka_outq_len(producer_.get()) > 0; ++i) rd_kafka_poll(producer_.get(), 20);
+    for (auto& [name, topic] : topics_) topic = {};
     producer_.reset();
-    created_.clear();
   }
 
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
@@ -110,7 +110,12 @@ class KafkaSink : public Sink {
     enum State { kUnsent, kWaiting, kStored, kFailed } state = kUnsent;
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
     size_t bytes = 0;
-    std::string topic;
+    const std::string* topic = nullptr;  // a key of topics_
+  };
+  // Of the present producer; without a handle when there was none since.
+  struct Topic {
+    KafkaOwned<rd_kafka_topic_t> handle;
+    bool created = false;
   };
 
   // Runs inside our polls.
@@ -164,7 +169,7 @@ class KafkaSink : public Sink {
   }
 
   Status produce(const Delivery& delivery, size_t index, MonotonicTime deadline, std::stop_token stop) {
-    HG_ASSIGN_OR_RETURN(std::string topic, topic_.render(*delivery.event));
+    HG_ASSIGN_OR_RETURN(const std::string name, topic_.render(*delivery.event));
     HG_ASSIGN_OR_RETURN(const std::string key, key_.render(*delivery.event));
     HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
     Outcome& outcome = outcomes_[index];
@@ -174,26 +179,35 @@ class KafkaSink : public Sink {
           "kafka: event {} has {} bytes; message_bytes_max is {} (see also the topic's max.message.bytes)",
           encoded_.id(), outcome.bytes, settings_.message_bytes_max);
     }
-    if (settings_.create_topics && created_.count(topic) == 0) {
-      HG_RETURN_IF_ERROR(create_topic(producer_.get(), topic, settings_, stop));
-      created_.insert(topic);
-    }
-    outcome.topic = std::move(topic);
+    const auto entry = topics_.try_emplace(name).first;
+    HG_RETURN_IF_ERROR(prepare(entry->first, entry->second, stop));
+    outcome.topic = &entry->first;
     outcome.state = Outcome::kWaiting;
     ++waiting_;
     waiting_bytes_ += outcome.bytes;
-    rd_kafka_resp_err_t error = hand_over(outcome.topic, key, index);
+    rd_kafka_resp_err_t error = hand_over(entry->second, key, index);
     while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && !failed_) {
       if (const Status room = await(waiting_ / 2, 0, deadline, stop); !room.ok()) {
         take_back(outcome);
         return room;
       }
-      error = hand_over(outcome.topic, key, index);
+      error = hand_over(entry->second, key, index);
     }
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
     take_back(outcome);
     if (error == RD_KAFKA_RESP_ERR__FATAL) failed_ = true;
     return status_of_kafka(error, fmt::format("publish event {}", encoded_.id()));
+  }
+
+  // Looking a topic up by its name, for every event, is what the handle saves.
+  Status prepare(const std::string& name, Topic& topic, std::stop_token stop) {
+    if (settings_.create_topics && !topic.created) {
+      HG_RETURN_IF_ERROR(create_topic(producer_.get(), name, settings_, stop));
+      topic.created = true;
+    }
+    if (topic.handle == nullptr) topic.handle.reset(rd_kafka_topic_new(producer_.get(), name.c_str(), nullptr));
+    if (topic.handle != nullptr) return ok_status();
+    return status_of_kafka(rd_kafka_last_error(), fmt::format("use topic '{}'", name));
   }
 
   void take_back(Outcome& outcome) {
@@ -202,7 +216,7 @@ class KafkaSink : public Sink {
     waiting_bytes_ -= outcome.bytes;
   }
 
-  rd_kafka_resp_err_t hand_over(const std::string& topic, const std::string& key, size_t index) {
+  rd_kafka_resp_err_t hand_over(const Topic& topic, const std::string& key, size_t index) {
     rd_kafka_headers_t* headers = rd_kafka_headers_new(16);
     std::string name = "ce_";
     for (const Attribute& attribute : encoded_) {
@@ -213,7 +227,7 @@ class KafkaSink : public Sink {
     add_header(headers, "content-type", encoded_.content_type());
     const std::string_view data = encoded_.data();
     const rd_kafka_resp_err_t error = rd_kafka_producev(
-        producer_.get(), RD_KAFKA_V_TOPIC(topic.c_str()), RD_KAFKA_V_KEY(key.data(), key.size()),
+        producer_.get(), RD_KAFKA_V_RKT(topic.handle.get()), RD_KAFKA_V_KEY(key.data(), key.size()),
         RD_KAFKA_V_VALUE(const_cast<char*>(data.data()), data.size()), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(index)), RD_KAFKA_V_END);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_headers_destroy(headers);
@@ -232,7 +246,7 @@ class KafkaSink : public Sink {
     for (size_t i = 0; i < outcomes_.size(); ++i) {
       const Outcome& outcome = outcomes_[i];
       if (outcome.state != Outcome::kWaiting && outcome.state != Outcome::kFailed) continue;
-      doubtful_[key_of(event_id(batch.deliveries[i]), batch.deliveries[i].sequence)] = outcome.topic;
+      doubtful_[key_of(event_id(batch.deliveries[i]), batch.deliveries[i].sequence)] = *outcome.topic;
     }
   }
 
@@ -290,7 +304,7 @@ class KafkaSink : public Sink {
   const KafkaSettings settings_;
 
   KafkaOwned<rd_kafka_t> producer_;
-  std::set<std::string> created_;                          // topics that this producer has seen created
+  std::map<std::string, Topic> topics_;                    // that events went to; after the producer, whose they are
   std::unordered_map<std::string, std::string> doubtful_;  // deliveries whose fate is unknown -> topic
   std::map<std::string, Found> present_;                   // of those, the ones that were found stored
   bool careful_ = false;                                   // one event at a time
