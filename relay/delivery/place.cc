@@ -172,7 +172,14 @@ void SinkPlace::end_batch(const std::vector<sinks::Delivery>& batch) {
 void SinkPlace::acknowledged(const sinks::Delivery& delivery) {
   const Event& event = *delivery.event;
   Tenant& tenant = tenants_[event.tenant];
-  tenant.cursor = cursor_of(delivery);
+  // Part by part, because assigning to a text keeps its memory.
+  Cursor& cursor = tenant.cursor;
+  cursor.snap_token = event.snap_token;
+  cursor.xid = event.xid;
+  cursor.part = event.part;
+  cursor.more_parts = event.more_parts;
+  cursor.sequence = delivery.sequence;
+  cursor.incarnation = event.incarnation;
   tenant.started_at_us = event.started_at_us;
   if (event.incarnation.empty()) {
     if (tenant.recent.size() == kRecentMax) tenant.recent.erase(tenant.recent.begin());

@@ -165,10 +165,10 @@ ReadResult SinkWorker::read(std::stop_token stop) {
 bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
   std::shared_ptr<const Progress> mark;
   Flush outcome = Flush::kDone;
-  for (HubItem& item : items) {
-    if (auto* event = std::get_if<EventPtr>(&item); event != nullptr) {
-      take(std::move(*event));
-    } else if (auto* progress = std::get_if<std::shared_ptr<const Progress>>(&item); progress != nullptr) {
+  const bool ordered = catch_up_ ? catch_up_->ordered() : parts_.hub.ordered();
+  for (size_t at = take_events(items, 0, ordered); at < items.size(); at = take_events(items, at + 1, ordered)) {
+    HubItem& item = items[at];
+    if (auto* progress = std::get_if<std::shared_ptr<const Progress>>(&item); progress != nullptr) {
       mark = std::move(*progress);
       if (!guarded(Guard::kProgressAfterEvents)) pass(*mark);
     } else {
@@ -190,9 +190,18 @@ void SinkWorker::pass(const Progress& mark) {
   place_.passed(mark);
 }
 
-void SinkWorker::take(EventPtr event) {
-  const bool ordered = catch_up_ ? catch_up_->ordered() : parts_.hub.ordered();
+size_t SinkWorker::take_events(std::vector<HubItem>& items, size_t at, bool ordered) {
   MutexLock lock(mutex_);
+  for (; at < items.size(); ++at) {
+    auto* event = std::get_if<EventPtr>(&items[at]);
+    if (event == nullptr) break;
+    take(std::move(*event), ordered);
+    if (overlap_ > 0) --overlap_;
+  }
+  return at;
+}
+
+void SinkWorker::take(EventPtr event, bool ordered) {
   if (!stopped_.empty()) {
     const auto stopped = stopped_.find(event->tenant);
     if (stopped != stopped_.end() && event->kind == sinks::EventKind::kChanges) {

@@ -31,7 +31,8 @@ enum class PoisonPolicy {
 };
 
 struct WorkerSettings {
-  ReadLimits batch;
+  // What a sink waits for is shared by a batch, so a backlog is read in large ones; it only takes what is there.
+  ReadLimits batch{4096, 4 << 20};
   CommitSettings commit;
   BackoffSettings retry{Duration(100), Duration(10'000)};
   PoisonPolicy on_poison = PoisonPolicy::kStop;
@@ -84,7 +85,9 @@ class SinkWorker {
   ReadResult read(std::stop_token stop);
   bool process(std::vector<HubItem> items, std::stop_token stop);
   void pass(const Progress& mark);
-  void take(EventPtr event);
+  // Numbers the events from items[at] on, up to the first item that is none; returns its place.
+  size_t take_events(std::vector<HubItem>& items, size_t at, bool ordered);
+  void take(EventPtr event, bool ordered) REQUIRES_LOCK(mutex_);
   Flush flush(std::stop_token stop);
   Flush on_write_failed(const Status& status, size_t done, std::stop_token stop);
   void acknowledge(size_t begin, size_t end);
