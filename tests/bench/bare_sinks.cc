@@ -250,6 +250,12 @@ double bare_redis_publish(const BareRun& run) {
   });
 }
 
+void leave_append_only_file(const std::string& address) {
+  RedisPipe pipe(address);
+  pipe.send({"CONFIG", "SET", "auto-aof-rewrite-percentage", "0"});
+  pipe.await_all();
+}
+
 double bare_file(const BareRun& run) {
   const int fd = ::open(run.address.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
   demand(fd >= 0, "open " + run.address);

@@ -29,6 +29,8 @@ double bare_redis_xadd(const BareRun& run);
 double bare_redis_script(const BareRun& run);
 // PUBLISH of the structured line in a pipeline of 512.
 double bare_redis_publish(const BareRun& run);
+// Keeps the server from writing its append-only file anew, which would come at another moment of every run.
+void leave_append_only_file(const std::string& address);
 // write() of a mebibyte at a time, one fdatasync at the end.
 double bare_file(const BareRun& run);
 

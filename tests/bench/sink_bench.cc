@@ -199,6 +199,7 @@ void measure(const std::string& sink) {
   const size_t total = backlog_size();
   const auto world = backlog_world({.sinks = {sink}, .subscribe = {}}, total);
   if (world == nullptr || world->sinks().empty()) return;
+  if (server_of(sink) == "redis") leave_append_only_file(address_of(*world, sink));
   const auto deliveries = memory_deliveries(kMemoryEvents);
   // Later ones: the first of each tenant have no previous token.
   const double bare =
