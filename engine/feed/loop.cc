@@ -10,6 +10,8 @@ namespace headgate::engine {
 namespace {
 
 constexpr Duration kWatchInterval{100};
+// Pauses of more than this many busy ones are those of a quiet database.
+constexpr int kQuietIntervals = 8;
 // Far above what the server itself allows a statement: then the server is not there any more.
 constexpr Duration kHungJob{60'000};
 
@@ -35,7 +37,7 @@ FeedLoop::~FeedLoop() {
 void FeedLoop::wake() {
   {
     MutexLock lock(mutex_);
-    woken_ = true;
+    if (std::exchange(woken_, true)) return;
   }
   changed_.notify_all();
 }
@@ -117,23 +119,46 @@ Status FeedLoop::connect() {
 }
 
 StatusOr<bool> FeedLoop::poll() {
-  const MonotonicTime begin = system_clock().now();
-  HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+  const MonotonicTime begin = polled_at_ = system_clock().now();
   uint64_t end = 0, before = 0;
   {
     MutexLock lock(core_->mutex);
     end = core_->ring.end();
     before = core_->stats.transactions;
-    core_->stats.horizon = horizon;
-    core_->stats.horizon_lag = horizon > end ? horizon - end : 0;
   }
-  if (horizon > end) HG_RETURN_IF_ERROR(read_to(horizon));
+  HG_ASSIGN_OR_RETURN(const HistoryTail tail, look(end));
+  {
+    MutexLock lock(core_->mutex);
+    core_->stats.horizon = tail.horizon;
+    core_->stats.horizon_lag = tail.horizon > end ? tail.horizon - end : 0;
+  }
+  if (tail.page.next > end) HG_RETURN_IF_ERROR(append(end, tail.page));
+  if (tail.horizon > tail.page.next) HG_RETURN_IF_ERROR(read_to(tail.horizon));
   const std::chrono::duration<double> spent = system_clock().now() - begin;
   MutexLock lock(core_->mutex);
   ++core_->stats.polls;
   core_->stats.poll_seconds += spent.count();
   core_->stats.horizon_lag = 0;
   return core_->stats.transactions != before;
+}
+
+// A look that is not likely to find anything only asks for the horizon.
+StatusOr<HistoryTail> FeedLoop::look(uint64_t from) {
+  if (interval_ > core_->settings.poll_busy * kQuietIntervals) {
+    HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+    if (horizon <= from) return HistoryTail{horizon, {{}, from}};
+  }
+  return reader_->tail(from, core_->settings.page_changes);
+}
+
+Status FeedLoop::append(uint64_t from, const HistoryPage& page) {
+  if (page.highest_floor > from && guarded(Guard::kRingFloors)) HG_RETURN_IF_ERROR(tell_collected(from));
+  std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
+  for (size_t i = 0; i < transactions.size(); ++i) {
+    encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
+  }
+  core_->append(transactions, page.next);
+  return ok_status();
 }
 
 Status FeedLoop::read_to(uint64_t horizon) {
@@ -144,12 +169,7 @@ Status FeedLoop::read_to(uint64_t horizon) {
   }
   while (range.from < range.to) {
     HG_ASSIGN_OR_RETURN(const HistoryPage page, reader_->page(range, {}, core_->settings.page_changes));
-    if (page.highest_floor > range.from && guarded(Guard::kRingFloors)) HG_RETURN_IF_ERROR(tell_collected(range.from));
-    std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
-    for (size_t i = 0; i < transactions.size(); ++i) {
-      encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
-    }
-    core_->append(transactions, page.next);
+    HG_RETURN_IF_ERROR(append(range.from, page));
     range.from = page.next;
     MutexLock lock(mutex_);
     call_since_ = system_clock().now();
@@ -170,7 +190,10 @@ Status FeedLoop::tell_collected(uint64_t from) {
 void FeedLoop::pause(bool busy, std::stop_token stop) {
   const FeedSettings& settings = core_->settings;
   interval_ = busy ? settings.poll_busy : std::min(settings.poll_idle, std::max(interval_ * 2, settings.poll_busy));
+  // Many writers of this process wake the feed all the time; what they write is read together.
+  const auto next = polled_at_ + settings.poll_busy;
   MutexLock lock(mutex_);
+  changed_.wait_until(mutex_, stop, next, [] { return false; });
   changed_.wait_for(mutex_, stop, interval_, [&]() REQUIRES_LOCK(mutex_) { return woken_; });
   if (std::exchange(woken_, false)) interval_ = settings.poll_busy;
 }

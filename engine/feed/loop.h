@@ -21,6 +21,8 @@ class FeedLoop {
   void run(std::stop_token stop);
   Status connect();
   StatusOr<bool> poll();  // true when there was something new
+  StatusOr<HistoryTail> look(uint64_t from);
+  Status append(uint64_t from, const HistoryPage& page);
   Status read_to(uint64_t horizon);
   Status tell_collected(uint64_t from);
   void pause(bool busy, std::stop_token stop);
@@ -43,6 +45,7 @@ class FeedLoop {
   std::unique_ptr<HistoryReader> reader_;          // replaced with the mutex held, used by the feed's thread without it
   MonotonicTime call_since_ GUARDED_BY(mutex_){};  // when the present round began; zero between rounds
   Duration interval_{1};
+  MonotonicTime polled_at_{};
 
   // Of the watching thread and its jobs in the pool.
   struct Removals {

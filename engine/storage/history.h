@@ -47,6 +47,12 @@ struct TenantFloor {
   uint64_t floor = 0;
 };
 
+// What a reader that follows the database gets at once.
+struct HistoryTail {
+  uint64_t horizon = 0;
+  HistoryPage page;  // from where the reader stood; `next` may be below the horizon when there is more
+};
+
 // Which history the database's xids belong to.
 struct Incarnation {
   std::string id;          // "<system identifier>/<timeline>"
@@ -83,6 +89,9 @@ class HistoryReader {
   // One answer per tenant, one statement for all. `xids[i]` 0 asks nothing about an xid.
   virtual StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> tenants,
                                                        std::span<const uint64_t> xids) = 0;
+  // horizon() and the first page() behind `from` for all tenants, in one round trip as long as nothing unusual stands
+  // in the way: a foreign transaction that holds the horizon back, a page that is too large, a standby.
+  virtual StatusOr<HistoryTail> tail(uint64_t from, size_t changes_max) = 0;
   // For each tenant the smallest xid above its entry in `after`, 0 when it has none; one statement for all.
   virtual StatusOr<std::vector<uint64_t>> next_after(std::span<const std::string> tenants,
                                                      std::span<const uint64_t> after) = 0;

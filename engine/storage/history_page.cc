@@ -61,6 +61,45 @@ constexpr const char* kHighestFloor = "SELECT floor FROM headgate.gc_floors ORDE
 
 bool by_index(std::span<const std::string> tenants) { return !tenants.empty() && tenants.size() <= kTenantsByIndex; }
 
+// A tail is small; whatever is not, long attribute values among it, is read in pages.
+constexpr size_t kTailTransactionsMax = 512;
+constexpr size_t kTailRowsMax = 4096;
+
+// $1 from; the {} is the highest floor, where the table for it exists. Kinds of rows: 0 the state, 1 a transaction, 2 a
+// tuple, 3 an attribute; the columns of changes are those of the statements above. One index probe for each transaction
+// and kind of change: OFFSET 0 keeps the planner from joining in any other way, whatever it believes about the tables.
+constexpr const char* kTail = R"(
+WITH state AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot),
+t AS MATERIALIZED (
+  SELECT r.* FROM state CROSS JOIN LATERAL (
+    SELECT id, tenant_id, "timestamp" FROM transactions
+    WHERE id >= $1::xid8 AND id < pg_snapshot_xmin(state.snapshot) ORDER BY id LIMIT 513) r)
+SELECT NULL::xid8, pg_is_in_recovery(), NULL::bigint, snapshot::text, {}, NULL, NULL, NULL, NULL, NULL, 0 FROM state
+UNION ALL
+SELECT id, false, (extract(epoch FROM "timestamp") * 1000000)::bigint, tenant_id, NULL, NULL, NULL, NULL, NULL, NULL, 1
+FROM t
+UNION ALL
+SELECT t.id, false, r.id, t.tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation, 2
+FROM t CROSS JOIN LATERAL (SELECT * FROM relation_tuples x
+  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id = t.id AND x.created_tx_id <> x.expired_tx_id OFFSET 0) r
+UNION ALL
+SELECT t.id, true, r.id, t.tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation, 2
+FROM t CROSS JOIN LATERAL (SELECT * FROM relation_tuples x
+  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id = t.id
+    AND x.expired_tx_id <> '9223372036854775807'::xid8 OFFSET 0) r
+UNION ALL
+SELECT t.id, false, r.id, t.tenant_id, entity_type, entity_id, attribute,
+  CASE WHEN octet_length(value::text) <= 1024 THEN value::text END, NULL, NULL, 3
+FROM t CROSS JOIN LATERAL (SELECT * FROM attributes x
+  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id = t.id AND x.created_tx_id <> x.expired_tx_id OFFSET 0) r
+UNION ALL
+SELECT t.id, true, r.id, t.tenant_id, entity_type, entity_id, attribute,
+  CASE WHEN octet_length(value::text) <= 1024 THEN value::text END, NULL, NULL, 3
+FROM t CROSS JOIN LATERAL (SELECT * FROM attributes x
+  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id = t.id
+    AND x.expired_tx_id <> '9223372036854775807'::xid8 OFFSET 0) r
+LIMIT 4097)";
+
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
 
@@ -121,22 +160,28 @@ StatusOr<DataChange> attribute_change(const pqxx::row& row, const LongValues& lo
 
 using ChangesByXid = std::unordered_map<uint64_t, std::vector<Change>>;
 
+// `attributes` is null for a tuple.
+Status collect_row(const pqxx::row& row, const LongValues* attributes, ChangesByXid* out) {
+  const bool attribute = attributes != nullptr;
+  Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = number(row[2]), .message = {}};
+  if (attribute) {
+    HG_ASSIGN_OR_RETURN(change.message, attribute_change(row, *attributes));
+  } else {
+    change.message = tuple_change(row);
+  }
+  change.message.set_operation(change.created ? DataChange::OPERATION_CREATE : DataChange::OPERATION_DELETE);
+  (*out)[number(row[0])].push_back(std::move(change));
+  return ok_status();
+}
+
 // Rows whose transaction is not on the page are no history: whoever wrote them did not register a transaction.
 Status collect(const pqxx::result& rows, const LongValues* attributes,
                const std::vector<HistoryTransaction>& transactions, ChangesByXid* out) {
-  const bool attribute = attributes != nullptr;
   for (const pqxx::row& row : rows) {
     const uint64_t xid = number(row[0]);
     const auto at = std::ranges::lower_bound(transactions, xid, {}, &HistoryTransaction::xid);
     if (at == transactions.end() || at->xid != xid || at->tenant != row[3].c_str()) continue;
-    Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = number(row[2]), .message = {}};
-    if (attribute) {
-      HG_ASSIGN_OR_RETURN(change.message, attribute_change(row, *attributes));
-    } else {
-      change.message = tuple_change(row);
-    }
-    change.message.set_operation(change.created ? DataChange::OPERATION_CREATE : DataChange::OPERATION_DELETE);
-    (*out)[xid].push_back(std::move(change));
+    HG_RETURN_IF_ERROR(collect_row(row, attributes, out));
   }
   return ok_status();
 }
@@ -241,6 +286,41 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
     if (changes < changes_max / 2 && grows_) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
     return HistoryPage{std::move(found.transactions), found.next, found.highest_floor};
   }
+}
+
+StatusOr<PageReader::Tail> PageReader::read_tail(uint64_t from) {
+  if (!std::exchange(tail_prepared_, true)) {
+    const std::string floor = has_floors_ ? fmt::format("({})::text", kHighestFloor) : "NULL";
+    connection_.prepare("headgate_tail", fmt::format(kTail, floor));
+  }
+  pqxx::nontransaction work(connection_);
+  const pqxx::result rows = work.exec_prepared("headgate_tail", std::to_string(from));
+  const LongValues none;
+  Tail tail;
+  tail.complete = rows.size() <= kTailRowsMax;
+  ChangesByXid changes;
+  for (const pqxx::row& row : rows) {
+    const char kind = row[10].c_str()[0];
+    if (kind == '0') {
+      tail.snapshot = row[3].c_str();
+      tail.in_recovery = truth(row[1]);
+      tail.highest_floor = row[4].is_null() ? 0 : number(row[4]);
+    } else if (kind == '1') {
+      tail.transactions.push_back({number(row[0]), row[3].c_str(), std::strtoll(row[2].c_str(), nullptr, 10), {}});
+    } else if (kind == '3' && row[7].is_null()) {
+      tail.complete = false;
+    } else {
+      HG_RETURN_IF_ERROR(collect_row(row, kind == '3' ? &none : nullptr, &changes));
+    }
+  }
+  tail.complete &= tail.transactions.size() <= kTailTransactionsMax;
+  if (tail.complete) {
+    std::ranges::sort(tail.transactions, {}, &HistoryTransaction::xid);
+    put_in_order(std::move(changes), tail.transactions);
+  } else {
+    tail.transactions.clear();
+  }
+  return tail;
 }
 
 }  // namespace headgate::engine

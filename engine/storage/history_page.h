@@ -19,6 +19,17 @@ class PageReader {
   void has_floors(bool has_floors) { has_floors_ = has_floors; }
   StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, size_t changes_max);
 
+  // One statement, hence one state: the snapshot it ran in, and all transactions from `from` up to what had ended below
+  // everything in progress then, foreign transactions included.
+  struct Tail {
+    std::string snapshot;
+    bool in_recovery = false;
+    uint64_t highest_floor = 0;  // as in HistoryPage
+    bool complete = false;       // false: too much for one answer, `transactions` is empty
+    std::vector<HistoryTransaction> transactions;
+  };
+  StatusOr<Tail> read_tail(uint64_t from);
+
  private:
   struct Scan {
     std::vector<HistoryTransaction> transactions;
@@ -38,6 +49,7 @@ class PageReader {
 
   pqxx::connection& connection_;
   bool has_floors_ = false;
+  bool tail_prepared_ = false;
   // How many transactions a page takes; follows the number of changes a transaction has had lately.
   size_t rows_per_page_ = 256;
   bool grows_ = true;  // the last page was small in bytes, too

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <pqxx/pqxx>
 
+#include "base/clock.h"
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/socket_watchdog.h"
@@ -18,6 +19,8 @@
 namespace headgate::engine {
 
 namespace {
+
+constexpr Duration kHoldUpPatience{3};
 
 constexpr const char* kSnapshot = "SELECT pg_current_snapshot()::text, pg_is_in_recovery()";
 
@@ -128,6 +131,10 @@ class PostgresHistory : public HistoryReader {
     return guarded<HistoryPage>([&] { return pages_.read(range, tenants, changes_max); });
   }
 
+  StatusOr<HistoryTail> tail(uint64_t from, size_t changes_max) override {
+    return guarded<HistoryTail>([&] { return read_tail(from, changes_max); });
+  }
+
   StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> names,
                                                std::span<const uint64_t> xids) override {
     return guarded<std::vector<TenantHistory>>([&] { return read_tenants(names, xids); });
@@ -222,6 +229,36 @@ class PostgresHistory : public HistoryReader {
     return snapshot;
   }
 
+  // An engine's own transaction ends in a moment; only what stays is worth a look at the locks.
+  bool held_up_for_long(uint64_t by) {
+    const MonotonicTime now = system_clock().now();
+    if (by != held_up_by_) {
+      held_up_by_ = by;
+      held_up_since_ = now;
+    }
+    return now - held_up_since_ >= kHoldUpPatience;
+  }
+
+  StatusOr<HistoryTail> read_tail(uint64_t from, size_t changes_max) {
+    if (!standby_) {
+      HG_ASSIGN_OR_RETURN(PageReader::Tail tail, pages_.read_tail(from));
+      if (tail.in_recovery) return unavailable("the database became a standby; its history is looked at again");
+      if (tail.complete) {
+        HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(tail.snapshot));
+        const uint64_t reached = horizon_of(snapshot);
+        if (reached > from) {
+          horizon_ = std::max(horizon_, reached);
+          return HistoryTail{horizon_, {std::move(tail.transactions), reached, tail.highest_floor}};
+        }
+        if (snapshot.xmax <= from || !held_up_for_long(reached)) return HistoryTail{horizon_, {{}, from}};
+      }
+    }
+    HG_ASSIGN_OR_RETURN(const uint64_t reached, horizon());
+    if (reached <= from) return HistoryTail{reached, {{}, from}};
+    HG_ASSIGN_OR_RETURN(HistoryPage found, page({from, reached}, {}, changes_max));
+    return HistoryTail{reached, std::move(found)};
+  }
+
   StatusOr<PgSnapshot> refine(PgSnapshot before) {
     const LockHolders holders = lock_holders();
     if (!headgate::guarded(Guard::kLockOrder)) {
@@ -300,6 +337,8 @@ class PostgresHistory : public HistoryReader {
   bool has_floor_ = false;
   bool has_incarnations_ = false;
   uint64_t horizon_ = 0;
+  uint64_t held_up_by_ = 0;  // the lowest xid in progress that let a tail end in front of it
+  MonotonicTime held_up_since_{};
 };
 
 }  // namespace
