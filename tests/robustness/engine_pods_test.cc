@@ -1,6 +1,7 @@
 // Several engine pods on one database, each with a feed of its own: streams that hop between them carry the same
-// messages (F2), and a pod that goes says goodbye in good order (F8).
+// messages (F2), a pod that goes says goodbye in good order (F8), and a relay comes back within its budget.
 #include <atomic>
+#include <deque>
 #include <random>
 
 #include "tests/robustness/fleet.h"
@@ -81,6 +82,57 @@ void disturb(const std::string& uri, uint64_t seed, std::stop_token stop) {
     foreign.rollback();
   }
 }
+
+// How many streams clients have opened at an engine, those included that it refused; asked every 50 ms from the
+// beginning. Counts of an engine that was started anew are added up.
+class OpenCounter {
+ public:
+  explicit OpenCounter(const EngineProgram& program)
+      : program_(program), thread_([this](std::stop_token stop) {
+          while (!stop.stop_requested()) {
+            look();
+            wait_until([&] { return stop.stop_requested(); }, 50ms);
+          }
+        }) {}
+
+  // The most in any stretch of `kStretch`, as opens a second. A look takes a while on a busy machine; the stretch is
+  // measured from before the first to behind the last of its looks.
+  double most_in_a_second() const {
+    std::lock_guard lock(mutex_);
+    return most_;
+  }
+  double total() const {
+    std::lock_guard lock(mutex_);
+    return total_;
+  }
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+
+  void look() {
+    const Time before = std::chrono::steady_clock::now();
+    const double opened = metric_of(program_, "headgate_watch_opened_total");
+    const double refused = metric_of(program_, "headgate_watch_refused_total");
+    const Time after = std::chrono::steady_clock::now();
+    std::lock_guard lock(mutex_);
+    if (opened < 0 || refused < 0) return;
+    const double now = opened + refused;
+    total_ += now >= seen_ ? now - seen_ : now;
+    seen_ = now;
+    looks_.emplace_back(before, total_);
+    while (looks_.size() > 1 && after - looks_[1].first >= kStretch) looks_.pop_front();
+    const std::chrono::duration<double> stretch =
+        std::max<std::chrono::duration<double>>(kStretch, after - looks_.front().first);
+    most_ = std::max(most_, (total_ - looks_.front().second) / stretch.count());
+  }
+
+  static constexpr std::chrono::seconds kStretch{3};
+  const EngineProgram& program_;
+  mutable std::mutex mutex_;
+  std::deque<std::pair<Time, double>> looks_;
+  double seen_ = 0, total_ = 0, most_ = 0;
+  std::jthread thread_;
+};
 
 }  // namespace
 
@@ -179,5 +231,38 @@ TEST_SUITE("robustness/engine_pods") {
       for (auto& message : next.messages()) history.push_back(std::move(message));
       CHECK(check_stream(truth, "p1", kBeginning, history) == "");
     }
+  }
+
+  TEST_CASE("reconnects: a relay with a stream for each tenant comes back within its budget") {
+    HG_FLEET(fleet);
+    const bool brief = attack_time(0s) == 0s;
+    const int tenants = brief ? 800 : 10'000;
+    const double rate = brief ? 130 : 500, burst = 50;
+    Pod& pod = fleet->start({{"server.drain_window", "2s"}, {"watch.streams_max", "100000"}});
+    fleet->add_tenants("tenant-", tenants);
+    RelayProgram relay(
+        fleet->folder(), "relay",
+        "upstream:\n  kind: watch\n  address: " + pod.program.address() +
+            "\n  connections_per_second: " + std::to_string(rate) + "\n  connections_burst: " + std::to_string(burst) +
+            "\n  stream_backoff:\n    max: 5s\ntokens:\n  kind: memory\nsinks:\n  - name: file\n    kind: "
+            "file\n    path: " +
+            fleet->folder() + "/events\n");
+    const OpenCounter counter(pod.program);
+    relay.start();
+    const auto all_open = [&] { return metric_of(pod.program, "headgate_watch_streams") >= tenants; };
+    REQUIRE_MESSAGE(wait_until(all_open, 120s), metric_of(pod.program, "headgate_watch_streams"));
+    const double first = counter.total();
+    CHECK(pod.program.stop() == 0);
+    const auto away = std::chrono::steady_clock::now();
+    pod.program.start();
+    REQUIRE_MESSAGE(wait_until(all_open, 180s), metric_of(pod.program, "headgate_watch_streams"));
+    const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - away).count();
+    MESSAGE(tenants << " streams: at most " << counter.most_in_a_second() << " opened a second, of " << rate
+                    << " allowed, " << counter.total() << " in all, back after " << took << " s");
+    // The budget, what had been saved up for a burst, and what a busy engine takes late; far less than all at once.
+    CHECK(counter.most_in_a_second() <= rate * 1.3 + burst / 3);
+    // Hardly anybody was opened in vain.
+    CHECK(first <= tenants * 1.05);
+    CHECK(counter.total() - first <= tenants * 2);
   }
 }

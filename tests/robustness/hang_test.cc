@@ -14,7 +14,7 @@ TEST_SUITE("robustness/hang") {
     const pqxx::result rows = pqxx::nontransaction(connection)
                                   .exec(
                                       "SELECT pid FROM pg_stat_activity WHERE application_name = 'headgate-feed' AND"
-                                      " datname = current_database() AND query LIKE 'SELECT pg_current_snapshot()%' "
+                                      " datname = current_database() AND query LIKE '%pg_current_snapshot()%' "
                                       "ORDER BY query_start DESC LIMIT 1");
     return rows.size() == 1 ? rows[0][0].as<int>() : 0;
   }
