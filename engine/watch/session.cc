@@ -37,13 +37,17 @@ void StreamSession::advance() {
 }
 
 void StreamSession::push_locked() {
-  while (out_.empty()) {
-    if (!fill_locked()) return;
-    if (out_.empty()) return;
-  }
+  if (out_.empty() && !fill_locked()) return;
+  const bool announce = std::exchange(unannounced_, false);
+  if (out_.empty() && !announce) return;
   writing_ = true;
+  if (out_.empty()) {
+    reactor_->StartSendInitialMetadata();
+    return;
+  }
   grpc::WriteOptions options;
-  if (out_.size() > 1) options.set_buffer_hint();
+  // Initial metadata waits for the transport, so a write that carries it must not be held back for the next one.
+  if (out_.size() > 1 && !announce) options.set_buffer_hint();
   host_.count_message(out_.front().Length());
   reactor_->StartWrite(&out_.front(), options);
 }
@@ -78,7 +82,7 @@ bool StreamSession::heartbeat_due(MonotonicTime now) const {
 void StreamSession::announce_locked(const StreamOpening& opening) {
   context_->AddInitialMetadata("headgate-incarnation", opening.incarnation);
   context_->AddInitialMetadata("headgate-start-token", opening.snap_token);
-  reactor_->StartSendInitialMetadata();
+  unannounced_ = true;
   sent_at_ = ticks(system_clock().now());
 }
 
@@ -96,10 +100,20 @@ void StreamSession::cancel() {
   if (reactor_ != nullptr) context_->TryCancel();
 }
 
+void StreamSession::on_metadata_done(bool ok) {
+  MutexLock lock(mutex_);
+  // Metadata that went out with a write is not an operation of its own.
+  if (writing_ && out_.empty()) go_on_locked(ok);
+}
+
 void StreamSession::on_write_done(bool ok) {
   MutexLock lock(mutex_);
-  writing_ = false;
   out_.pop_front();
+  go_on_locked(ok);
+}
+
+void StreamSession::go_on_locked(bool ok) {
+  writing_ = false;
   if (finishing_) return;
   if (ended_by_us_) {
     finish_locked(end_, retry_after_);

@@ -36,6 +36,7 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   void cancel();
   bool heartbeat_due(MonotonicTime now) const;
 
+  void on_metadata_done(bool ok);
   void on_write_done(bool ok);
   void on_cancel();
   void on_done();
@@ -52,6 +53,7 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   void push_locked();
   bool fill_locked();  // false when the stream has ended
   void announce_locked(const StreamOpening& opening);
+  void go_on_locked(bool ok);
   void finish_locked(const Status& status, std::optional<Duration> retry_after);
 
   SessionHost& host_;
@@ -64,8 +66,11 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   Mutex mutex_;
   StreamReactor* reactor_ = nullptr;  // null before begin() and behind on_done()
   std::shared_ptr<FeedStream> stream_;
-  Messages out_;  // the front is being written when writing_
+  Messages out_;  // the front is being written when writing_, unless it is empty
+  // A write, or initial metadata alone, is under way. Never two operations at once: gRPC 1.51 was seen to lose the end
+  // of a stream that was cancelled while both were.
   bool writing_ = false;
+  bool unannounced_ = false;  // the initial metadata is complete and goes out with what is written next
   bool finishing_ = false;
   bool cancelled_ = false;  // the client has gone
   bool unclosed_ = false;   // something was sent behind which no heartbeat went out yet

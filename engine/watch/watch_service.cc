@@ -23,6 +23,7 @@ constexpr Duration kFeedHeartbeat{1'000};
 class SessionReactor : public StreamReactor {
  public:
   explicit SessionReactor(std::shared_ptr<StreamSession> session) : session_(std::move(session)) {}
+  void OnSendInitialMetadataDone(bool ok) override { session_->on_metadata_done(ok); }
   void OnWriteDone(bool ok) override { session_->on_write_done(ok); }
   void OnCancel() override { session_->on_cancel(); }
   void OnDone() override {

@@ -136,8 +136,12 @@ TEST_SUITE("robustness/limits_watch") {
       }
       CHECK(wait_until([&] { return open_streams(*world) == 0; }));
     };
-    // The allocator settles within the first thousands; what leaks would go on growing.
-    rounds(8, 1);
+    // The allocator settles within the first thousands, under a long attack within its first half; what leaks would go
+    // on growing.
+    const auto settled = Clock::now() + attack_time(0s) / 2;
+    do {
+      rounds(8, 1);
+    } while (Clock::now() < settled);
     const size_t before = world->engine().resident_bytes();
     size_t streams = 0;
     const auto end = Clock::now() + attack_time(0s);
