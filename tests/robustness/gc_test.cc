@@ -242,8 +242,12 @@ TEST_SUITE("robustness/gc") {
     recorder.write(2);
     quiet.write(1);
     StreamEnd end = end_of(reader, woken, 20s);
-    CHECK(end.messages == 1);
-    end.messages = 0;  // what it carried before is right
+    // What it carried before is right: a look that was on its way when the pod was frozen may have found more than the
+    // first.
+    const std::vector<SeenMessage> before = seen("acme", reader.messages());
+    REQUIRE_FALSE(before.empty());
+    CHECK(check_complete(recorder.rows(), before, "acme", 0, before.back().xid + 1) == "");
+    end.messages = 0;
     CHECK(check_refused({end}, {"HISTORY_GONE"}, 15'000) == "");
     // A tenant of which nothing was collected is not concerned.
     REQUIRE(wait_until([&] { return carried(other, quiet.last()); }, 20s));

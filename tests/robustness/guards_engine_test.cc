@@ -86,7 +86,7 @@ TEST_SUITE("robustness/guards_engine") {
     const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
     Verdicts verdicts;
     // The gap between the two statements has to be hit: tried until it was.
-    for (int round = 0; round < 15 && verdicts.bare.empty(); ++round) {
+    for (int round = 0; round < 60 && verdicts.bare.empty(); ++round) {
       {
         std::vector<std::jthread> writers;
         for (int number = 0; number < 4; ++number) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -168,17 +169,17 @@ TEST_SUITE("support/fault_proxy") {
   TEST_CASE("cut: connections are reset and new ones refused, until heal, at the same port") {
     EchoServer server;
     FaultProxy proxy(server.port());
-    Client client(proxy.port());
-    CHECK(client.says("before"));
+    auto client = std::make_unique<Client>(proxy.port());
+    CHECK(client->says("before"));
     for (int round = 1; round <= 3; ++round) {
       proxy.cut();
-      CHECK(client.receive(1).empty());
+      CHECK(client->receive(1).empty());
       Client refused(proxy.port());
       CHECK_FALSE(refused.connected());
       CHECK(refused.error() == ECONNREFUSED);
       proxy.heal();
-      Client again(proxy.port());
-      CHECK(again.says("after"));
+      client = std::make_unique<Client>(proxy.port());
+      CHECK(client->says("after"));
     }
     CHECK(proxy.counters().resets >= 3);
   }
