@@ -67,14 +67,8 @@ StatusOr<AckInbox> AckInbox::make(natsConnection* connection) {
   return made;
 }
 
-bool AckInbox::has_answers() {
-  if (arrived_ == 0) natsSubscription_GetPending(subscription_.get(), &arrived_, nullptr);
-  return arrived_ > 0;
-}
-
 StatusOr<std::optional<PublishAnswer>> AckInbox::next(Duration timeout) {
   natsMsg* raw = nullptr;
-  if (arrived_ > 0) --arrived_;
   const natsStatus status = natsSubscription_NextMsg(&raw, subscription_.get(), timeout.count());
   if (status == NATS_TIMEOUT) return std::optional<PublishAnswer>();
   if (status == NATS_NO_RESPONDERS) return unavailable("jetstream: no stream takes the subject");

@@ -1,5 +1,5 @@
-// Publishing to JetStream with many acknowledgements outstanding, on the caller's thread only: every message has a
-// reply subject of its own below one inbox, whose last token is the number of the message.
+// Publishing to JetStream with many acknowledgements outstanding, on the caller's thread only: a message that asks for
+// one has a reply subject of its own below one inbox, whose last token is the number of the message.
 #pragma once
 
 #include <nats/nats.h>
@@ -32,8 +32,6 @@ class AckInbox {
   std::string reply_to(size_t number) const { return fmt::format("{}{}.{}", prefix_, round_, number); }
   // Starts over; answers to earlier rounds are ignored.
   void begin_round() { ++round_; }
-  // Whether next() has something without waiting.
-  bool has_answers();
   // The next answer of this round; nothing when none came within `timeout`. UNAVAILABLE when the connection is gone.
   StatusOr<std::optional<PublishAnswer>> next(Duration timeout);
 
@@ -41,7 +39,6 @@ class AckInbox {
   std::string prefix_;
   NatsOwned<natsSubscription> subscription_;
   uint64_t round_ = 0;
-  int arrived_ = 0;  // messages that the subscription is known to hold
 };
 
 }  // namespace headgate::sinks

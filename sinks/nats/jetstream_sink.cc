@@ -10,7 +10,7 @@ namespace headgate::sinks {
 namespace {
 
 constexpr Duration kSlice{50};
-constexpr size_t kManyWaiting = 64;
+constexpr size_t kLink = 128;
 constexpr int kCarefulRounds = 200;
 constexpr int kFruitlessRounds = 4;
 constexpr char kEpochHeader[] = "Headgate-Epoch";
@@ -189,7 +189,7 @@ void JetStreamSink::add_conditions(const Delivery& delivery, size_t number, Tena
 }
 
 Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
-                              std::optional<uint64_t> expected_stream_last) {
+                              std::optional<uint64_t> expected_stream_last, const std::string& reply) {
   HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
   if (settings_.event_bytes_max > 0 && encoded_.bytes() > settings_.event_bytes_max) {
     return invalid_argument("jetstream: event {} has {} bytes, event_bytes_max is {}", encoded_.id(), encoded_.bytes(),
@@ -200,23 +200,44 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
   maker_.add("Nats-Expected-Stream", settings_.stream);
   if (guarded(Guard::kStreamSequence)) add_conditions(delivery, number, tenant, expected_stream_last);
   if (fence.epoch > 0) maker_.add(kEpochHeader, fence.epoch);
-  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, maker_.end(tenant.subject, inbox_->reply_to(number)));
+  HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, maker_.end(tenant.subject, reply));
   const natsStatus status = natsConnection_PublishMsg(connection_.get(), message.get());
   if (status == NATS_OK) return ok_status();
   return status_of_nats(status, fmt::format("publish event {} of {} bytes", encoded_.id(), encoded_.bytes()));
 }
 
+void JetStreamSink::Round::take(const PublishAnswer& answer, size_t number) {
+  const bool stored = answer.status.ok() && !answer.wrong_sequence;
+  // A copy that was there already says nothing of the chain that this one belonged to.
+  const bool vouches = stored && !(link > 1 && answer.duplicate);
+  failed = failed || !vouches;
+  for (size_t n = number - number % link; n <= number; ++n) {
+    if (answered[n]) continue;
+    answers[n] = answer;
+    if (vouches) {
+      answers[n].sequence = answer.sequence - (number - n);
+    } else if (link > 1) {
+      answers[n].wrong_sequence = true;
+    }
+    answered[n] = true;
+    --waiting;
+  }
+}
+
+void JetStreamSink::Round::doubt_rest(size_t sent) {
+  for (size_t n = sent - sent % link; n < sent && !asks(sent - 1); ++n) {
+    answers[n].wrong_sequence = true;
+    answered[n] = true;
+    failed = true;
+    --waiting;
+  }
+}
+
 Status JetStreamSink::take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop) {
   while (round.waiting > waiting_max) {
-    // Answers come by the hundred. Woken for each, both threads of this connection would mostly be waking each other.
-    if (round.waiting > kManyWaiting && !inbox_->has_answers()) system_clock().sleep(Duration(1), stop);
-    HG_ASSIGN_OR_RETURN(std::optional<PublishAnswer> answer, inbox_->next(kSlice));
+    HG_ASSIGN_OR_RETURN(const std::optional<PublishAnswer> answer, inbox_->next(kSlice));
     if (answer && answer->number < round.answers.size() && !round.answered[answer->number]) {
-      const size_t number = answer->number;
-      round.failed = round.failed || !answer->status.ok() || answer->wrong_sequence;
-      round.answers[number] = *std::move(answer);
-      round.answered[number] = true;
-      --round.waiting;
+      round.take(*answer, answer->number);
       continue;
     }
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
@@ -235,6 +256,8 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
   inbox_->begin_round();
   round.answers.resize(round.indexes.size());
   round.answered.resize(round.indexes.size());
+  // So that among pending_max messages there is always one that asks.
+  if (round.predicted) round.link = std::clamp<size_t>(settings_.pending_max / 2, 1, kLink);
   Status unnamed;  // of a tenant whose name makes no subject; what is before it still goes out
   for (size_t number = 0; number < round.indexes.size(); ++number) {
     const auto tenant = tenant_of(batch.deliveries[round.indexes[number]].event->tenant);
@@ -253,7 +276,8 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
   while (sent < round.indexes.size() && !round.failed && refused.ok()) {
     const Delivery& delivery = batch.deliveries[round.indexes[sent]];
     Tenant& tenant = **tenant_of(delivery.event->tenant);
-    refused = publish(delivery, batch.fence, sent, tenant, round.predicted ? std::optional(next - 1) : std::nullopt);
+    refused = publish(delivery, batch.fence, sent, tenant, round.predicted ? std::optional(next - 1) : std::nullopt,
+                      round.asks(sent) ? inbox_->reply_to(sent) : "");
     if (!refused.ok()) {
       if (refused.code() == StatusCode::kInvalidArgument) round.refused = round.indexes[sent];
       break;
@@ -263,6 +287,7 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
     ++round.waiting;
     HG_RETURN_IF_ERROR(take_answers(round, settings_.pending_max - 1, deadline(), stop));
   }
+  round.doubt_rest(sent);
   const Status answered = take_answers(round, 0, deadline(), stop);
   if (refused.ok() && sent == round.indexes.size()) refused = unnamed;
   round.indexes.resize(sent);

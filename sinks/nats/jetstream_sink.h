@@ -10,9 +10,11 @@
 //
 // Predicted messages expect the number and the id of the stream's last message, which is our own one before them: they
 // are a chain that ends at the first refusal. (The number alone would not do: somebody else's message may take the
-// place of a refused one.) So once the server has compared a tenant's subject, nobody else's message can have come
-// between for as long as the chain lasts, and the comparison, which makes the server read a message from its store, is
-// left out.
+// place of a refused one.) Two things follow. Once the server has compared a tenant's subject, nobody else's message
+// can have come between for as long as the chain lasts, and the comparison, which makes the server read a message from
+// its store, is left out. And one acknowledgement is good for all of the chain before it, so only every kLink-th
+// message and the last one ask for it; what a missing or bad one leaves in doubt is sent again carefully, and refused
+// where stored.
 #pragma once
 
 #include <unordered_map>
@@ -46,15 +48,22 @@ class JetStreamSink : public Sink {
     uint64_t checked = 0;        // the chain_ in which the server has compared `last` with the subject
   };
 
-  // One round: some deliveries of the batch go out, and each gets an answer.
+  // One round: some deliveries of the batch go out, and each gets an answer, its own or its link's.
   struct Round {
     std::vector<size_t> indexes;         // into the batch, by number of the message
     std::vector<PublishAnswer> answers;  // by number
     std::vector<bool> answered;
-    size_t waiting = 0;
+    size_t link = 1;     // so many messages share an answer, which the last of them asks for
+    size_t waiting = 0;  // messages whose answer is still to come
     bool failed = false;
     bool predicted = false;
     std::optional<size_t> refused;  // place in the batch of the first event that can never be stored
+
+    bool asks(size_t number) const { return number % link == link - 1 || number + 1 == indexes.size(); }
+    // Takes the answer to message `number` for all of its link.
+    void take(const PublishAnswer& answer, size_t number);
+    // Those behind the last one that asked, of the first `sent`: nobody will tell what became of them.
+    void doubt_rest(size_t sent);
   };
 
   Status ensure_stream();
@@ -70,8 +79,9 @@ class JetStreamSink : public Sink {
   // Of the events before `end`, those that are not done; with `one_each` the first of each tenant.
   static std::vector<size_t> pick(const Batch& batch, const std::vector<bool>& done, size_t end, bool one_each);
   Status run_round(const Batch& batch, Round& round, std::stop_token stop);
+  // `reply` may be empty.
   Status publish(const Delivery& delivery, const Fence& fence, size_t number, Tenant& tenant,
-                 std::optional<uint64_t> expected_stream_last);
+                 std::optional<uint64_t> expected_stream_last, const std::string& reply);
   void add_conditions(const Delivery& delivery, size_t number, Tenant& tenant,
                       std::optional<uint64_t> expected_stream_last);
   Status take_answers(Round& round, size_t waiting_max, MonotonicTime deadline, std::stop_token stop);

@@ -157,6 +157,45 @@ TEST_SUITE("nats/jetstream_sink") {
     CHECK(message_of(result.status).find("event b/") != std::string::npos);
     CHECK(sink->write({std::span(deliveries).subspan(4), {}}, {}).written == 1);
   }
+  TEST_CASE("jetstream: what was sent before a refused event, without asking for an answer, counts as written") {
+    HG_NATS(server);
+    const std::string prefix = fresh_prefix();
+    const Contract contract = jetstream_contract(server, prefix);
+    const auto sink = contract.make_limited(3'000);
+    REQUIRE(sink->open({}).ok());
+    std::vector<Delivery> deliveries = sample_deliveries({"a"}, 204);
+    const Delivery large = sample_deliveries({"b"}, 1, 5'000).front();
+    // The stream is not empty any more when the batch with the large event comes, so that goes out as a chain.
+    REQUIRE(sink->write({std::span(deliveries).first(3), {}}, {}).written == 3);
+    deliveries.insert(deliveries.begin() + 203, large);
+    const WriteResult result = sink->write({std::span(deliveries).subspan(3), {}}, {});
+    CHECK(result.written == 200);
+    CHECK(result.status.code() == StatusCode::kInvalidArgument);
+    CHECK(sink->write({std::span(deliveries).subspan(204), {}}, {}).written == 1);
+    CHECK(taken_by(server, "S-" + prefix) == 204);
+    CHECK(state_of(server, "S-" + prefix).Msgs == 204);
+  }
+  TEST_CASE("jetstream: a duplicate at the end of a chain does not vouch for what stands before it") {
+    HG_NATS(server);
+    const std::string prefix = fresh_prefix();
+    const Contract contract = jetstream_contract(server, prefix);
+    const auto first = contract.make();
+    const auto second = contract.make();
+    REQUIRE(first->open({}).ok());
+    const auto before = sample_deliveries({"c"}, 1);
+    REQUIRE(first->write({before, {}}, {}).written == 1);
+    REQUIRE(second->open({}).ok());
+    // Moves the stream, so that the chain of the second is refused from its beginning; its end is known by its id.
+    std::vector<Delivery> deliveries = sample_deliveries({"a"}, 5);
+    deliveries.push_back(sample_deliveries({"b"}, 1).front());
+    REQUIRE(first->write({std::span(deliveries).last(1), {}}, {}).written == 1);
+    CHECK(second->write({deliveries, {}}, {}).written == 6);
+    const auto subscriber = contract.subscribe();
+    CHECK(subscriber->wait_for(7, std::chrono::seconds(10)));
+    std::map<std::string, uint64_t> last;
+    for (const auto& event : subscriber->received()) CHECK(event.sequence == ++last[event.tenant]);
+    CHECK(last == std::map<std::string, uint64_t>{{"a", 5}, {"b", 1}, {"c", 1}});
+  }
   TEST_CASE("jetstream: a tenant whose name makes no subject is refused, and nobody else is taken for written") {
     HG_NATS(server);
     JetStreamSettings settings = jetstream_settings(server.port(), fresh_prefix());
