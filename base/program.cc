@@ -8,6 +8,13 @@
 #include "base/log.h"
 #include "base/signals.h"
 
+// Read by jemalloc when a program starts, ahead of the variable MALLOC_CONF. Its own choice of arenas goes by the
+// machine's cores, whatever share of them a container has; and without a thread of its own it returns memory only while
+// the program allocates.
+extern "C" {
+const char* malloc_conf = "narenas:8,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
+}
+
 namespace headgate {
 namespace {
 

@@ -14,6 +14,9 @@ find_package(CLI11 REQUIRED)
 find_package(doctest REQUIRED)
 pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx)
 pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)
+if(NOT HEADGATE_SANITIZE)  # sanitizers bring an allocator of their own
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+endif()
 find_library(HTTPLIB_LIBRARY cpp-httplib REQUIRED)
 
 if(HEADGATE_GRPC)

@@ -1,6 +1,8 @@
 # headgate_library(NAME [PCH std|grpc|none] [DEPS ...])
 #   One static library from all *.cc of the current folder that are not *_test.cc or main.cc.
 #   With tests enabled, the folder's *_test.cc become one doctest program NAME_test, registered with ctest (label unit).
+# headgate_program(NAME LIBRARY)
+#   A program of main.cc and one library, with the allocator of ops/decisions/0006.
 # headgate_test(NAME SOURCES ... DEPS ... [LABEL unit|integration|...] [TIMEOUT s])
 #   One doctest program with the common main of tests/support.
 
@@ -33,6 +35,19 @@ function(headgate_library name)
   if(HEADGATE_TESTS AND tests)
     headgate_test(${name}_test PCH ${ARG_PCH} SOURCES ${tests} DEPS ${name} ${ARG_TEST_DEPS} LABEL unit TIMEOUT 120)
   endif()
+endfunction()
+
+function(headgate_allocator target)
+  if(TARGET PkgConfig::JEMALLOC)
+    target_link_libraries(${target} PRIVATE PkgConfig::JEMALLOC)
+  endif()
+endfunction()
+
+function(headgate_program name library)
+  add_executable(${name} main.cc)
+  target_link_libraries(${name} PRIVATE ${library})
+  target_compile_definitions(${name} PRIVATE HEADGATE_VERSION="${PROJECT_VERSION}")
+  headgate_allocator(${name})
 endfunction()
 
 function(headgate_test name)

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/snap_token.h"
-#include "relay/delivery/trim.h"
 #include "relay/upstream/retry_delay.h"
 
 namespace headgate::relay {

@@ -6,8 +6,8 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/snap_token.h"
-#include "relay/delivery/trim.h"
 
 namespace headgate::relay {
 
