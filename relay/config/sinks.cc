@@ -58,8 +58,9 @@ void describe(Settings& s, in::RedisStreamsSettings& c) {
   s.text("stream", c.stream, "template of the stream's key");
   s.text("position", c.position, "template of the key that holds the position");
   s.integer("max_length", c.max_length, "entries kept in each stream, about; 0 keeps all", uint64_t{0});
-  s.integer("entries_per_script", c.entries_per_script, "entries added by one script call", uint64_t{1},
-            uint64_t{1'000});
+  s.integer("entries_per_script", c.entries_per_script, "entries added by one script call", uint64_t{1}, uint64_t{256});
+  s.integer("entries_per_transaction", c.entries_per_transaction,
+            "entries of a backlog added by one transaction; 0: all go by the script", uint64_t{0}, uint64_t{4'096});
   s.bytes("event_bytes_max", c.event_bytes_max, "largest event", 1024);
 }
 

@@ -117,6 +117,12 @@ void RedisConnection::append(std::span<const std::string_view> arguments) {
   ++queued_;
 }
 
+void RedisConnection::append(const RespCommands& commands) {
+  HG_CHECK(is_open());
+  redisAppendFormattedCommand(context_.get(), commands.text().data(), commands.text().size());
+  queued_ += commands.count();
+}
+
 void RedisConnection::push() {
   int all_sent = 0;
   if (is_open() && context_->err == 0) redisBufferWrite(context_.get(), &all_sent);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "sinks/redis/resp.h"
 #include "sinks/redis/settings.h"
 
 namespace headgate::sinks {
@@ -29,8 +30,9 @@ class RedisConnection {
   void close() { context_.reset(); }
   bool is_open() const { return context_ != nullptr; }
 
-  // Queues a command; nothing is sent yet.
+  // Queues commands; nothing is sent yet.
   void append(std::span<const std::string_view> arguments);
+  void append(const RespCommands& commands);
   // Sends of what is queued as much as goes without waiting, so that the server works while more is being queued.
   // Errors are found by exchange().
   void push();

@@ -17,10 +17,10 @@ struct RedisConnectionSettings {
   uint32_t database = 0;
   bool tls = false;  // refused: hiredis 0.14 has no TLS; put a TLS proxy beside the relay
   Duration connect_timeout{2'000};
-  Duration command_timeout{5'000};  // until all replies of one batch are there
+  Duration command_timeout{5'000};  // until all replies to what was sent together are there
 };
 
-// One stream and one position hash for each tenant, changed together by a script.
+// One stream and one position hash for each tenant, changed together by a script or a transaction.
 struct RedisStreamsSettings {
   RedisConnectionSettings connection;
   std::string prefix = "headgate";
@@ -28,7 +28,8 @@ struct RedisStreamsSettings {
   std::string position = "{prefix}:{{{tenant}}}:position";
   uint64_t max_length = 0;  // keep about so many entries in each stream; 0: all
   uint64_t entries_per_script = 64;
-  size_t event_bytes_max = 64 << 20;  // one event; Redis' own limit is 512 MB
+  uint64_t entries_per_transaction = 256;  // of a backlog; 0: everything goes by the script
+  size_t event_bytes_max = 64 << 20;       // one event; Redis' own limit is 512 MB
 };
 
 // Structured JSON on a channel for each tenant. Signal only.

@@ -5,6 +5,7 @@
 // for each event: xid, part, number of texts of its shape, the shape, its own values. A shape is field, value, field,
 // value ...; empty values are filled with the event's own ones, in that order. With 0 texts the event has the shape of
 // the one before it: what the events of a tenant share is sent, and copied inside the server, once a script.
+// What a position names that the stream has lost counts as not held, so that it can be sent again.
 // Replies with {added, held already}. Errors: FENCED (a newer owner has written), ORDER (the event before is missing).
 //
 // Numbers are compared as decimal text, since Lua's own numbers lose digits above 2^53.
@@ -41,15 +42,35 @@ local function is_held(x, p, s)
   return not less(part, p)
 end
 
+-- The two numbers of the stream's last id, and its last entry; nothing when there is no stream.
+local function end_of_stream()
+  if redis.call('EXISTS', stream) == 0 then return nil end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  local at = {}
+  for i = 1, #info, 2 do at[info[i]] = i + 1 end
+  local time, count = string.match(info[at['last-generated-id']], '^(%d+)-(%d+)$')
+  return time, count, info[at['last-entry']]
+end
+
 -- Behind whatever the stream has had: for control events, snapshots and a new incarnation, whose xids may repeat.
 local function next_id()
-  if redis.call('EXISTS', stream) == 0 then return '0-1' end
-  local info = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then
-      local time, count = string.match(info[i + 1], '^(%d+)-(%d+)$')
-      return time .. '-' .. string.format('%.0f', tonumber(count) + 1)
-    end
+  local time, count = end_of_stream()
+  if not time then return '0-1' end
+  return time .. '-' .. string.format('%.0f', tonumber(count) + 1)
+end
+
+-- A position whose entry the stream has lost, or never got, says nothing; then the last entry does.
+local function believe_stream()
+  local time, count, entry = end_of_stream()
+  local named_time, named_count = string.match(id, '^(%d+)-(%d+)$')
+  if time and named_time and not less(time, named_time) and
+     (time ~= named_time or not less(count, named_count)) then return end
+  same = false
+  if not time or not entry then return end
+  xid, part = string.match(entry[1], '^(%d+)-(%d+)$')
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == 'incarnation' then same = entry[2][i + 1] == incarnation end
+    if entry[2][i] == 'sequence' then sequence = entry[2][i + 1] end
   end
 end
 
@@ -69,7 +90,7 @@ local function take_shape(first, count)
   end
 end
 
-local added, held, more, token, failure = 0, 0, '0', '', nil
+local added, held, more, token, failure, believed = 0, 0, '0', '', nil, false
 local at = 6
 for _ = 1, tonumber(ARGV[5]) do
   local x, p, shape = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -81,6 +102,10 @@ for _ = 1, tonumber(ARGV[5]) do
   for i = 1, #own do fields[own[i]] = ARGV[at + i] end
   at = at + #own + 1
   local s = fields[place.sequence]
+  if not believed and is_held(x, p, s) then
+    believe_stream()
+    believed = true
+  end
   if is_held(x, p, s) then
     held = held + 1
   else

@@ -1,33 +1,8 @@
-#include <array>
-
-#include "sinks/redis/connection.h"
-#include "sinks/redis/redis_sinks.h"
 #include "sinks/testing/contract.h"
-#include "sinks/testing/servers.h"
-#include "tests/support/test_main.h"
+#include "sinks/testing/redis_rig.h"
 
 namespace headgate::sinks {
 namespace {
-
-// One server for all cases of this file.
-TestServer* redis(std::string* reason) {
-  static std::string why;
-  static const std::unique_ptr<TestServer> server = start_redis(&why);
-  *reason = why;
-  return server.get();
-}
-
-std::string fresh_prefix() {
-  static int number = 0;
-  return fmt::format("case{}", ++number);
-}
-
-RedisConnectionSettings connection_to(int port) {
-  RedisConnectionSettings settings;
-  settings.port = static_cast<uint16_t>(port);
-  settings.command_timeout = Duration(3'000);
-  return settings;
-}
 
 std::unique_ptr<Sink> make_streams(int port, const std::string& prefix, size_t event_bytes_max = 1 << 20) {
   RedisStreamsSettings settings;
@@ -35,6 +10,7 @@ std::unique_ptr<Sink> make_streams(int port, const std::string& prefix, size_t e
   settings.prefix = prefix;
   settings.event_bytes_max = event_bytes_max;
   settings.entries_per_script = 16;
+  settings.entries_per_transaction = 16;
   auto sink = make_redis_streams_sink("redis", {}, settings);
   REQUIRE(sink.ok());
   return *std::move(sink);
@@ -70,20 +46,7 @@ Contract contract_of(TestServer& server, bool streams) {
   return contract;
 }
 
-void run_command(TestServer& server, std::vector<std::string_view> words) {
-  RedisConnection connection(connection_to(server.port()));
-  REQUIRE(connection.open({}).ok());
-  const auto reply = connection.command(words, {});
-  REQUIRE_MESSAGE(reply.ok(), describe(reply.status()));
-}
-
 }  // namespace
-
-#define HG_REDIS(name)                      \
-  std::string reason;                       \
-  TestServer* const found = redis(&reason); \
-  if (found == nullptr) HG_SKIP(reason);    \
-  TestServer& name = *found
 
 TEST_SUITE("redis/streams_sink") {
   TEST_CASE("streams: keep the order per tenant") {

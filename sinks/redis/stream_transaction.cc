@@ -1,0 +1,234 @@
+#include "sinks/redis/stream_transaction.h"
+
+#include <algorithm>
+
+#include "base/guard.h"
+#include "base/log.h"
+#include "sinks/redis/stream_scripts.h"
+
+namespace headgate::sinks {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr size_t kFirstLookReply = 1;  // behind that of WATCH
+// With fewer events the second trip to the server costs more than Lua does.
+constexpr size_t kWorthwhile = 64;
+
+using Place = std::pair<uint64_t, uint32_t>;
+
+Place place_of(const Delivery& delivery) { return {delivery.event->xid, delivery.event->part}; }
+
+EntryId id_of(const Delivery& delivery) { return {delivery.event->xid, delivery.event->part}; }
+
+std::string text_of_id(const Delivery& delivery) {
+  return fmt::format(FMT_STRING("{}-{}"), delivery.event->xid, delivery.event->part);
+}
+
+bool follows(const Delivery& before, const Delivery& after) {
+  return before.event->incarnation == after.event->incarnation && place_of(before) < place_of(after) &&
+         before.sequence < after.sequence;
+}
+
+bool is_ok(const redisReply* reply) { return reply->type == REDIS_REPLY_STATUS && text_of(reply) == "OK"; }
+
+}  // namespace
+
+void StreamTransaction::clear() {
+  shares_.clear();
+  look_.clear();
+  body_.clear();
+  steps_ = 0;
+  ordinary_ = true;
+}
+
+const RespCommands& StreamTransaction::look() {
+  look_.begin(1 + 2 * shares_.size());
+  look_.argument("WATCH");
+  for (const Share& share : shares_) {
+    look_.argument(share.run->keys.stream);
+    look_.argument(share.run->keys.position);
+  }
+  for (const Share& share : shares_) append_look(look_, share.run->keys);
+  look_.command({"MULTI"});
+  return look_;
+}
+
+void StreamTransaction::encode(StreamBatch& batch, const Encoder& encoder) {
+  for (Share& share : shares_) {
+    for (size_t at = share.begin; at < share.end; ++at) {
+      if (body_.text().size() > kChunkBytes) {
+        share.end = at;
+        break;
+      }
+      const Delivery& delivery = batch.delivery(*share.run, at);
+      ordinary_ = ordinary_ && (at == share.begin || follows(batch.delivery(*share.run, at - 1), delivery));
+      const Status status = encode_event(share, delivery, encoder);
+      if (status.ok()) continue;
+      batch.refuse(*share.run, at, status);
+      share.end = at;
+    }
+    if (share.begin < share.end) close_share(share, batch.delivery(*share.run, share.end - 1), batch.fence().epoch);
+  }
+  body_.command({"EXEC"});
+}
+
+Status StreamTransaction::encode_event(const Share& share, const Delivery& delivery, const Encoder& encoder) {
+  HG_RETURN_IF_ERROR(encoder.encode(delivery, encoded_));
+  HG_RETURN_IF_ERROR(check_size(encoded_, settings_.event_bytes_max));
+  // The largest events meet limits that Redis knows only when it runs the command.
+  ordinary_ = ordinary_ && encoded_.bytes() <= kChunkBytes;
+  const auto attributes = static_cast<size_t>(encoded_.end() - encoded_.begin());
+  body_.begin(3 + 2 * (attributes + 2));
+  body_.argument("XADD");
+  body_.argument(share.run->keys.stream);
+  body_.argument(text_of_id(delivery));
+  for (const Attribute& attribute : encoded_) {
+    body_.argument(attribute.name);
+    body_.argument(attribute.value);
+  }
+  body_.argument("datacontenttype");
+  body_.argument(encoded_.content_type());
+  body_.argument("data");
+  body_.argument(encoded_.data());
+  ++steps_;
+  return ok_status();
+}
+
+// The same fields as the script writes.
+void StreamTransaction::close_share(const Share& share, const Delivery& last, uint64_t epoch) {
+  const Event& event = *last.event;
+  body_.command({"HSET", share.run->keys.position, "epoch", std::to_string(epoch), "incarnation", event.incarnation,
+                 "xid", std::to_string(event.xid), "part", std::to_string(event.part), "more_parts",
+                 event.more_parts ? "1" : "0", "sequence", std::to_string(last.sequence), "snap_token",
+                 event.snap_token, "id", text_of_id(last)});
+  ++steps_;
+  if (settings_.max_length == 0) return;
+  body_.command({"XTRIM", share.run->keys.stream, "MAXLEN", "~", std::to_string(settings_.max_length)});
+  ++steps_;
+}
+
+bool StreamTransaction::may_run(const StreamBatch& batch, std::span<const Reply> replies) const {
+  if (!ordinary_ || !is_ok(replies.front().get()) || !is_ok(replies.back().get())) return false;
+  size_t at = kFirstLookReply;
+  for (const Share& share : shares_) {
+    const auto look = read_look(replies[at].get(), replies[at + 1].get());
+    if (!look.ok() || !may_run(batch, share, *look)) return false;
+    at += kRepliesPerLook;
+  }
+  return true;
+}
+
+bool StreamTransaction::may_run(const StreamBatch& batch, const Share& share, const StreamLook& look) const {
+  if (share.begin == share.end) return true;
+  const Delivery& first = batch.delivery(*share.run, share.begin);
+  const uint64_t required = batch.required(*share.run, share.begin);
+  if (look.epoch > batch.fence().epoch) return false;
+  if (!look.position || !look.last_id) {
+    return !look.position && !look.last_id && required == 0 && id_of(first) > EntryId(0, 0);
+  }
+  const Cursor& held = *look.position;
+  return look.position_id == *look.last_id && id_of(first) > *look.last_id &&
+         held.incarnation == first.event->incarnation && Place(held.xid, held.part) < place_of(first) &&
+         held.sequence < first.sequence && held.sequence >= required;
+}
+
+StreamTransaction::Outcome StreamTransaction::outcome(std::span<const Reply> replies) const {
+  if (replies.size() < body_.count()) return Outcome::kUnknown;
+  const redisReply* exec = replies.back().get();
+  if (exec->type == REDIS_REPLY_NIL || exec->type == REDIS_REPLY_ERROR) return Outcome::kNotRun;
+  if (exec->type != REDIS_REPLY_ARRAY || exec->elements != steps_) return Outcome::kUnknown;
+  const bool whole = std::none_of(exec->element, exec->element + exec->elements,
+                                  [](const redisReply* reply) { return reply->type == REDIS_REPLY_ERROR; });
+  return whole ? Outcome::kStored : Outcome::kUnknown;
+}
+
+bool StreamTransactions::wanted(const StreamBatch& batch) const {
+  if (refused_ || settings_.entries_per_transaction == 0) return false;
+  if (!guarded(Guard::kRedisPlace) || !guarded(Guard::kRedisEpoch)) return false;
+  return batch.size() >= std::min<size_t>(kWorthwhile, settings_.entries_per_transaction);
+}
+
+Status StreamTransactions::run(StreamBatch& batch, std::stop_token stop) {
+  run_ = at_ = 0;
+  StreamTransaction* sent = nullptr;
+  StreamTransaction* next = &chunks_[0];
+  if (!plan(batch, *next)) return ok_status();
+  std::vector<Reply> replies;
+  for (;;) {
+    if (next != nullptr) {
+      connection_.append(next->look());
+      connection_.push();
+      encode(batch, *next);
+    }
+    replies.clear();
+    const Status exchanged = connection_.exchange(replies, stop);
+    const size_t answers = sent == nullptr ? 0 : std::min(sent->body().count(), replies.size());
+    auto outcome = StreamTransaction::Outcome::kStored;
+    if (sent != nullptr) outcome = sent->outcome(std::span(replies).first(answers));
+    if (sent != nullptr && outcome == StreamTransaction::Outcome::kStored) settle(batch, *sent);
+    HG_RETURN_IF_ERROR(exchanged);
+    if (outcome == StreamTransaction::Outcome::kUnknown) {
+      connection_.close();
+      return unavailable("redis: a transaction was not carried out as a whole; what is there is asked for");
+    }
+    if (next == nullptr) return ok_status();
+    const auto look = std::span<const Reply>(replies).subspan(answers);
+    if (outcome != StreamTransaction::Outcome::kStored || !next->may_run(batch, look)) return discard(look, stop);
+    connection_.append(next->body());
+    sent = next;
+    next = sent == &chunks_[0] ? &chunks_[1] : &chunks_[0];
+    if (!plan(batch, *next)) next = nullptr;
+  }
+}
+
+bool StreamTransactions::plan(StreamBatch& batch, StreamTransaction& chunk) {
+  chunk.clear();
+  size_t room = settings_.entries_per_transaction;
+  std::vector<TenantRun>& runs = batch.runs();
+  while (room > 0 && run_ < runs.size()) {
+    TenantRun& run = runs[run_];
+    const size_t end = std::min(run.end, at_ + room);
+    if (at_ < end) {
+      chunk.add_share({&run, at_, end});
+      room -= end - at_;
+    }
+    if (end < run.end) {
+      at_ = end;
+    } else {
+      ++run_;
+      at_ = 0;
+    }
+  }
+  return !chunk.shares().empty();
+}
+
+void StreamTransactions::encode(StreamBatch& batch, StreamTransaction& chunk) {
+  chunk.encode(batch, encoder_);
+  // What became too large goes on in the next chunk.
+  for (const StreamTransaction::Share& share : chunk.shares()) {
+    if (share.end == share.run->end) continue;
+    run_ = static_cast<size_t>(share.run - batch.runs().data());
+    at_ = share.end;
+    return;
+  }
+}
+
+void StreamTransactions::settle(StreamBatch& batch, StreamTransaction& chunk) {
+  for (const StreamTransaction::Share& share : chunk.shares()) {
+    batch.set(*share.run, share.begin, share.end, ok_status());
+    share.run->next = share.end;
+  }
+}
+
+Status StreamTransactions::discard(std::span<const Reply> look, std::stop_token stop) {
+  for (const redisReply* reply : {look.front().get(), look.back().get()}) {
+    if (is_ok(reply)) continue;
+    refused_ = true;
+    log_info("redis_transactions_refused", {{"error", text_of(reply)}, {"effect", "every event goes by the script"}});
+    break;
+  }
+  const Status status = connection_.command(std::array<std::string_view, 1>{"DISCARD"}, stop).status();
+  return connection_.is_open() ? ok_status() : status;
+}
+
+}  // namespace headgate::sinks
