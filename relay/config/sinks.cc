@@ -25,7 +25,7 @@ void describe(Settings& s, in::KafkaSettings& c) {
   s.choice("mode", c.mode, Settings::Words{"idempotent"}, "how the producer guards against repeats");
   s.choice("compression", c.compression, Settings::Words{"none", "gzip", "snappy", "lz4", "zstd"},
            "of message batches");
-  s.integer("linger_ms", c.linger_ms, "how long the library waits for more messages", 0, 10'000);
+  s.integer("linger_ms", c.linger_ms, "how long the library waits for more messages of a batch", 0, 10'000);
   s.bytes("inflight_bytes_max", c.inflight_bytes_max, "handed to the library and not yet acknowledged", 1 << 16);
   s.bytes("message_bytes_max", c.message_bytes_max, "largest event", 1024);
   s.duration("write_timeout", c.write_timeout, "time for one batch to be acknowledged", 100ms);

@@ -140,7 +140,12 @@ class KafkaSink : public Sink {
         return status_of(StatusCode::kDeadlineExceeded, "kafka: {} events are not acknowledged within write_timeout",
                          waiting_);
       }
-      rd_kafka_poll(producer_.get(), kSliceMs);
+      if (count == 0 && bytes == 0) {
+        // Nothing more is to come, so what still lingers for company goes out.
+        rd_kafka_flush(producer_.get(), kSliceMs);
+      } else {
+        rd_kafka_poll(producer_.get(), kSliceMs);
+      }
     }
     return ok_status();
   }

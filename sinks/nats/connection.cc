@@ -60,6 +60,8 @@ StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings
   // A server that takes nothing any more would otherwise block a publish for ever.
   if (status == NATS_OK) status = natsOptions_SetWriteDeadline(raw, settings.write_timeout.count());
   if (status == NATS_OK) status = natsOptions_SetAllowReconnect(raw, false);
+  // Of the library's 32 KiB thirty events would be one call of the system.
+  if (status == NATS_OK) status = natsOptions_SetIOBufSize(raw, 256 << 10);
   if (status == NATS_OK) status = natsOptions_SetName(raw, "headgate-relay");
   if (status == NATS_OK) status = natsOptions_SetPingInterval(raw, 5'000);
   if (status == NATS_OK) status = set_credentials(raw, settings);
