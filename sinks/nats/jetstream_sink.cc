@@ -288,7 +288,8 @@ Status JetStreamSink::run_round(const Batch& batch, Round& round, std::stop_toke
     HG_RETURN_IF_ERROR(take_answers(round, settings_.pending_max - 1, deadline(), stop));
   }
   round.doubt_rest(sent);
-  // Left alone, the library would wait a millisecond for more to send. What this call thinks of it the answers tell too.
+  // Left alone, the library would wait a millisecond for more to send. What this call thinks of it the answers tell
+  // too.
   natsConnection_FlushTimeout(connection_.get(), kSlice.count());
   const Status answered = take_answers(round, 0, deadline(), stop);
   if (refused.ok() && sent == round.indexes.size()) refused = unnamed;
