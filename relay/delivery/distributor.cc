@@ -36,7 +36,7 @@ Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {
   std::vector<SinkPlace> places;
   for (const SinkPart& part : sinks) {
     HG_ASSIGN_OR_RETURN(auto stored, parts_.store.load(part.sink->info().name));
-    places.emplace_back(stored);
+    places.emplace_back(stored, names_);
   }
   const int leader = most_advanced(places);
   const SourcePlace start = leader < 0 ? SourcePlace{} : places[leader].source_place();

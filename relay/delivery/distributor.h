@@ -60,6 +60,7 @@ class Distributor {
   const Parts parts_;
   const DistributorSettings settings_;
   Hub hub_;
+  std::shared_ptr<TenantNames> names_ = std::make_shared<TenantNames>();  // of all sinks
   std::vector<std::unique_ptr<SinkWorker>> workers_;
   std::unique_ptr<Session> session_;
   std::jthread session_thread_;

@@ -68,7 +68,7 @@ class FakeUpstream : public Upstream {
     return open_;
   }
 
-  Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
+  Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
     std::unique_lock lock(mutex_);
     requests_.push_back(request);
     if (!request.incarnation.empty() && request.incarnation != incarnation) {

@@ -17,8 +17,8 @@ bool newer(const Progress& mark, const Progress& known) {
 }
 
 // Seen, but the sink has none of its events yet.
-bool never_acknowledged(const SinkPlace::Tenant& tenant) {
-  return tenant.cursor.sequence == 0 && tenant.cursor.snap_token.empty() && !tenant.pinned;
+bool never_acknowledged(const TenantEntry& tenant) {
+  return tenant.sequence == 0 && tenant.snap_token.empty() && !tenant.pinned;
 }
 
 bool at_or_before(const Event& event, uint64_t xid, uint32_t part) {
@@ -73,38 +73,42 @@ bool SourcePlace::passed(const Progress& mark) {
   return true;
 }
 
-SinkPlace::SinkPlace(const std::map<std::string, Cursor>& stored) {
+SinkPlace::SinkPlace(const std::map<std::string, Cursor>& stored, std::shared_ptr<TenantNames> names)
+    : tenants_(std::move(names)) {
+  tenants_.reserve(stored.size());
   for (const auto& [name, cursor] : stored) {
     if (name == kProgressTenant) {
       progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation};
       continue;
     }
-    Tenant& tenant = tenants_[name];
-    tenant.cursor = cursor;
-    tenant.pinned = cursor.more_parts;
-    if (tenant.pinned) pinned_.insert(name);
+    TenantEntry& tenant = tenants_.find_or_add(name);
+    tenants_.set_cursor(tenant, cursor);
+    if (cursor.more_parts) pin(tenant);
   }
 }
 
 SourcePlace SinkPlace::source_place() const {
   SourcePlace place;
   place.progress = progress_;
-  for (const auto& [name, tenant] : tenants_) {
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    const TenantEntry& tenant = tenants_.at(i);
     if (never_acknowledged(tenant)) continue;
-    place.known.insert(name);
-    const bool differs = tenant.cursor.incarnation != progress_.incarnation;
-    const bool own = tenant.pinned || tenant.cursor.more_parts || differs;
-    if (!own && tenant.cursor.xid < progress_.position) continue;
-    const bool other_history = differs && !progress_.incarnation.empty() && !tenant.cursor.incarnation.empty();
-    place.tenants[name] = {tenant.cursor.snap_token, tenant.cursor.xid, own, other_history};
+    place.known.insert(*tenant.name);
+    const std::string& incarnation = tenants_.incarnation_of(tenant);
+    const bool differs = incarnation != progress_.incarnation;
+    const bool own = tenant.pinned || tenant.more_parts || differs;
+    if (!own && tenant.xid < progress_.position) continue;
+    const bool other_history = differs && !progress_.incarnation.empty() && !incarnation.empty();
+    place.tenants[*tenant.name] = {tenant.snap_token, tenant.xid, own, other_history};
   }
   return place;
 }
 
 std::map<std::string, Cursor> SinkPlace::cursors() const {
   std::map<std::string, Cursor> all;
-  for (const auto& [name, tenant] : tenants_) {
-    if (!never_acknowledged(tenant)) all[name] = tenant.cursor;
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    const TenantEntry& tenant = tenants_.at(i);
+    if (!never_acknowledged(tenant)) all.emplace_hint(all.end(), *tenant.name, tenants_.cursor_of(tenant));
   }
   return all;
 }
@@ -113,49 +117,52 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
   Recovery recovery;
   for (const auto& [name, cursor] : held) {
     if (name == kProgressTenant) continue;
-    const auto found = tenants_.find(name);
-    const uint64_t known = found == tenants_.end() ? 0 : found->second.cursor.sequence;
+    const TenantEntry* found = tenants_.find(name);
+    const uint64_t known = found == nullptr ? 0 : found->sequence;
     if (cursor.sequence == known) continue;
     ++(cursor.sequence > known ? recovery.ahead : recovery.behind);
-    Tenant& tenant = tenants_[name];
-    tenant.cursor = cursor;
-    if (cursor.sequence == 0) tenant.cursor.snap_token = kBeginning;
-    tenant.recent.clear();
-    tenant.pinned = true;
-    pinned_.insert(name);
-    touch(name, tenant);
+    TenantEntry& tenant = tenants_.find_or_add(name);
+    tenants_.set_cursor(tenant, cursor);
+    if (cursor.sequence == 0) tenant.snap_token = kBeginning;
+    recent_.erase(name);
+    pin(tenant);
+    touch(tenant);
   }
   return recovery;
 }
 
+bool SinkPlace::is_recent(const Event& event) const {
+  const auto found = recent_.find(event.tenant);
+  return found != recent_.end() &&
+         std::find(found->second.begin(), found->second.end(), std::pair(event.xid, event.part)) != found->second.end();
+}
+
 bool SinkPlace::has(const Event& event, bool ordered, const std::vector<sinks::Delivery>& batch) const {
-  const auto found = tenants_.find(event.tenant);
-  if (found == tenants_.end()) return false;
-  const Tenant& tenant = found->second;
-  const Cursor& cursor = tenant.cursor;
+  const TenantEntry* tenant = tenants_.find(event.tenant);
+  if (tenant == nullptr) return false;
   if (ordered && !event.incarnation.empty()) {
-    if (tenant.newest_in_batch >= 0) {
-      const Event& newest = *batch[tenant.newest_in_batch].event;
+    if (tenant->newest_in_batch >= 0) {
+      const Event& newest = *batch[tenant->newest_in_batch].event;
       if (newest.incarnation == event.incarnation) return at_or_before(event, newest.xid, newest.part);
       return false;
     }
-    return cursor.incarnation == event.incarnation && at_or_before(event, cursor.xid, cursor.part);
+    return tenants_.incarnation_of(*tenant) == event.incarnation && at_or_before(event, tenant->xid, tenant->part);
   }
-  const std::pair identity(event.xid, event.part);
-  if (std::find(tenant.recent.begin(), tenant.recent.end(), identity) != tenant.recent.end()) return true;
-  return cursor.sequence > 0 && cursor.snap_token == event.snap_token && identity == std::pair(cursor.xid, cursor.part);
+  if (is_recent(event)) return true;
+  return tenant->sequence > 0 && tenant->snap_token == event.snap_token &&
+         std::pair(event.xid, event.part) == std::pair(tenant->xid, tenant->part);
 }
 
 void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
-  Tenant& tenant = tenants_[event->tenant];
+  TenantEntry& tenant = tenants_.find_or_add(event->tenant);
   sinks::Delivery delivery;
   if (tenant.newest_in_batch >= 0) {
     const sinks::Delivery& before = batch[tenant.newest_in_batch];
     delivery.sequence = before.sequence + 1;
     delivery.previous_token = before.event->snap_token;
   } else {
-    delivery.sequence = tenant.cursor.sequence + 1;
-    if (tenant.cursor.snap_token != kBeginning) delivery.previous_token = tenant.cursor.snap_token;
+    delivery.sequence = tenant.sequence + 1;
+    if (tenant.snap_token != kBeginning) delivery.previous_token = tenant.snap_token;
   }
   delivery.event = std::move(event);
   tenant.newest_in_batch = static_cast<int32_t>(batch.size());
@@ -164,32 +171,28 @@ void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
 
 void SinkPlace::end_batch(const std::vector<sinks::Delivery>& batch) {
   for (const sinks::Delivery& delivery : batch) {
-    const auto found = tenants_.find(delivery.event->tenant);
-    if (found != tenants_.end()) found->second.newest_in_batch = -1;
+    TenantEntry* tenant = tenants_.find(delivery.event->tenant);
+    if (tenant != nullptr) tenant->newest_in_batch = -1;
   }
 }
 
 void SinkPlace::acknowledged(const sinks::Delivery& delivery) {
   const Event& event = *delivery.event;
-  Tenant& tenant = tenants_[event.tenant];
-  // Part by part, because assigning to a text keeps its memory.
-  Cursor& cursor = tenant.cursor;
-  cursor.snap_token = event.snap_token;
-  cursor.xid = event.xid;
-  cursor.part = event.part;
-  cursor.more_parts = event.more_parts;
-  cursor.sequence = delivery.sequence;
-  cursor.incarnation = event.incarnation;
+  TenantEntry& tenant = tenants_.find_or_add(event.tenant);
+  tenant.snap_token = event.snap_token;
+  tenant.xid = event.xid;
+  tenant.part = event.part;
+  tenant.more_parts = event.more_parts;
+  tenant.sequence = delivery.sequence;
   tenant.started_at_us = event.started_at_us;
+  tenants_.set_incarnation(tenant, event.incarnation);
   if (event.incarnation.empty()) {
-    if (tenant.recent.size() == kRecentMax) tenant.recent.erase(tenant.recent.begin());
-    tenant.recent.emplace_back(event.xid, event.part);
+    auto& recent = recent_[event.tenant];
+    if (recent.size() == kRecentMax) recent.erase(recent.begin());
+    recent.emplace_back(event.xid, event.part);
   }
-  if (event.kind == sinks::EventKind::kGap) {
-    tenant.pinned = true;
-    pinned_.insert(event.tenant);
-  }
-  touch(event.tenant, tenant);
+  if (event.kind == sinks::EventKind::kGap) pin(tenant);
+  touch(tenant);
 }
 
 bool SinkPlace::passed(const Progress& mark) {
@@ -198,36 +201,40 @@ bool SinkPlace::passed(const Progress& mark) {
   progress_ = mark;
   progress_dirty_ = true;
   for (auto name = pinned_.begin(); name != pinned_.end();) {
-    Tenant& tenant = tenants_[*name];
-    if (failed_.count(*name) != 0 || tenant.cursor.incarnation != mark.incarnation) {
+    TenantEntry& tenant = tenants_.find_or_add(*name);
+    if (failed_.count(*name) != 0 || tenants_.incarnation_of(tenant) != mark.incarnation) {
       ++name;
       continue;
     }
     tenant.pinned = false;
-    touch(*name, tenant);
+    touch(tenant);
     name = pinned_.erase(name);
   }
   return true;
 }
 
 void SinkPlace::pin(const std::string& name, const std::string& start_token, bool failed) {
-  Tenant& tenant = tenants_[name];
-  Cursor& cursor = tenant.cursor;
-  const bool never_had_one = cursor.sequence == 0;
-  const bool passed_by = cursor.incarnation == progress_.incarnation && cursor.xid < progress_.position;
+  TenantEntry& tenant = tenants_.find_or_add(name);
+  const bool never_had_one = tenant.sequence == 0;
+  const bool passed_by = tenants_.incarnation_of(tenant) == progress_.incarnation && tenant.xid < progress_.position;
   if (!tenant.pinned && (never_had_one || passed_by)) {
     // It stands where the progress stood; its own token, if any, may be too old by now.
-    cursor.snap_token = start_token.empty() ? progress_.snap_token : start_token;
-    cursor.incarnation = progress_.incarnation;
+    tenant.snap_token = start_token.empty() ? progress_.snap_token : start_token;
+    tenants_.set_incarnation(tenant, progress_.incarnation);
   }
-  tenant.pinned = true;
-  pinned_.insert(name);
+  pin(tenant);
   if (failed) failed_.insert(name);
-  touch(name, tenant);
+  touch(tenant);
+}
+
+void SinkPlace::pin(TenantEntry& tenant) {
+  tenant.pinned = true;
+  pinned_.insert(*tenant.name);
 }
 
 void SinkPlace::remove(const std::string& name) {
   tenants_.erase(name);
+  recent_.erase(name);
   dirty_.erase(name);
   pinned_.erase(name);
   failed_.erase(name);
@@ -237,8 +244,8 @@ std::vector<CursorUpdate> SinkPlace::changes() const {
   std::vector<CursorUpdate> updates;
   updates.reserve(dirty_.size() + 1);
   for (const std::string& name : dirty_) {
-    const Tenant& tenant = tenants_.at(name);
-    updates.push_back({name, tenant.cursor});
+    const TenantEntry& tenant = *tenants_.find(name);
+    updates.push_back({name, tenants_.cursor_of(tenant)});
     updates.back().cursor.more_parts |= tenant.pinned;
   }
   if (progress_dirty_) {
@@ -250,7 +257,7 @@ std::vector<CursorUpdate> SinkPlace::changes() const {
 
 std::vector<CursorUpdate> SinkPlace::take_changes() {
   std::vector<CursorUpdate> updates = changes();
-  for (const std::string& name : dirty_) tenants_.at(name).dirty = false;
+  for (const std::string& name : dirty_) tenants_.find(name)->dirty = false;
   dirty_.clear();
   progress_dirty_ = false;
   return updates;
@@ -260,16 +267,16 @@ void SinkPlace::put_back(const std::vector<CursorUpdate>& updates) {
   for (const CursorUpdate& update : updates) {
     if (update.tenant == kProgressTenant) {
       progress_dirty_ = true;
-    } else if (const auto tenant = tenants_.find(update.tenant); tenant != tenants_.end()) {
-      touch(tenant->first, tenant->second);
+    } else if (TenantEntry* tenant = tenants_.find(update.tenant); tenant != nullptr) {
+      touch(*tenant);
     }
   }
 }
 
-void SinkPlace::touch(const std::string& name, Tenant& tenant) {
+void SinkPlace::touch(TenantEntry& tenant) {
   if (tenant.dirty) return;
   tenant.dirty = true;
-  dirty_.insert(name);
+  dirty_.insert(*tenant.name);
 }
 
 }  // namespace headgate::relay

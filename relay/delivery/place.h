@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "relay/delivery/tenant_table.h"
 #include "relay/hub/hub.h"
 #include "relay/tokens/token_store.h"
 
@@ -52,8 +54,8 @@ struct SourcePlace {
 
 class SinkPlace {
  public:
-  SinkPlace() = default;
-  explicit SinkPlace(const std::map<std::string, Cursor>& stored);
+  explicit SinkPlace(const std::map<std::string, Cursor>& stored = {},
+                     std::shared_ptr<TenantNames> names = std::make_shared<TenantNames>());
 
   bool fresh() const { return tenants_.empty() && progress_.snap_token.empty(); }
   SourcePlace source_place() const;
@@ -91,21 +93,17 @@ class SinkPlace {
   bool events_changed() const { return !dirty_.empty(); }
   bool progress_changed() const { return progress_dirty_; }
 
-  struct Tenant {
-    Cursor cursor;
-    int64_t started_at_us = 0;  // of the event at the cursor
-    int32_t newest_in_batch = -1;
-    bool pinned = false;
-    bool dirty = false;
-    // The last identities, only kept while the source is not ordered.
-    std::vector<std::pair<uint64_t, uint32_t>> recent;
-  };
-  const std::map<std::string, Tenant>& tenants() const { return tenants_; }
+  const TenantTable& tenants() const { return tenants_; }
 
  private:
-  void touch(const std::string& name, Tenant& tenant);
+  void pin(TenantEntry& tenant);
+  void touch(TenantEntry& tenant);
+  // Whether the event is one of the last of a source without order.
+  bool is_recent(const Event& event) const;
 
-  std::map<std::string, Tenant> tenants_;
+  TenantTable tenants_;
+  // The last identities of each tenant, only kept while the source is not ordered.
+  std::unordered_map<std::string, std::vector<std::pair<uint64_t, uint32_t>>> recent_;
   std::set<std::string> dirty_;
   std::set<std::string> pinned_;
   std::set<std::string> failed_;

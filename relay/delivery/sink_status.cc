@@ -33,14 +33,15 @@ std::vector<TenantStatus> SinkWorker::tenants(const TenantQuery& query) const {
   MutexLock lock(mutex_);
   const int64_t now = parts_.clock.unix_micros();
   std::vector<TenantStatus> page;
-  auto entry = query.tenant.empty() ? place_.tenants().upper_bound(query.after) : place_.tenants().find(query.tenant);
-  for (; entry != place_.tenants().end() && page.size() < query.limit; ++entry) {
-    const auto& [name, tenant] = *entry;
+  const TenantTable& tenants = place_.tenants();
+  size_t place = query.tenant.empty() ? tenants.first_after(query.after) : tenants.place_of(query.tenant);
+  for (; place < tenants.size() && page.size() < query.limit; ++place) {
+    const TenantEntry& tenant = tenants.at(place);
+    const std::string& name = *tenant.name;
     if (!query.tenant.empty() && name != query.tenant) break;
     const auto stopped = stopped_.find(name);
     if (query.stopped_only && stopped == stopped_.end()) continue;
-    const Cursor& cursor = tenant.cursor;
-    TenantStatus line{name, name_, "ok", 0, cursor.snap_token, cursor.xid, cursor.sequence, tenant.started_at_us,
+    TenantStatus line{name, name_, "ok", 0, tenant.snap_token, tenant.xid, tenant.sequence, tenant.started_at_us,
                       0,    ""};
     if (stopped != stopped_.end()) {
       line.state = stopped->second.reason;

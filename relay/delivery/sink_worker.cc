@@ -278,8 +278,8 @@ SinkWorker::Flush SinkWorker::on_write_failed(const Status& status, size_t done,
     {
       MutexLock lock(mutex_);
       for (size_t i = done; i < pending_.size() && !moved; ++i) {
-        const auto tenant = place_.tenants().find(pending_[i].event->tenant);
-        const uint64_t known = tenant == place_.tenants().end() ? 0 : tenant->second.cursor.sequence;
+        const TenantEntry* tenant = place_.tenants().find(pending_[i].event->tenant);
+        const uint64_t known = tenant == nullptr ? 0 : tenant->sequence;
         moved = known >= pending_[i].sequence;
       }
     }

@@ -92,7 +92,7 @@ class FeedCall {
 // Turns messages into calls of the listener.
 class FeedMessages {
  public:
-  FeedMessages(const UpstreamRequest& request, UpstreamListener& listener) : request_(request), listener_(listener) {}
+  FeedMessages(UpstreamRequest& request, UpstreamListener& listener) : request_(request), listener_(listener) {}
 
   // False: the listener wants no more.
   bool on_message(pb::FeedMessage& message) {
@@ -115,6 +115,8 @@ class FeedMessages {
     if (request_.tokens.empty() && request_.default_start == StartPolicy::kHead) {
       listener_.on_progress(opened.position(), opened.snap_token());
     }
+    // A token of each tenant, for the whole life of the stream, would be more than what is kept of a quiet tenant.
+    request_.tokens.clear();
   }
 
   bool on_batch(pb::Batch& batch) {
@@ -150,7 +152,7 @@ class FeedMessages {
     }
   }
 
-  const UpstreamRequest& request_;
+  UpstreamRequest& request_;
   UpstreamListener& listener_;
   std::string incarnation_;
 };
@@ -174,7 +176,7 @@ void FeedUpstream::give_up(const std::shared_ptr<grpc::Channel>& channel) {
   watch_ = std::make_unique<ConnectionWatch>(std::vector{channel_});
 }
 
-Status FeedUpstream::run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {
+Status FeedUpstream::run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {
   const std::shared_ptr<grpc::Channel> channel = this->channel();
   FeedCall call(channel, maker_, to_wire(request, settings_), stop);
   FeedMessages messages(request, listener);

@@ -15,7 +15,7 @@ class FeedUpstream : public Upstream {
  public:
   FeedUpstream(UpstreamSettings settings, ChannelMaker maker);
 
-  Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
+  Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
   StatusOr<std::vector<std::string>> tenants() override;
 
  private:

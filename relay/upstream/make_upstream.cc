@@ -15,7 +15,7 @@ class AutoUpstream : public Upstream {
   AutoUpstream(UpstreamSettings settings, ChannelMaker maker, TokenBucket& budget, Clock& clock)
       : feed_(settings, maker), watch_(settings, maker, budget, clock) {}
 
-  Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
+  Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
     if (!use_watch_) {
       Status status = feed_.run(request, listener, stop);
       if (status.code() != StatusCode::kUnimplemented) return status;

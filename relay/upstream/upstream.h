@@ -97,8 +97,9 @@ class Upstream {
  public:
   virtual ~Upstream() = default;
   // Opens and reads until the stream breaks or stop is requested (CANCELLED). Reconnects belong to the caller, except
-  // that an implementation with a stream per tenant keeps the others going when one breaks.
-  virtual Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) = 0;
+  // that an implementation with a stream per tenant keeps the others going when one breaks. An implementation may empty
+  // what it needs no longer of the request.
+  virtual Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) = 0;
   // All tenants the source knows; UNIMPLEMENTED when it cannot tell.
   virtual StatusOr<std::vector<std::string>> tenants() = 0;
 };

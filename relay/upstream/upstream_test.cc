@@ -171,6 +171,8 @@ TEST_CASE("feed: the request carries positions, start and tenants") {
     CHECK(request.default_start() == headgate::v1::START_POLICY_EARLIEST);
     CHECK(request.default_snap_token() == "progress");
     CHECK(request.incarnation() == "7001/1");
+    CHECK(rig.stop().code() == StatusCode::kCancelled);
+    CHECK(rig.request.tokens.empty());  // of ten thousand tenants they would be a megabyte and more
   }
   SUBCASE("plain names ask for these only, and what begins at the head has a position at once") {
     rig.request.tenants.patterns = {"a", "b"};

@@ -10,7 +10,7 @@ WatchUpstream::WatchUpstream(UpstreamSettings settings, ChannelMaker maker, Toke
   connections_.emplace(channels_);
 }
 
-Status WatchUpstream::run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {
+Status WatchUpstream::run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) {
   WatchRun run({settings_, maker_, channels_, budget_, clock_}, request, listener);
   return run.run(stop);
 }

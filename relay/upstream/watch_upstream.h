@@ -20,7 +20,7 @@ class WatchUpstream : public Upstream {
   WatchUpstream(UpstreamSettings settings, ChannelMaker maker, TokenBucket& budget, Clock& clock);
 
   // Errors that hit every stream alike (no such service, wrong key) end it; a stream that breaks alone is opened again.
-  Status run(const UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
+  Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
   StatusOr<std::vector<std::string>> tenants() override;
 
  private:

@@ -112,6 +112,21 @@ StatusOr<JetStreamSink::Tenant*> JetStreamSink::tenant_of(const std::string& id)
   return &tenants_.emplace(id, std::move(tenant)).first->second;
 }
 
+Status JetStreamSink::meet_tenants(const Batch& batch, std::stop_token stop) {
+  for (const Delivery& delivery : batch.deliveries) {
+    if (tenants_.contains(delivery.event->tenant)) continue;
+    const auto tenant = tenant_of(delivery.event->tenant);
+    // Of one without events there is nothing to be seen, and should there be, the server refuses what comes twice.
+    if (!tenant.ok() || delivery.sequence <= 1) continue;
+    Status status = look(**tenant);
+    if (status.ok() && stop.stop_requested()) status = make_status(StatusCode::kCancelled, "stopped");
+    if (status.ok()) continue;
+    tenants_.erase(delivery.event->tenant);
+    return status;
+  }
+  return ok_status();
+}
+
 Status JetStreamSink::look(Tenant& tenant) {
   natsMsg* raw = nullptr;
   jsErrCode code{};
@@ -140,9 +155,10 @@ StatusOr<std::map<std::string, Cursor>> JetStreamSink::recover(const std::map<st
   std::map<std::string, Cursor> found;
   for (const auto& [id, cursor] : stored) {
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
-    const auto known = tenant_of(id);
-    if (!known.ok()) continue;  // its name makes no subject, so it has never had an event here
-    Tenant& tenant = **known;
+    auto subject = subject_.render_tenant(id);
+    if (!subject.ok()) continue;  // its name makes no subject, so it has never had an event here
+    Tenant tenant;
+    tenant.subject = *std::move(subject);
     HG_RETURN_IF_ERROR(look(tenant));
     if (tenant.held) found[id] = *tenant.held;
     // Single messages go with max_age or by hand; a stream that never had any is not the one that we have written to.
@@ -355,6 +371,7 @@ bool JetStreamSink::found_room() {
 
 WriteResult JetStreamSink::write(const Batch& batch, std::stop_token stop) {
   if (!inbox_) return {0, unavailable("jetstream: not connected")};
+  if (Status met = meet_tenants(batch, stop); !met.ok()) return {0, std::move(met)};
   std::vector<bool> done(batch.deliveries.size());
   const auto prefix = [&] { return static_cast<size_t>(std::find(done.begin(), done.end(), false) - done.begin()); };
   int fruitless = 0;

@@ -71,6 +71,8 @@ class JetStreamSink : public Sink {
   // True when the stream was taken for full and another look shows room.
   bool found_room();
   StatusOr<Tenant*> tenant_of(const std::string& id);
+  // Looks at the subjects of tenants that have had no event since open().
+  Status meet_tenants(const Batch& batch, std::stop_token stop);
   // Reads the last message of the tenant's subject.
   Status look(Tenant& tenant);
 
@@ -99,8 +101,8 @@ class JetStreamSink : public Sink {
   NatsOwned<jsCtx> context_;
   std::optional<AckInbox> inbox_;
 
-  std::unordered_map<std::string, Tenant> tenants_;
-  uint64_t stream_last_ = 0;  // number of the stream's last message, as far as we know
+  std::unordered_map<std::string, Tenant> tenants_;  // that had events since open(); there may be many quiet ones
+  uint64_t stream_last_ = 0;                         // number of the stream's last message, as far as we know
   StreamRoom room_;
   std::string drops_;       // what was warned of
   int careful_rounds_ = 0;  // so many more rounds without predictions
