@@ -61,6 +61,17 @@ struct App::Parts {
     return ok_status();
   }
 
+  CallLoad load() const {
+    CallLoad load{static_cast<size_t>(workers.busy()), workers.waiting(), static_cast<size_t>(pool->in_use())};
+    // Built after the admin server has started; ready tells that it is there for good.
+    if (!health.ever_served() || store.writer == nullptr) return load;
+    const WriterLoad writes = store.writer->load();
+    load.running += writes.running;
+    load.waiting += writes.waiting;
+    load.connections_in_use += writes.running;
+    return load;
+  }
+
   const SteadyClock::time_point started = SteadyClock::now();
   Metrics metrics;
   HttpServer admin;
@@ -139,6 +150,7 @@ Status App::build() {
   Parts& parts = *parts_;
   DatastoreSettings settings;
   settings.retries_max = config_.database.max_retries;
+  settings.lane = {config_.server.waiting_max, config_.server.waiting_bytes_max};
   HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
   build_feed();
   parts.schemas = std::make_unique<SchemaCache>(*parts.store.schemas);
@@ -203,7 +215,8 @@ void App::shut_down() {
 void App::add_routes() {
   HttpServer& admin = parts_->admin;
   Parts& parts = *parts_;
-  add_call_metrics(parts.metrics, parts.workers, *parts.pool, parts.health);
+  add_call_metrics(
+      parts.metrics, [&parts] { return parts.load(); }, *parts.pool, parts.health);
   admin.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
   admin.route("/readyz", [&parts](const HttpRequest&) { return probe(parts.health.serving(), parts.health.reason()); });
   admin.route("/startupz", [&parts](const HttpRequest&) { return probe(parts.health.ever_served(), "starting"); });
@@ -221,8 +234,9 @@ std::string App::status_json() const {
   json["ready"] = parts.health.serving();
   if (!parts.health.serving()) json["reason"] = parts.health.reason();
   json["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - parts.started).count();
-  json["calls"] = {{"running", parts.workers.busy()}, {"waiting", parts.workers.waiting()}};
-  json["database"] = {{"connections", parts.pool->open()}, {"in_use", parts.pool->in_use()}};
+  const CallLoad load = parts.load();
+  json["calls"] = {{"running", load.running}, {"waiting", load.waiting}};
+  json["database"] = {{"connections", parts.pool->open()}, {"in_use", load.connections_in_use}};
   // Built after the admin server has started; ready tells that it is there for good.
   if (parts.health.ever_served() && parts.feed != nullptr) {
     json["feed"] = feed_status(parts.feed->stats(), parts.watch->stats());

@@ -12,15 +12,16 @@ std::function<double()> number(Read read) {
 
 }  // namespace
 
-void add_call_metrics(Metrics& m, const WorkerPool& workers, const Pool& pool, const HealthChecker& health) {
-  m.gauge_from("headgate_engine_calls_running", "Unary calls on a worker.", {},
-               number([&workers] { return workers.busy(); }));
-  m.gauge_from("headgate_engine_calls_waiting", "Unary calls that wait for a worker.", {},
-               number([&workers] { return workers.waiting(); }));
+void add_call_metrics(Metrics& m, const std::function<CallLoad()>& load, const Pool& pool,
+                      const HealthChecker& health) {
+  m.gauge_from("headgate_engine_calls_running", "Unary calls under way.", {},
+               number([load] { return load().running; }));
+  m.gauge_from("headgate_engine_calls_waiting", "Unary calls that wait for a worker or for a connection.", {},
+               number([load] { return load().waiting; }));
   m.gauge_from("headgate_engine_database_connections", "Open connections for calls.", {},
                number([&pool] { return pool.open(); }));
   m.gauge_from("headgate_engine_database_connections_in_use", "Connections that run a statement.", {},
-               number([&pool] { return pool.in_use(); }));
+               number([load] { return load().connections_in_use; }));
   m.gauge_from("headgate_engine_serving", "1 while the database answers.", {},
                number([&health] { return health.serving() ? 1 : 0; }));
 }

@@ -5,14 +5,21 @@
 
 #include "base/metrics.h"
 #include "engine/api/health.h"
-#include "engine/api/worker_pool.h"
 #include "engine/feed/feed.h"
 #include "engine/storage/pool.h"
 #include "engine/watch/watch_service.h"
 
 namespace headgate::engine {
 
-void add_call_metrics(Metrics& metrics, const WorkerPool& workers, const Pool& pool, const HealthChecker& health);
+// What the unary calls are doing, on workers and in the writer.
+struct CallLoad {
+  size_t running = 0;
+  size_t waiting = 0;
+  size_t connections_in_use = 0;
+};
+
+void add_call_metrics(Metrics& metrics, const std::function<CallLoad()>& load, const Pool& pool,
+                      const HealthChecker& health);
 void add_feed_metrics(Metrics& metrics, const Feed& feed, const WatchServices& watch);
 
 nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watch);

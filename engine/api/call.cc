@@ -52,27 +52,57 @@ Status CallRunner::admit(const grpc::CallbackServerContext& context, const googl
   return authenticator_.check(context);
 }
 
-grpc::ServerUnaryReactor* CallRunner::run(grpc::CallbackServerContext* context,
-                                          const google::protobuf::Message& request, MethodMetrics& method,
-                                          base::v1::ErrorCode away, std::function<Status()> work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto finish = [reactor, &method, begin = SteadyClock::now()](const Status& status) {
+CallRunner::Finish CallRunner::finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method) {
+  return [reactor, &method, begin = SteadyClock::now()](const Status& status) {
     method.on_finished(status.code(), std::chrono::duration<double>(SteadyClock::now() - begin).count());
     reactor->Finish(to_grpc(status));
   };
+}
+
+grpc::ServerUnaryReactor* CallRunner::run(grpc::CallbackServerContext* context,
+                                          const google::protobuf::Message& request, MethodMetrics& method,
+                                          base::v1::ErrorCode away, std::function<Status()> work) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const Finish finish = finish_of(reactor, method);
   const Status admitted = admit(*context, request);
-  if (!admitted.ok()) {
+  if (admitted.ok()) {
+    run_on_worker(context, request.ByteSizeLong(), away, std::move(work), finish);
+  } else {
+    finish(admitted);
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* CallRunner::run_soon(grpc::CallbackServerContext* context,
+                                               const google::protobuf::Message& request, MethodMetrics& method,
+                                               base::v1::ErrorCode away, const std::function<bool(Soon)>& begin,
+                                               std::function<Status()> work) {
+  // It may be gone as soon as the work has begun.
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const Finish finish = finish_of(reactor, method);
+  if (const Status admitted = admit(*context, request); !admitted.ok()) {
     finish(admitted);
     return reactor;
   }
+  const auto end = [this, away, finish](Status ended, std::function<Status()> rest) {
+    if (!rest) return finish(for_client(ended, away));
+    workers_.run([away, finish, rest = std::move(rest)] { finish(for_client(guarded(rest), away)); });
+  };
+  if (!begin({[context] { return still_wanted(*context); }, end})) {
+    run_on_worker(context, request.ByteSizeLong(), away, std::move(work), finish);
+  }
+  return reactor;
+}
+
+void CallRunner::run_on_worker(grpc::CallbackServerContext* context, size_t bytes, base::v1::ErrorCode away,
+                               std::function<Status()> work, const Finish& finish) {
   auto run = [context, away, finish, work = std::move(work)] {
     Status status = still_wanted(*context);
     if (status.ok()) status = for_client(guarded(work), away);
     finish(status);
   };
-  const bool accepted = workers_.try_run(std::move(run), request.ByteSizeLong());
+  const bool accepted = workers_.try_run(std::move(run), bytes);
   if (!accepted) finish(make_status(StatusCode::kResourceExhausted, "too many calls are waiting; try again later"));
-  return reactor;
 }
 
 }  // namespace headgate::engine

@@ -46,10 +46,27 @@ class CallRunner {
   grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
                                 MethodMetrics& method, base::v1::ErrorCode away, std::function<Status()> work);
 
+  // For work that need not block. `begin` is called on the thread that received the call; it takes the work on and
+  // tells once, on any thread, how it ended, or what is left and blocks; that is run on a worker. When `begin`
+  // declines, `work` is run as by run(). `wanted` says, at any time until the end, whether the caller still waits.
+  struct Soon {
+    std::function<Status()> wanted;
+    std::function<void(Status ended, std::function<Status()> rest)> end;
+  };
+  grpc::ServerUnaryReactor* run_soon(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
+                                     MethodMetrics& method, base::v1::ErrorCode away,
+                                     const std::function<bool(Soon)>& begin, std::function<Status()> work);
+
   // The field rules, then who is calling. Also for services that do not run their calls here. Does not block.
   Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const;
 
  private:
+  using Finish = std::function<void(const Status&)>;
+
+  static Finish finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method);
+  void run_on_worker(grpc::CallbackServerContext* context, size_t bytes, base::v1::ErrorCode away,
+                     std::function<Status()> work, const Finish& finish);
+
   WorkerPool& workers_;
   const Validator& validator_;
   const Authenticator& authenticator_;

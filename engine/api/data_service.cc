@@ -13,15 +13,23 @@ class DataService : public Data::CallbackService {
 
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context, const DataWriteRequest* request,
                                   DataWriteResponse* response) override {
-    return calls_.run(context, *request, write_, away_on_write(request->metadata().schema_version()),
-                      [=, this] { return answer(writes_.write(*request), *response); });
+    return calls_.run_soon(
+        context, *request, write_, away_on_write(request->metadata().schema_version()),
+        [&](const CallRunner::Soon& soon) {
+          return writes_.write_soon(*request, soon.wanted, ending_into(*response, soon));
+        },
+        [=, this] { return answer(writes_.write(*request), *response); });
   }
 
   grpc::ServerUnaryReactor* WriteRelationships(grpc::CallbackServerContext* context,
                                                const RelationshipWriteRequest* request,
                                                RelationshipWriteResponse* response) override {
-    return calls_.run(context, *request, write_relationships_, away_on_write(request->metadata().schema_version()),
-                      [=, this] { return answer(writes_.write_relationships(*request), *response); });
+    return calls_.run_soon(
+        context, *request, write_relationships_, away_on_write(request->metadata().schema_version()),
+        [&](const CallRunner::Soon& soon) {
+          return writes_.write_relationships_soon(*request, soon.wanted, ending_into(*response, soon));
+        },
+        [=, this] { return answer(writes_.write_relationships(*request), *response); });
   }
 
   grpc::ServerUnaryReactor* ReadRelationships(grpc::CallbackServerContext* context,
@@ -83,6 +91,14 @@ class DataService : public Data::CallbackService {
   static Status answer(const StatusOr<SnapToken>& token, Response& response) {
     if (token.ok()) response.set_snap_token(encode_snap_token(*token));
     return token.status();
+  }
+
+  template <typename Response>
+  static std::function<void(WriteEnding)> ending_into(Response& response, const CallRunner::Soon& soon) {
+    return [&response, end = soon.end](WriteEnding ending) {
+      if (!ending.rest) return end(answer(ending.token, response), {});
+      end(ok_status(), [&response, rest = std::move(ending.rest)] { return answer(rest(), response); });
+    };
   }
 
   template <typename Request>

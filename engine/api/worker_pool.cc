@@ -27,6 +27,14 @@ bool WorkerPool::try_run(std::function<void()> work, size_t bytes) {
   return true;
 }
 
+void WorkerPool::run(std::function<void()> work) {
+  {
+    MutexLock lock(mutex_);
+    line_.push_back({std::move(work), 0});
+  }
+  changed_.notify_one();
+}
+
 size_t WorkerPool::waiting() const {
   MutexLock lock(mutex_);
   return line_.size();

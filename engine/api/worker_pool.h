@@ -23,6 +23,8 @@ class WorkerPool {
   // False when the line is full or the pool is closing; `work` is then not run. `bytes`: what it holds while it waits;
   // one piece is always let in when nobody waits. Thread-safe, does not block.
   bool try_run(std::function<void()> work, size_t bytes);
+  // For work that is under way already and may not be refused: it goes into the line even when that is full.
+  void run(std::function<void()> work);
   size_t waiting() const;
   int busy() const;
 

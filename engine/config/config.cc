@@ -13,8 +13,9 @@ void describe(Settings& s, ServerConfig& c) {
   s.text("address", c.address, "where gRPC listens");
   s.integer("port", c.port, "port of gRPC; 0 takes any free one", 0, 65535);
   s.integer("workers", c.workers, "threads that run unary calls", 1, 1000);
-  s.integer("waiting_max", c.waiting_max, "unary calls that may wait for a worker; one more is refused", size_t{1},
-            size_t{1'000'000});
+  s.integer("waiting_max", c.waiting_max,
+            "unary calls that may wait for a worker, and as many writes for a connection; one more is refused",
+            size_t{1}, size_t{1'000'000});
   s.bytes("waiting_bytes_max", c.waiting_bytes_max, "the same in bytes of requests", 1 << 20);
   s.bytes("receive_bytes_max", c.receive_bytes_max, "largest request", 1024, 1u << 30);
   s.flag("reflection", c.reflection, "serve gRPC reflection; it is never authenticated");

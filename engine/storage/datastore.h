@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -100,18 +101,36 @@ struct SchemaHead {
   bool moved = false;  // set when the newest one is another: nothing was written
 };
 
+// What became of a write that nobody waited for: `rest` is empty and `token` the outcome, or what is left blocks, and
+// `rest` is to be called where that is allowed; it returns the outcome.
+struct WriteEnding {
+  StatusOr<SnapToken> token;
+  std::function<StatusOr<SnapToken>()> rest;
+};
+
+struct WriterLoad {
+  size_t waiting = 0;
+  size_t running = 0;
+};
+
 class DataWriter {
  public:
   virtual ~DataWriter() = default;
   // One SERIALIZABLE transaction each; retried on serialization failures. The token is durable when returned.
   // ERROR_CODE_ERROR_MAX_RETRIES when all attempts failed, ERROR_CODE_DATASTORE for anything else.
   // With `head`, FAILED_PRECONDITION when it has moved.
-  virtual StatusOr<SnapToken> write(const std::string& tenant, const std::vector<base::v1::Tuple>& tuples,
-                                    const std::vector<base::v1::Attribute>& attributes, SchemaHead* head = nullptr) = 0;
+  virtual StatusOr<SnapToken> write(const std::string& tenant, std::vector<base::v1::Tuple> tuples,
+                                    std::vector<base::v1::Attribute> attributes, SchemaHead* head = nullptr) = 0;
+  // The same without blocking. `wanted` is asked before the write begins; what it says ends it. `done` is called once
+  // on another thread; not at all when the result is false: too many writes wait. Neither may block.
+  virtual bool write_soon(const std::string& tenant, std::vector<base::v1::Tuple> tuples,
+                          std::vector<base::v1::Attribute> attributes, std::shared_ptr<SchemaHead> head,
+                          std::function<Status()> wanted, std::function<void(WriteEnding)> done) = 0;
   // An empty filter deletes nothing of its kind. An empty subject.relation is not filtered on.
   virtual StatusOr<SnapToken> remove(const std::string& tenant, const base::v1::TupleFilter& tuples,
                                      const base::v1::AttributeFilter& attributes) = 0;
   virtual StatusOr<SnapToken> run(const std::string& tenant, const std::vector<BundleStep>& steps) = 0;
+  virtual WriterLoad load() const = 0;
 };
 
 // The whole database as the engine sees it.

@@ -6,6 +6,18 @@
 
 namespace headgate::engine {
 
+Status status_of_sqlstate(const std::string& state, std::string_view message) {
+  const std::string text = fmt::format("SQLSTATE {}: {}", state, message);
+  // Class 40: serialization failures and deadlocks.
+  if (state.rfind("40", 0) == 0 || state == "23505") return make_status(StatusCode::kAborted, text);
+  if (state == "57014") return make_status(StatusCode::kDeadlineExceeded, text);
+  // 57P0x: the server is shutting down, crashed or not yet ready. 53300: too many connections.
+  if (state.rfind("57P", 0) == 0 || state.rfind("08", 0) == 0 || state == "53300") {
+    return make_status(StatusCode::kUnavailable, text);
+  }
+  return make_status(StatusCode::kInternal, text);
+}
+
 Status status_of_current_exception() {
   try {
     throw;
@@ -19,15 +31,7 @@ Status status_of_current_exception() {
     // Class 40: serialization failures and deadlocks. libpqxx does not count them among its SQL errors.
     return status_of(StatusCode::kAborted, "SQLSTATE class 40: {}", error.what());
   } catch (const pqxx::sql_error& error) {
-    const std::string state = error.sqlstate();
-    const std::string text = fmt::format("SQLSTATE {}: {}", state, error.what());
-    if (state == "40001" || state == "23505" || state == "40P01") return make_status(StatusCode::kAborted, text);
-    if (state == "57014") return make_status(StatusCode::kDeadlineExceeded, text);
-    // 57P0x: the server is shutting down, crashed or not yet ready. 53300: too many connections.
-    if (state.rfind("57P", 0) == 0 || state.rfind("08", 0) == 0 || state == "53300") {
-      return make_status(StatusCode::kUnavailable, text);
-    }
-    return make_status(StatusCode::kInternal, text);
+    return status_of_sqlstate(error.sqlstate(), error.what());
   } catch (const std::exception& error) {
     return internal_error("database access failed: {}", error.what());
   }
@@ -52,6 +56,8 @@ std::string with_network_timeouts(const std::string& uri, Duration connect_timeo
 namespace {
 
 constexpr Duration kGrace{2'000};
+// A connection idle for longer may be given up for a lease.
+constexpr Duration kUnused{1'000};
 
 // An idle session has nothing to say. When its socket can be read, the server has ended it.
 bool ended_by_server(const pqxx::connection& connection) {
@@ -96,11 +102,13 @@ Pool::Session Pool::take_idle(const SessionSetup* setup) {
 }
 
 StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
+  want();
   {
     MutexLock lock(mutex_);
-    const bool free = changed_.wait_for(mutex_, settings_.acquire_timeout, [&]() REQUIRES_LOCK(mutex_) {
-      return !idle_.empty() || open_ < settings_.connections_max;
-    });
+    ++wanting_;
+    const bool free =
+        changed_.wait_for(mutex_, settings_.acquire_timeout, [&]() REQUIRES_LOCK(mutex_) { return may_take(); });
+    --wanting_;
     if (!free) {
       return status_of(StatusCode::kResourceExhausted,
                        "all {} database connections are busy for {} ms; raise database.max_connections",
@@ -123,6 +131,7 @@ void Pool::release(Session session) {
     MutexLock lock(mutex_);
     if (session.connection != nullptr && session.connection->is_open()) {
       session.used = true;
+      session.idle_since = std::chrono::steady_clock::now();
       idle_.push_back(std::move(session));
     } else {
       --open_;
@@ -175,9 +184,53 @@ Status Pool::run_on_session(const SessionSetup* setup, const std::function<Statu
   return status;
 }
 
+bool Pool::lease() {
+  Session room;  // closed without the lock
+  MutexLock lock(mutex_);
+  if (open_ >= settings_.connections_max) {
+    if (idle_.empty()) return false;
+    const bool has_share = leased_ >= std::max(1, settings_.connections_max / 2);
+    if (has_share && std::chrono::steady_clock::now() < idle_.front().idle_since + kUnused) return false;
+    room = std::move(idle_.front());
+    idle_.erase(idle_.begin());
+    --open_;
+  }
+  ++open_;
+  ++leased_;
+  return true;
+}
+
+void Pool::end_lease() {
+  {
+    MutexLock lock(mutex_);
+    --open_;
+    --leased_;
+  }
+  changed_.notify_one();
+}
+
+bool Pool::wanted() const {
+  MutexLock lock(mutex_);
+  return wanting_ > 0 && !may_take();
+}
+
+void Pool::set_on_wanted(std::function<void()> on_wanted) {
+  MutexLock lock(on_wanted_mutex_);
+  on_wanted_ = std::move(on_wanted);
+}
+
+void Pool::want() {
+  {
+    MutexLock lock(mutex_);
+    if (may_take() || leased_ == 0) return;
+  }
+  MutexLock lock(on_wanted_mutex_);
+  if (on_wanted_) on_wanted_();
+}
+
 int Pool::in_use() const {
   MutexLock lock(mutex_);
-  return open_ - static_cast<int>(idle_.size());
+  return open_ - leased_ - static_cast<int>(idle_.size());
 }
 
 int Pool::open() const {

@@ -69,7 +69,19 @@ class Pool {
     return result;
   }
 
+  // A place among the connections_max for a connection of the caller's own, who calls end_lease() when it is closed.
+  // An idle connection makes room, unless it was used a moment ago and the leases have their half. False: none is free.
+  bool lease();
+  void end_lease();
+  // Somebody waits for a connection while leases hold some: whoever has more than half of connections_max, or does not
+  // need its own, should end one. `on_wanted` is called when a wait begins, on that thread; empty ends that.
+  bool wanted() const;
+  void set_on_wanted(std::function<void()> on_wanted);
+
+  const PoolSettings& settings() const { return settings_; }
+  // Without the leases.
   int in_use() const;
+  // With them.
   int open() const;
 
  private:
@@ -77,6 +89,7 @@ class Pool {
     std::unique_ptr<pqxx::connection> connection;
     std::set<std::string> setups;
     bool used = false;  // has been idle in the pool
+    MonotonicTime idle_since{};
   };
 
   Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work,
@@ -87,6 +100,9 @@ class Pool {
   // A server that ended one session has usually ended all; the others would fail one caller each.
   void drop_idle();
   StatusOr<Session> connect();
+  bool may_take() const REQUIRES_LOCK(mutex_) { return !idle_.empty() || open_ < settings_.connections_max; }
+  // Asks for a leased place when nothing else is left.
+  void want();
 
   const PoolSettings settings_;
   SocketWatchdog watchdog_;
@@ -94,6 +110,10 @@ class Pool {
   Condition changed_;
   std::vector<Session> idle_ GUARDED_BY(mutex_);
   int open_ GUARDED_BY(mutex_) = 0;
+  int leased_ GUARDED_BY(mutex_) = 0;
+  int wanting_ GUARDED_BY(mutex_) = 0;
+  Mutex on_wanted_mutex_;
+  std::function<void()> on_wanted_ GUARDED_BY(on_wanted_mutex_);
 };
 
 // The uri with a time to connect, and with the time-outs of TCP for a server that is cut off; what it sets itself
@@ -102,5 +122,7 @@ std::string with_network_timeouts(const std::string& uri, Duration connect_timeo
 
 // The mapping of run(), for code that owns its connection. REQUIRES: called inside a catch block.
 Status status_of_current_exception();
+// The same for an error of the server that was not thrown.
+Status status_of_sqlstate(const std::string& state, std::string_view message);
 
 }  // namespace headgate::engine

@@ -6,6 +6,7 @@
 #include "base/backoff.h"
 #include "engine/storage/datastore.h"
 #include "engine/storage/pool.h"
+#include "engine/storage/write_lane.h"
 
 namespace headgate::engine {
 
@@ -18,6 +19,7 @@ struct DatastoreSettings {
   // Where reads go; empty means the pool of the writes. May be a standby: tokens it has not replayed are refused with
   // UNAVAILABLE, never answered from the past.
   std::shared_ptr<Pool> read_pool;
+  WriteLaneSettings lane;
 };
 
 StatusOr<Datastore> make_postgres_datastore(std::shared_ptr<Pool> pool, DatastoreSettings settings = {});

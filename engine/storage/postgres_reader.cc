@@ -142,8 +142,9 @@ class PostgresReader : public DataReader {
       const std::string known = at.form == SnapToken::Form::kLegacy
                                     ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", at.xid)
                                     : "true";
+      const Quote quote = [&](const std::string& text) { return connection.quote(text); };
       const std::string sql = fmt::format(kPage, connection.quote(tenant), known, source.columns, source.table, first,
-                                          visible_at(at), condition_of(connection, filter), limit, source.shown);
+                                          visible_at(at), condition_of(quote, filter), limit, source.shown);
       const pqxx::result rows = pqxx::nontransaction(connection).exec(sql);
       HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
       for (const pqxx::row& row : rows) {

@@ -1,9 +1,11 @@
+#include <future>
+
 #include "base/log.h"
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/write_lane.h"
 #include "engine/storage/write_locks.h"
-#include "engine/storage/write_statements.h"
 
 namespace headgate::engine {
 
@@ -14,51 +16,35 @@ using base::v1::AttributeFilter;
 using base::v1::Tuple;
 using base::v1::TupleFilter;
 
-using Fill = std::function<Status(WriteStatements&)>;
-
-// What became of one attempt.
-struct Attempt {
-  SnapToken token;        // of the transaction, once it has begun
-  bool sent = false;      // a connection was found and BEGIN was sent
-  bool in_doubt = false;  // the connection broke after COMMIT was sent
-  int backend = 0;
-};
-
-constexpr char kUnlock[] = ";EXECUTE headgate_unlock";
-
-// The locks are taken in a transaction of their own, because the snapshot must come after them; they are the session's
-// and outlast it. The INSERT takes its lock on the table before the row's default draws the xid, and in SERIALIZABLE
-// the snapshot is taken before both. So whoever sees this xid in progress finds its holder in pg_locks, and no
-// transaction sees one with a higher xid: that is what the feed's horizon and the order of xids rest on.
-std::string begin_of(pqxx::connection& connection, const std::string& tenant, const WriteLocks& locks, bool at_head) {
-  const std::string lock = locks.sql();
-  return fmt::format(
-      "{}BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;"
-      "EXECUTE {} ({})",
-      lock.empty() ? "" : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;" + lock + "COMMIT;",
-      at_head ? "headgate_begin_at_head" : "headgate_begin", connection.quote(tenant));
-}
-
-// Ended by the server's end of the connection rather than by the statement; says nothing about the commit.
-bool connection_lost(const pqxx::connection& connection, const Status& status) {
-  return !connection.is_open() || status.code() == StatusCode::kUnavailable;
+size_t bytes_of(const std::vector<Tuple>& tuples, const std::vector<Attribute>& attributes) {
+  size_t bytes = 0;
+  for (const Tuple& tuple : tuples) bytes += tuple.ByteSizeLong();
+  for (const Attribute& attribute : attributes) bytes += attribute.ByteSizeLong();
+  return bytes;
 }
 
 class PostgresWriter : public DataWriter {
  public:
   PostgresWriter(std::shared_ptr<Pool> pool, DatastoreSettings settings)
-      : pool_(std::move(pool)), settings_(std::move(settings)) {}
+      : pool_(std::move(pool)), settings_(std::move(settings)), lane_(pool_, settings_.lane) {}
 
-  StatusOr<SnapToken> write(const std::string& tenant, const std::vector<Tuple>& tuples,
-                            const std::vector<Attribute>& attributes, SchemaHead* head) override {
-    WriteLocks locks(tenant);
-    locks.add(tuples);
-    locks.add(attributes);
-    const Fill fill = [&](WriteStatements& statements) {
-      statements.write(tuples);
-      return statements.write(attributes);
-    };
-    return transact(tenant, locks, fill, head);
+  StatusOr<SnapToken> write(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
+                            SchemaHead* head) override {
+    return transact(order_of(tenant, std::move(tuples), std::move(attributes), head), head);
+  }
+
+  bool write_soon(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
+                  std::shared_ptr<SchemaHead> head, std::function<Status()> wanted,
+                  std::function<void(WriteEnding)> done) override {
+    const size_t bytes = bytes_of(tuples, attributes);
+    const auto order = order_of(tenant, std::move(tuples), std::move(attributes), head.get(), std::move(wanted));
+    return lane_.submit(order, bytes, [this, order, head, done = std::move(done)](WriteAttempt attempt) {
+      if (attempt.status.ok()) return done({std::move(attempt.token), {}});
+      const Status status = attempt.status;
+      if (attempt.unwanted) return done({status, {}});
+      done(
+          {status, [this, order, head, attempt = std::move(attempt)] { return transact(order, head.get(), attempt); }});
+    });
   }
 
   StatusOr<SnapToken> remove(const std::string& tenant, const TupleFilter& tuples,
@@ -66,11 +52,11 @@ class PostgresWriter : public DataWriter {
     WriteLocks locks(tenant);
     locks.add(tuples);
     locks.add(attributes);
-    return transact(tenant, locks, [&](WriteStatements& statements) {
+    return transact(order_of(tenant, locks, [&](WriteStatements& statements) {
       statements.expire(tuples);
       statements.expire(attributes);
       return ok_status();
-    });
+    }));
   }
 
   StatusOr<SnapToken> run(const std::string& tenant, const std::vector<BundleStep>& steps) override {
@@ -81,7 +67,7 @@ class PostgresWriter : public DataWriter {
       locks.add(step.attributes_write);
       locks.add(step.attributes_delete);
     }
-    return transact(tenant, locks, [&](WriteStatements& statements) {
+    return transact(order_of(tenant, locks, [&](WriteStatements& statements) {
       for (const BundleStep& step : steps) {
         statements.write(step.tuples_write);
         HG_RETURN_IF_ERROR(statements.write(step.attributes_write));
@@ -89,18 +75,46 @@ class PostgresWriter : public DataWriter {
         statements.expire(step.attributes_delete);
       }
       return ok_status();
-    });
+    }));
   }
 
+  WriterLoad load() const override { return {lane_.waiting(), lane_.running()}; }
+
  private:
-  StatusOr<SnapToken> transact(const std::string& tenant, const WriteLocks& locks, const Fill& fill,
-                               SchemaHead* head = nullptr) {
+  using Order = std::shared_ptr<const WriteOrder>;
+  using Fill = std::function<Status(WriteStatements&)>;
+
+  static Order order_of(const std::string& tenant, const WriteLocks& locks, Fill fill) {
+    return std::make_shared<WriteOrder>(WriteOrder{tenant, locks.statement(), std::nullopt, std::move(fill), {}});
+  }
+
+  static Order order_of(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
+                        const SchemaHead* head, std::function<Status()> wanted = {}) {
+    WriteLocks locks(tenant);
+    locks.add(tuples);
+    locks.add(attributes);
+    auto order =
+        std::make_shared<WriteOrder>(WriteOrder{tenant, locks.statement(), std::nullopt, {}, std::move(wanted)});
+    if (head != nullptr) order->head = head->expected;
+    order->fill = [tuples = std::move(tuples), attributes = std::move(attributes)](WriteStatements& statements) {
+      statements.write(tuples);
+      return statements.write(attributes);
+    };
+    return order;
+  }
+
+  // From the first attempt, or from what became of it.
+  StatusOr<SnapToken> transact(const Order& order, SchemaHead* head = nullptr,
+                               std::optional<WriteAttempt> first = std::nullopt) {
     std::optional<Backoff> backoff;  // most writes need none, and seeding one asks the kernel
     for (int retry = 0;; ++retry) {
-      Attempt attempt;
-      const Status status = attempt_once(tenant, locks, fill, head, attempt);
+      const WriteAttempt attempt = first ? *std::exchange(first, std::nullopt) : attempt_once(order);
+      const Status& status = attempt.status;
       if (status.ok()) return attempt.token;
-      if (head != nullptr && head->moved) return status;
+      if (head != nullptr && attempt.head_moved) {
+        head->moved = true;
+        return status;
+      }
       if (attempt.in_doubt) {
         HG_ASSIGN_OR_RETURN(const bool committed, outcome_of(attempt));
         if (committed) return attempt.token;
@@ -110,7 +124,7 @@ class PostgresWriter : public DataWriter {
                          (status.code() == StatusCode::kUnavailable && attempt.sent) || attempt.in_doubt;
       if (!again) return client_error(status, base::v1::ERROR_CODE_DATASTORE);
       if (retry >= settings_.retries_max) {
-        log_warn("write_gave_up", {{"tenant", tenant}, {"attempts", retry + 1}, {"reason", describe(status)}});
+        log_warn("write_gave_up", {{"tenant", order->tenant}, {"attempts", retry + 1}, {"reason", describe(status)}});
         return api_error(base::v1::ERROR_CODE_ERROR_MAX_RETRIES);
       }
       if (!backoff) backoff.emplace(settings_.retry_pause, random_seed());
@@ -118,45 +132,18 @@ class PostgresWriter : public DataWriter {
     }
   }
 
-  Status attempt_once(const std::string& tenant, const WriteLocks& locks, const Fill& fill, SchemaHead* head,
-                      Attempt& attempt) {
-    return pool_->run(write_setup(), [&](pqxx::connection& connection) {
-      pqxx::nontransaction work(connection);
-      Status status;
-      try {
-        status = attempt_on(connection, work, tenant, locks, fill, head, attempt);
-      } catch (...) {
-        status = status_of_current_exception();
-        // The session is gone, and its locks with it.
-        if (connection_lost(connection, status)) throw;
-        attempt.in_doubt = false;
-      }
-      // Errors come from the statements or from COMMIT itself, and both mean that nothing was committed.
-      if (!status.ok()) work.exec(std::string("ROLLBACK") + kUnlock);
-      return status;
-    });
-  }
-
-  static Status attempt_on(pqxx::connection& connection, pqxx::nontransaction& work, const std::string& tenant,
-                           const WriteLocks& locks, const Fill& fill, SchemaHead* head, Attempt& attempt) {
-    attempt.sent = true;
-    const pqxx::result begun = work.exec(begin_of(connection, tenant, locks, head != nullptr));
-    if (head != nullptr && head->expected != begun[0][2].c_str()) {
-      head->moved = true;
-      return make_status(StatusCode::kFailedPrecondition, "the tenant has another schema by now");
-    }
-    HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(begun[0][1].c_str()));
-    attempt.token = token_of_write(to_xid(begun[0][0]), snapshot);
-    attempt.backend = connection.backendpid();
-    WriteStatements statements(connection, attempt.token.xid, tenant);
-    HG_RETURN_IF_ERROR(fill(statements));
-    attempt.in_doubt = true;
-    work.exec(statements.with_commit() + kUnlock);
-    return ok_status();
+  WriteAttempt attempt_once(const Order& order) {
+    std::promise<WriteAttempt> ended;
+    const bool accepted =
+        lane_.submit(order, 0, [&ended](WriteAttempt attempt) { ended.set_value(std::move(attempt)); });
+    if (accepted) return ended.get_future().get();
+    WriteAttempt refused;
+    refused.status = make_status(StatusCode::kResourceExhausted, "too many writes are waiting; try again later");
+    return refused;
   }
 
   // Asks the database what became of a transaction whose COMMIT got no answer.
-  StatusOr<bool> outcome_of(const Attempt& attempt) {
+  StatusOr<bool> outcome_of(const WriteAttempt& attempt) {
     const MonotonicTime start = system_clock().now();
     while (system_clock().now() < start + settings_.outcome_timeout) {
       std::string state;
@@ -181,7 +168,7 @@ class PostgresWriter : public DataWriter {
                        attempt.token.xid);
   }
 
-  void end_backend(const Attempt& attempt) {
+  void end_backend(const WriteAttempt& attempt) {
     const Status status = pool_->run([&](pqxx::connection& connection) {
       pqxx::nontransaction(connection)
           .exec_params(
@@ -194,6 +181,7 @@ class PostgresWriter : public DataWriter {
 
   const std::shared_ptr<Pool> pool_;
   const DatastoreSettings settings_;
+  WriteLane lane_;
 };
 
 }  // namespace

@@ -30,16 +30,16 @@ State state_of(const SnapToken& token) {
   return state;
 }
 
-std::string any_of(pqxx::connection& connection, const char* column,
+std::string any_of(const Quote& quote, const char* column,
                    const google::protobuf::RepeatedPtrField<std::string>& values) {
   if (values.empty()) return "";
-  if (values.size() == 1) return fmt::format(" AND {} = {}", column, connection.quote(values[0]));
+  if (values.size() == 1) return fmt::format(" AND {} = {}", column, quote(values[0]));
   const std::vector<std::string> items(values.begin(), values.end());
-  return fmt::format(" AND {} = ANY({}::varchar[])", column, connection.quote(array_text(items)));
+  return fmt::format(" AND {} = ANY({}::varchar[])", column, quote(array_text(items)));
 }
 
-std::string equals(pqxx::connection& connection, const char* column, const std::string& value) {
-  return value.empty() ? "" : fmt::format(" AND {} = {}", column, connection.quote(value));
+std::string equals(const Quote& quote, const char* column, const std::string& value) {
+  return value.empty() ? "" : fmt::format(" AND {} = {}", column, quote(value));
 }
 
 }  // namespace
@@ -115,17 +115,16 @@ uint64_t lowest_invisible(const SnapToken& token) {
 
 uint64_t end_of(const SnapToken& token) { return state_of(token).end; }
 
-std::string condition_of(pqxx::connection& connection, const base::v1::TupleFilter& filter) {
-  return equals(connection, "entity_type", filter.entity().type()) +
-         any_of(connection, "entity_id", filter.entity().ids()) + equals(connection, "relation", filter.relation()) +
-         equals(connection, "subject_type", filter.subject().type()) +
-         any_of(connection, "subject_id", filter.subject().ids()) +
-         equals(connection, "subject_relation", filter.subject().relation());
+std::string condition_of(const Quote& quote, const base::v1::TupleFilter& filter) {
+  return equals(quote, "entity_type", filter.entity().type()) + any_of(quote, "entity_id", filter.entity().ids()) +
+         equals(quote, "relation", filter.relation()) + equals(quote, "subject_type", filter.subject().type()) +
+         any_of(quote, "subject_id", filter.subject().ids()) +
+         equals(quote, "subject_relation", filter.subject().relation());
 }
 
-std::string condition_of(pqxx::connection& connection, const base::v1::AttributeFilter& filter) {
-  return equals(connection, "entity_type", filter.entity().type()) +
-         any_of(connection, "entity_id", filter.entity().ids()) + any_of(connection, "attribute", filter.attributes());
+std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& filter) {
+  return equals(quote, "entity_type", filter.entity().type()) + any_of(quote, "entity_id", filter.entity().ids()) +
+         any_of(quote, "attribute", filter.attributes());
 }
 
 uint64_t to_xid(const pqxx::field& field) { return field.is_null() ? 0 : std::stoull(field.c_str()); }

@@ -1,6 +1,7 @@
 // Small pieces that the stores over PostgreSQL share. Pure functions.
 #pragma once
 
+#include <functional>
 #include <pqxx/pqxx>
 #include <span>
 #include <string>
@@ -44,8 +45,10 @@ uint64_t lowest_invisible(const SnapToken& token);
 uint64_t end_of(const SnapToken& token);
 
 // " AND ..." for the filled fields of a filter, empty for an empty filter. A single id is an equality.
-std::string condition_of(pqxx::connection& connection, const base::v1::TupleFilter& filter);
-std::string condition_of(pqxx::connection& connection, const base::v1::AttributeFilter& filter);
+// `quote` makes a literal of a text.
+using Quote = std::function<std::string(const std::string&)>;
+std::string condition_of(const Quote& quote, const base::v1::TupleFilter& filter);
+std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& filter);
 
 uint64_t to_xid(const pqxx::field& field);
 

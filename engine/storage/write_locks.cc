@@ -89,13 +89,12 @@ void WriteLocks::add(const base::v1::AttributeFilter& filter) {
 
 bool WriteLocks::exclusive() const { return unbounded_ || keys_.size() > kKeysMax; }
 
-std::string WriteLocks::sql() const {
-  if (exclusive()) return fmt::format("EXECUTE headgate_lock_tenant ({});", tenant_lock(tenant_));
-  if (keys_.empty()) return "";
-  if (keys_.size() == 1) {
-    return fmt::format("EXECUTE headgate_lock_key ({}, {});", tenant_lock(tenant_), *keys_.begin());
-  }
-  return fmt::format("EXECUTE headgate_lock_keys ({}, '{{{}}}');", tenant_lock(tenant_), fmt::join(keys_, ","));
+Statement WriteLocks::statement() const {
+  const std::string tenant = std::to_string(tenant_lock(tenant_));
+  if (exclusive()) return {"headgate_lock_tenant", {tenant}, {}};
+  if (keys_.empty()) return {};
+  if (keys_.size() == 1) return {"headgate_lock_key", {tenant, std::to_string(*keys_.begin())}, {}};
+  return {"headgate_lock_keys", {tenant, fmt::format("{{{}}}", fmt::join(keys_, ","))}, {}};
 }
 
 }  // namespace headgate::engine

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "engine/storage/datastore.h"
+#include "engine/storage/write_statements.h"
 
 namespace headgate::engine {
 
@@ -30,9 +31,8 @@ class WriteLocks {
   void add(const base::v1::TupleFilter& filter);
   void add(const base::v1::AttributeFilter& filter);
 
-  // A statement that waits for all of them as locks of the session, prepared by write_setup(); empty when none is
-  // needed.
-  std::string sql() const;
+  // Waits for all of them as locks of the session; without a name when none is needed.
+  Statement statement() const;
   // True when the whole tenant is locked.
   bool exclusive() const;
 

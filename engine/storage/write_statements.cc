@@ -13,6 +13,31 @@ using base::v1::AttributeFilter;
 using base::v1::Tuple;
 using base::v1::TupleFilter;
 
+std::vector<std::vector<std::string>> columns_of(const std::vector<Tuple>& tuples) {
+  std::vector<std::vector<std::string>> columns(6);
+  for (const Tuple& tuple : tuples) {
+    columns[0].push_back(tuple.entity().type());
+    columns[1].push_back(tuple.entity().id());
+    columns[2].push_back(tuple.relation());
+    columns[3].push_back(tuple.subject().type());
+    columns[4].push_back(tuple.subject().id());
+    columns[5].push_back(tuple.subject().relation());
+  }
+  return columns;
+}
+
+std::vector<std::vector<std::string>> keys_of(const std::vector<Attribute>& attributes) {
+  std::vector<std::vector<std::string>> columns(3);
+  for (const Attribute& attribute : attributes) {
+    columns[0].push_back(attribute.entity().type());
+    columns[1].push_back(attribute.entity().id());
+    columns[2].push_back(attribute.attribute());
+  }
+  return columns;
+}
+
+}  // namespace
+
 // $1 xid, $2 tenant, then one array per column.
 //
 // Tuples are inserted without looking first: a look would be a read that SERIALIZABLE tracks by index page, and writers
@@ -20,7 +45,7 @@ using base::v1::TupleFilter;
 //
 // Rows to expire are found key by key through LATERAL ... LIMIT 1, so that no join order can turn into a scan of the
 // table, which would be tracked as a read of everything.
-constexpr char kPrepare[] = R"sql(
+const char* const kPrepareWrites = R"sql(
 PREPARE headgate_lock_keys (bigint, bigint[]) AS
 SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
 
@@ -71,94 +96,63 @@ FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS k (et, ei, a, v, place)
 ORDER BY k.place;
 )sql";
 
-std::vector<std::vector<std::string>> columns_of(const std::vector<Tuple>& tuples) {
-  std::vector<std::vector<std::string>> columns(6);
-  for (const Tuple& tuple : tuples) {
-    columns[0].push_back(tuple.entity().type());
-    columns[1].push_back(tuple.entity().id());
-    columns[2].push_back(tuple.relation());
-    columns[3].push_back(tuple.subject().type());
-    columns[4].push_back(tuple.subject().id());
-    columns[5].push_back(tuple.subject().relation());
-  }
-  return columns;
-}
+WriteStatements::WriteStatements(const Quote& quote, uint64_t xid, const std::string& tenant)
+    : quote_(quote), xid_(std::to_string(xid)), tenant_(tenant) {}
 
-std::vector<std::vector<std::string>> keys_of(const std::vector<Attribute>& attributes) {
-  std::vector<std::vector<std::string>> columns(3);
-  for (const Attribute& attribute : attributes) {
-    columns[0].push_back(attribute.entity().type());
-    columns[1].push_back(attribute.entity().id());
-    columns[2].push_back(attribute.attribute());
-  }
-  return columns;
-}
-
-}  // namespace
-
-const SessionSetup& write_setup() {
-  static const SessionSetup setup{"write", kPrepare};
-  return setup;
-}
-
-WriteStatements::WriteStatements(pqxx::connection& connection, uint64_t xid, const std::string& tenant)
-    : connection_(connection), xid_(xid), tenant_(connection.quote(tenant)) {}
-
-void WriteStatements::execute(const char* statement, const std::vector<std::vector<std::string>>& columns) {
-  sql_ += fmt::format("EXECUTE {} ('{}', {}", statement, xid_, tenant_);
-  for (const std::vector<std::string>& column : columns) sql_ += ", " + connection_.quote(array_text(column));
-  sql_ += ");";
+void WriteStatements::add(const char* name, const std::vector<std::vector<std::string>>& columns) {
+  Statement& statement = statements_.emplace_back(Statement{name, {xid_, tenant_}, {}});
+  for (const std::vector<std::string>& column : columns) statement.parameters.push_back(array_text(column));
 }
 
 void WriteStatements::write(const std::vector<Tuple>& tuples) {
   // By far the most writes have one tuple; arrays would cost the server a tenth more for all of it.
   if (tuples.size() == 1) return write(tuples.front());
-  if (!tuples.empty()) execute("headgate_tuples_write", columns_of(tuples));
+  if (!tuples.empty()) add("headgate_tuples_write", columns_of(tuples));
 }
 
 void WriteStatements::write(const Tuple& tuple) {
-  sql_ += fmt::format("EXECUTE headgate_tuple_write ('{}', {}", xid_, tenant_);
-  for (const std::string* field : {&tuple.entity().type(), &tuple.entity().id(), &tuple.relation(),
-                                   &tuple.subject().type(), &tuple.subject().id(), &tuple.subject().relation()}) {
-    sql_ += ", " + connection_.quote(*field);
-  }
-  sql_ += ");";
+  statements_.push_back({"headgate_tuple_write",
+                         {xid_, tenant_, tuple.entity().type(), tuple.entity().id(), tuple.relation(),
+                          tuple.subject().type(), tuple.subject().id(), tuple.subject().relation()},
+                         {}});
 }
 
 Status WriteStatements::write(const std::vector<Attribute>& attributes) {
   if (attributes.empty()) return ok_status();
   std::vector<std::vector<std::string>> columns = keys_of(attributes);
-  execute("headgate_attributes_expire", columns);
+  add("headgate_attributes_expire", columns);
   std::vector<std::string>& values = columns.emplace_back();
   for (const Attribute& attribute : attributes) {
     HG_ASSIGN_OR_RETURN(std::string json, attribute_value_to_json(attribute.value()));
     values.push_back(std::move(json));
   }
-  execute("headgate_attributes_write", columns);
+  add("headgate_attributes_write", columns);
   return ok_status();
 }
 
 void WriteStatements::expire(const std::vector<Tuple>& tuples) {
-  if (!tuples.empty()) execute("headgate_tuples_expire", columns_of(tuples));
+  if (!tuples.empty()) add("headgate_tuples_expire", columns_of(tuples));
 }
 
 void WriteStatements::expire(const std::vector<Attribute>& attributes) {
-  if (!attributes.empty()) execute("headgate_attributes_expire", keys_of(attributes));
+  if (!attributes.empty()) add("headgate_attributes_expire", keys_of(attributes));
 }
 
 void WriteStatements::expire(const TupleFilter& filter) {
-  const std::string condition = condition_of(connection_, filter);
-  if (condition.empty()) return;
-  sql_ += fmt::format(
-      "UPDATE relation_tuples SET expired_tx_id = '{}'::xid8 WHERE tenant_id = {} AND expired_tx_id = {}{};", xid_,
-      tenant_, kActive, condition);
+  expire_where("relation_tuples", condition_of(quote_, filter));
 }
 
 void WriteStatements::expire(const AttributeFilter& filter) {
-  const std::string condition = condition_of(connection_, filter);
+  expire_where("attributes", condition_of(quote_, filter));
+}
+
+void WriteStatements::expire_where(const char* table, const std::string& condition) {
   if (condition.empty()) return;
-  sql_ += fmt::format("UPDATE attributes SET expired_tx_id = '{}'::xid8 WHERE tenant_id = {} AND expired_tx_id = {}{};",
-                      xid_, tenant_, kActive, condition);
+  statements_.push_back({"",
+                         {},
+                         fmt::format("UPDATE {} SET expired_tx_id = '{}'::xid8 WHERE tenant_id = {} AND "
+                                     "expired_tx_id = {}{}",
+                                     table, xid_, quote_(tenant_), kActive, condition)});
 }
 
 }  // namespace headgate::engine

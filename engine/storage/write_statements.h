@@ -1,22 +1,30 @@
-// The statements of a write after its first one, as text for one round trip. Pure but for the connection's quoting.
+// The statements of a write after its first one, in order, for one round trip. Pure.
 #pragma once
 
-#include <pqxx/pqxx>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "engine/storage/datastore.h"
-#include "engine/storage/pool.h"
+#include "engine/storage/sql.h"
 
 namespace headgate::engine {
 
-// Prepares what the functions below execute.
-const SessionSetup& write_setup();
+// A prepared statement with its parameters as text, or SQL without parameters.
+struct Statement {
+  std::string name;  // empty: `sql`
+  std::vector<std::string> parameters;
+  std::string sql;
+};
 
-// Collects the work of transaction `xid` of `tenant` in order.
+// Prepares what WriteLocks and the functions below name, and headgate_begin, headgate_begin_at_head, headgate_unlock.
+extern const char* const kPrepareWrites;
+
+// Collects the work of transaction `xid` of `tenant`.
 class WriteStatements {
  public:
-  WriteStatements(pqxx::connection& connection, uint64_t xid, const std::string& tenant);
+  // `quote` outlives this.
+  WriteStatements(const Quote& quote, uint64_t xid, const std::string& tenant);
 
   // Tuples that exist already stay as they are.
   void write(const std::vector<base::v1::Tuple>& tuples);
@@ -28,17 +36,17 @@ class WriteStatements {
   void expire(const base::v1::TupleFilter& filter);
   void expire(const base::v1::AttributeFilter& filter);
 
-  // All of it, and COMMIT.
-  std::string with_commit() const { return sql_ + "COMMIT"; }
+  const std::vector<Statement>& all() const { return statements_; }
 
  private:
   void write(const base::v1::Tuple& tuple);
-  void execute(const char* statement, const std::vector<std::vector<std::string>>& columns);
+  void add(const char* name, const std::vector<std::vector<std::string>>& columns);
+  void expire_where(const char* table, const std::string& condition);
 
-  pqxx::connection& connection_;
-  const uint64_t xid_;
+  const Quote& quote_;
+  const std::string xid_;
   const std::string tenant_;
-  std::string sql_;
+  std::vector<Statement> statements_;
 };
 
 }  // namespace headgate::engine

@@ -4,18 +4,28 @@
 
 namespace headgate::engine {
 
+namespace {
+
+// Versions have no slash, so the two parts cannot be confused.
+std::string key_of(const std::string& tenant, const std::string& version) { return version + "/" + tenant; }
+
+}  // namespace
+
 SchemaCache::SchemaCache(SchemaStore& store, size_t entries_max) : store_(store), entries_max_(entries_max) {}
 
 StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> SchemaCache::get(const std::string& tenant,
                                                                              const std::string& version) {
-  // Versions have no slash, so the two parts cannot be confused.
-  const std::string key = version + "/" + tenant;
+  const std::string key = key_of(tenant, version);
   if (Definition found = find(key); found != nullptr) return found;
   HG_ASSIGN_OR_RETURN(const std::vector<SchemaRow> rows, store_.read(tenant, version));
   HG_ASSIGN_OR_RETURN(base::v1::SchemaDefinition read, read_schema(rows));
   auto definition = std::make_shared<const base::v1::SchemaDefinition>(std::move(read));
   if (!rows.empty()) insert(key, definition);
   return definition;
+}
+
+SchemaCache::Definition SchemaCache::get_cached(const std::string& tenant, const std::string& version) {
+  return find(key_of(tenant, version));
 }
 
 size_t SchemaCache::size() const {

@@ -21,6 +21,8 @@ class SchemaCache {
   // An unknown version gives an empty definition, which is not kept: another pod may be writing it now.
   StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> get(const std::string& tenant,
                                                                   const std::string& version);
+  // The same without the database: null when it is not here.
+  std::shared_ptr<const base::v1::SchemaDefinition> get_cached(const std::string& tenant, const std::string& version);
   size_t size() const;
 
   // The newest version of a tenant as far as this process has seen, empty when it has seen none. It may be out of date

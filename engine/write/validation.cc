@@ -35,6 +35,7 @@ std::string key_of(const Attribute& attribute) {
 
 template <typename T>
 std::vector<T> first_of_each_key(const google::protobuf::RepeatedPtrField<T>& items) {
+  if (items.size() == 1) return {items[0]};
   std::unordered_set<std::string> seen;
   std::vector<T> kept;
   kept.reserve(items.size());

@@ -67,14 +67,52 @@ StatusOr<SnapToken> WriteService::write_relationships(const base::v1::Relationsh
 }
 
 StatusOr<SnapToken> WriteService::write_data(const std::string& tenant, const std::string& version, const Data& data) {
-  std::string pinned = version;
-  if (pinned.empty()) {
+  if (version.empty()) {
     if (auto outcome = write_at_guess(tenant, data)) return announce(std::move(*outcome));
-    HG_ASSIGN_OR_RETURN(pinned, store_.schemas->head_version(tenant));
-    schemas_.saw_newest(tenant, pinned);
+    return write_at_newest(tenant, data);
   }
-  HG_RETURN_IF_ERROR(check(tenant, pinned, data));
+  HG_RETURN_IF_ERROR(check(tenant, version, data));
   return announce(store_.writer->write(tenant, data.tuples, data.attributes));
+}
+
+StatusOr<SnapToken> WriteService::write_at_newest(const std::string& tenant, const Data& data) {
+  HG_ASSIGN_OR_RETURN(const std::string version, store_.schemas->head_version(tenant));
+  schemas_.saw_newest(tenant, version);
+  HG_RETURN_IF_ERROR(check(tenant, version, data));
+  return announce(store_.writer->write(tenant, data.tuples, data.attributes));
+}
+
+bool WriteService::write_soon(const base::v1::DataWriteRequest& request, std::function<Status()> wanted,
+                              std::function<void(WriteEnding)> done) {
+  const auto data = [&request] { return Data{distinct(request.tuples()), distinct(request.attributes())}; };
+  return write_data_soon(request.tenant_id(), request.metadata().schema_version(), data, std::move(wanted),
+                         std::move(done));
+}
+
+bool WriteService::write_relationships_soon(const base::v1::RelationshipWriteRequest& request,
+                                            std::function<Status()> wanted, std::function<void(WriteEnding)> done) {
+  const auto data = [&request] { return Data{distinct(request.tuples()), {}}; };
+  return write_data_soon(request.tenant_id(), request.metadata().schema_version(), data, std::move(wanted),
+                         std::move(done));
+}
+
+bool WriteService::write_data_soon(const std::string& tenant, const std::string& version,
+                                   const std::function<Data()>& data_of, std::function<Status()> wanted,
+                                   std::function<void(WriteEnding)> done) {
+  const auto head = std::make_shared<SchemaHead>(SchemaHead{schemas_.newest_seen(tenant)});
+  if (!version.empty() || head->expected.empty()) return false;
+  if (schemas_.get_cached(tenant, head->expected) == nullptr) return false;
+  Data data = data_of();
+  if (!check(tenant, head->expected, data).ok()) return false;
+  auto end = [this, head, &tenant, data_of, done = std::move(done)](WriteEnding ending) {
+    if (!ending.rest) return done({announce(std::move(ending.token)), {}});
+    done({ending.token, [this, head, &tenant, data_of, rest = std::move(ending.rest)] {
+            StatusOr<SnapToken> token = rest();
+            return head->moved ? write_at_newest(tenant, data_of()) : announce(std::move(token));
+          }});
+  };
+  return store_.writer->write_soon(tenant, std::move(data.tuples), std::move(data.attributes), head, std::move(wanted),
+                                   std::move(end));
 }
 
 std::optional<StatusOr<SnapToken>> WriteService::write_at_guess(const std::string& tenant, const Data& data) {

@@ -30,6 +30,13 @@ class WriteService {
 
   StatusOr<SnapToken> write(const base::v1::DataWriteRequest& request);
   StatusOr<SnapToken> write_relationships(const base::v1::RelationshipWriteRequest& request);
+  // The same without blocking, for what needs nothing from the database before it is written. False when it does, or
+  // when the data is at fault: the other function is to be called then. The request outlives the write; for `wanted`
+  // and `done` see DataWriter::write_soon().
+  bool write_soon(const base::v1::DataWriteRequest& request, std::function<Status()> wanted,
+                  std::function<void(WriteEnding)> done);
+  bool write_relationships_soon(const base::v1::RelationshipWriteRequest& request, std::function<Status()> wanted,
+                                std::function<void(WriteEnding)> done);
   // ERROR_CODE_VALIDATION when both filters are empty: nothing would be deleted.
   StatusOr<SnapToken> remove(const base::v1::DataDeleteRequest& request);
   StatusOr<SnapToken> remove_relationships(const base::v1::RelationshipDeleteRequest& request);
@@ -45,6 +52,11 @@ class WriteService {
   };
 
   StatusOr<SnapToken> write_data(const std::string& tenant, const std::string& version, const Data& data);
+  // `tenant` and what `data_of` looks at outlive the write.
+  bool write_data_soon(const std::string& tenant, const std::string& version, const std::function<Data()>& data_of,
+                       std::function<Status()> wanted, std::function<void(WriteEnding)> done);
+  // At a version that is asked for.
+  StatusOr<SnapToken> write_at_newest(const std::string& tenant, const Data& data);
   // One statement less than asking for the newest version first. Nothing when the guess was wrong, or when the data
   // does not pass under it.
   std::optional<StatusOr<SnapToken>> write_at_guess(const std::string& tenant, const Data& data);

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/text_format.h>
 
+#include <future>
+
 #include "engine/schema/schema.h"
 #include "engine/storage/storage_fixture.h"
 
@@ -32,10 +34,21 @@ struct Service : StorageFixture {
     base::v1::DataWriteRequest request;
     REQUIRE(google::protobuf::TextFormat::ParseFromString(text, &request));
     request.set_tenant_id("a");
-    return message_of(service.write(request).status());
+    return message_of(write(request).status());
+  }
+  // As the edge does it: without a thread of its own when that is possible.
+  StatusOr<SnapToken> write(const base::v1::DataWriteRequest& request) {
+    std::promise<WriteEnding> ended;
+    const bool taken = service.write_soon(
+        request, [] { return ok_status(); }, [&](WriteEnding ending) { ended.set_value(std::move(ending)); });
+    if (!taken) return service.write(request);
+    ++taken_soon;
+    const WriteEnding ending = ended.get_future().get();
+    return ending.rest ? ending.rest() : ending.token;
   }
   std::string write_tuple(const std::string& tuple) { return write("tuples {" + tuple + "}"); }
 
+  int taken_soon = 0;
   SchemaCache schemas{*store.schemas};
   std::vector<uint64_t> announced;
   WriteService service{store, schemas, {.data_per_write_max = 3}, [this](uint64_t xid) { announced.push_back(xid); }};
@@ -118,6 +131,7 @@ TEST_SUITE("write/service") {
     const std::string wider_version = *service.store.schemas->write("a", wider->rows, std::nullopt);
     CHECK(service.write_tuple(tuple_text("doc", "owner", "user")) == "ERROR_CODE_RELATION_DEFINITION_NOT_FOUND");
     CHECK(service.write_tuple(tuple_text("doc", "reader", "user")) == "");
+    CHECK(service.taken_soon == 2);
     CHECK(service.schemas.newest_seen("a") == wider_version);
     CHECK(service.announced.size() == 2);
     database->execute("DELETE FROM schema_definitions");

@@ -1,0 +1,284 @@
+#include "engine/storage/write_lane.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/log.h"
+
+namespace headgate::engine {
+namespace {
+
+constexpr Duration kCheck{100};
+// How soon to ask the pool again for a place.
+constexpr Duration kAskAgain{5};
+constexpr Duration kGrace{2'000};
+
+MonotonicTime now() { return std::chrono::steady_clock::now(); }
+
+void watch(int epoll, int operation, int socket, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = socket;
+  HG_CHECK(::epoll_ctl(epoll, operation, socket, &event) == 0);
+}
+
+WriteAttempt failed(const Status& status) {
+  WriteAttempt attempt;
+  attempt.status = status;
+  return attempt;
+}
+
+}  // namespace
+
+WriteLane::WriteLane(std::shared_ptr<Pool> pool, WriteLaneSettings settings)
+    : pool_(std::move(pool)),
+      settings_(settings),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  HG_CHECK(epoll_ >= 0 && event_ >= 0);
+  watch(epoll_, EPOLL_CTL_ADD, event_, EPOLLIN);
+  pool_->set_on_wanted([this] { wake(); });
+  connector_ = std::jthread([this](std::stop_token stop) { connect(stop); });
+  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+}
+
+WriteLane::~WriteLane() {
+  pool_->set_on_wanted({});
+  {
+    MutexLock lock(mutex_);
+    closing_ = true;
+  }
+  connector_.request_stop();
+  thread_.request_stop();
+  wake();
+  connector_.join();
+  thread_.join();
+  for (size_t left = seats_.size() + static_cast<size_t>(connecting_); left > 0; --left) pool_->end_lease();
+  seats_.clear();
+  ::close(event_);
+  ::close(epoll_);
+}
+
+bool WriteLane::submit(std::shared_ptr<const WriteOrder> order, size_t bytes, Done done) {
+  bool asleep = false;
+  {
+    MutexLock lock(mutex_);
+    if (closing_ || line_.size() >= settings_.waiting_max) return false;
+    if (!line_.empty() && waiting_bytes_ + bytes > settings_.waiting_bytes_max) return false;
+    waiting_bytes_ += bytes;
+    line_.push_back({std::move(order), bytes, std::move(done), now()});
+    asleep = std::exchange(asleep_, false);
+  }
+  if (asleep) wake();
+  return true;
+}
+
+size_t WriteLane::waiting() const {
+  MutexLock lock(mutex_);
+  return line_.size();
+}
+
+size_t WriteLane::running() const { return running_; }
+
+void WriteLane::wake() const {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(event_, &one, sizeof(one));
+}
+
+// Opens one connection after the other, and each only when it has been asked for.
+void WriteLane::connect(std::stop_token stop) {
+  MutexLock lock(mutex_);
+  while (changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return to_connect_ > 0; })) {
+    --to_connect_;
+    mutex_.unlock();
+    Connected connected = WriteSession::connect(pool_->settings(), watchdog_);
+    mutex_.lock();
+    connected_.push_back(std::move(connected));
+    wake();
+  }
+}
+
+void WriteLane::run(std::stop_token stop) {
+  std::array<epoll_event, 64> events;
+  while (!stop.stop_requested()) {
+    take_connected();
+    if (pool_->wanted()) give_back();
+    if (now() >= next_check_) end_overdue();
+    start_waiting();
+    const Duration timeout = refused_ && seats_.empty() ? kAskAgain : kCheck;
+    const int ready = ::epoll_wait(epoll_, events.data(), events.size(), static_cast<int>(timeout.count()));
+    {
+      MutexLock lock(mutex_);
+      asleep_ = false;
+    }
+    for (int i = 0; i < ready; ++i) on_ready(events[i].data.fd);
+  }
+  std::vector<int> open;
+  for (const auto& [socket, seat] : seats_) open.push_back(socket);
+  for (const int socket : open) {
+    seats_.at(socket).session->lose(unavailable("the engine is shutting down"));
+    settle(socket);
+  }
+  fail_waiting(unavailable("the engine is shutting down"), MonotonicTime::max());
+}
+
+void WriteLane::take_connected() {
+  std::vector<Connected> connected;
+  {
+    MutexLock lock(mutex_);
+    connected.swap(connected_);
+  }
+  for (Connected& session : connected) {
+    --connecting_;
+    if (session.ok()) {
+      const int socket = (*session)->socket();
+      seats_[socket].session = std::move(*session);
+      idle_.push_back(socket);
+      watch(epoll_, EPOLL_CTL_ADD, socket, EPOLLIN);
+      continue;
+    }
+    pool_->end_lease();
+    if (seats_.empty()) fail_waiting(session.status(), MonotonicTime::max());
+  }
+}
+
+void WriteLane::start_waiting() {
+  bool more = false;
+  for (;;) {
+    Job job;
+    {
+      MutexLock lock(mutex_);
+      more = !line_.empty();
+      // From here on submit() wakes this thread.
+      asleep_ = !more || idle_.empty();
+      if (asleep_) break;
+      job = take_first();
+    }
+    if (const Status wanted = job.order->wanted ? job.order->wanted() : ok_status(); !wanted.ok()) {
+      WriteAttempt attempt = failed(wanted);
+      attempt.unwanted = true;
+      job.done(std::move(attempt));
+      continue;
+    }
+    const int socket = idle_.back();
+    idle_.pop_back();
+    Seat& seat = seats_.at(socket);
+    seat.done = std::move(job.done);
+    ++running_;
+    seat.session->begin(std::move(job.order));
+    if (!seat.session->usable())
+      settle(socket);
+    else
+      watch_sending(socket, seat);
+  }
+  refused_ = false;
+  if (more && connecting_ == 0) ask_for_connection();
+}
+
+WriteLane::Job WriteLane::take_first() {
+  Job job = std::move(line_.front());
+  line_.pop_front();
+  waiting_bytes_ -= job.bytes;
+  return job;
+}
+
+void WriteLane::ask_for_connection() {
+  refused_ = !pool_->lease();
+  if (refused_) return;
+  ++connecting_;
+  MutexLock lock(mutex_);
+  ++to_connect_;
+  changed_.notify_one();
+}
+
+void WriteLane::on_ready(int socket) {
+  if (socket == event_) {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t taken = ::read(event_, &count, sizeof(count));
+    return;
+  }
+  const auto found = seats_.find(socket);
+  if (found == seats_.end()) return;
+  WriteSession& session = *found->second.session;
+  const bool was_idle = session.idle();
+  if (!session.advance()) return watch_sending(socket, found->second);
+  if (!was_idle) return settle(socket);
+  // The server has ended an idle session.
+  if (!session.usable()) close(socket);
+}
+
+// An attempt has ended.
+void WriteLane::settle(int socket) {
+  Seat& seat = seats_.at(socket);
+  const Done done = std::exchange(seat.done, nullptr);
+  WriteAttempt attempt = seat.session->take();
+  if (seat.session->usable()) {
+    watch_sending(socket, seat);
+    idle_.push_back(socket);
+  } else {
+    close(socket);
+  }
+  if (!done) return;
+  --running_;
+  done(std::move(attempt));
+}
+
+void WriteLane::watch_sending(int socket, Seat& seat) {
+  if (seat.watches_sending == seat.session->sending()) return;
+  seat.watches_sending = seat.session->sending();
+  watch(epoll_, EPOLL_CTL_MOD, socket, seat.watches_sending ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void WriteLane::close(int socket) {
+  std::erase(idle_, socket);
+  seats_.erase(socket);
+  pool_->end_lease();
+}
+
+void WriteLane::fail_waiting(const Status& status, MonotonicTime since_max) {
+  for (;;) {
+    Job job;
+    {
+      MutexLock lock(mutex_);
+      if (line_.empty() || line_.front().since > since_max) return;
+      job = take_first();
+    }
+    job.done(failed(status));
+  }
+}
+
+void WriteLane::end_overdue() {
+  const PoolSettings& limits = pool_->settings();
+  next_check_ = now() + kCheck;
+  const MonotonicTime silent = now() - (2 * limits.statement_timeout + kGrace);
+  std::vector<int> overdue;
+  for (const auto& [socket, seat] : seats_) {
+    if (seat.done && seat.session->busy_since() < silent) overdue.push_back(socket);
+  }
+  for (const int socket : overdue) {
+    log_warn("silent_connection_ended", {{"waited_ms", (2 * limits.statement_timeout + kGrace).count()}});
+    seats_.at(socket).session->lose(unavailable("the database does not answer"));
+    settle(socket);
+  }
+  // The first connection has limits of its own.
+  if (seats_.empty() && connecting_ > 0) return;
+  fail_waiting(status_of(StatusCode::kResourceExhausted,
+                         "all {} database connections are busy for {} ms; raise database.max_connections",
+                         limits.connections_max, limits.acquire_timeout.count()),
+               now() - limits.acquire_timeout);
+}
+
+void WriteLane::give_back() {
+  bool needed = false;
+  {
+    MutexLock lock(mutex_);
+    needed = !line_.empty();
+  }
+  const bool has_more = static_cast<int>(seats_.size()) > pool_->settings().connections_max / 2;
+  if (!idle_.empty() && (has_more || !needed)) close(idle_.front());
+}
+
+}  // namespace headgate::engine
