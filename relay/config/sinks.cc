@@ -22,7 +22,10 @@ void describe(Settings& s, in::KafkaSettings& c) {
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
   s.text("topic", c.topic, "template of the topic");
   s.text("key", c.key, "template of the key; it decides the partition, and so the order");
-  s.choice("mode", c.mode, Settings::Words{"idempotent"}, "how the producer guards against repeats");
+  s.choice("mode", c.mode, Settings::Words{"idempotent", "transactional"},
+           "idempotent: at least once; transactional: exactly once for readers of committed messages");
+  s.text("transactional_id", c.transactional_id, "of mode transactional; empty takes <prefix>.<name of the sink>");
+  s.text("cursor_topic", c.cursor_topic, "of mode transactional; empty takes <prefix>.<name of the sink>.cursors");
   s.choice("compression", c.compression, Settings::Words{"none", "gzip", "snappy", "lz4", "zstd"},
            "of message batches");
   s.integer("linger_ms", c.linger_ms, "how long the library waits for more messages of a batch", 0, 10'000);

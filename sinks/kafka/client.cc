@@ -9,15 +9,18 @@
 namespace headgate::sinks {
 namespace {
 
+constexpr int kTransactionGraceMs = 10'000;
+
 using Options = std::vector<std::pair<std::string, std::string>>;
 
 // What the promise rests on, or what the sink sets from its own settings.
-constexpr std::array<std::string_view, 16> kOwnOptions = {"acks",
+constexpr std::array<std::string_view, 17> kOwnOptions = {"acks",
                                                           "request.required.acks",
                                                           "enable.idempotence",
                                                           "enable.gapless.guarantee",
                                                           "partitioner",
                                                           "transactional.id",
+                                                          "transaction.timeout.ms",
                                                           "message.timeout.ms",
                                                           "delivery.timeout.ms",
                                                           "max.in.flight",
@@ -67,12 +70,9 @@ StatusOr<KafkaOwned<rd_kafka_t>> make_client(rd_kafka_type_t type, KafkaOwned<rd
 }  // namespace
 
 Status check_kafka_settings(const KafkaSettings& settings) {
-  if (settings.mode == "transactional") {
-    return invalid_argument(
-        "kafka: mode 'transactional' is not available yet; use 'idempotent' (at least once, in order)");
+  if (settings.mode != kIdempotent && settings.mode != kTransactional) {
+    return invalid_argument("kafka: unknown mode '{}'; use '{}' or '{}'", settings.mode, kIdempotent, kTransactional);
   }
-  if (settings.mode != "idempotent")
-    return invalid_argument("kafka: unknown mode '{}'; use 'idempotent'", settings.mode);
   if (settings.brokers.empty()) return invalid_argument("kafka: brokers are missing");
   if (settings.message_bytes_max < 1'000) return invalid_argument("kafka: message_bytes_max must be at least 1000");
   for (const auto& [key, value] : settings.options) {
@@ -85,20 +85,26 @@ Status check_kafka_settings(const KafkaSettings& settings) {
 
 StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque) {
   const char* const idempotent = guarded(Guard::kKafkaIdempotence) ? "true" : "false";
-  const Options own = {
-      {"enable.idempotence", idempotent},
-      // An event that failed for good ends the producer, so that none behind it can get in.
-      {"enable.gapless.guarantee", idempotent},
+  Options own = {
       {"acks", "all"},
       {"partitioner", "murmur2_random"},  // as Java's clients do
       {"compression.codec", settings.compression},
       {"linger.ms", std::to_string(settings.linger_ms)},
       {"message.max.bytes", std::to_string(settings.message_bytes_max)},
-      {"message.timeout.ms", "0"},  // the sink takes events back itself
       {"queue.buffering.max.messages", "1000000"},
       {"queue.buffering.max.kbytes", std::to_string(std::max<size_t>(64 << 10, settings.inflight_bytes_max / 256))},
       {"batch.num.messages", "10000"},
   };
+  if (settings.mode == kTransactional) {
+    own.emplace_back("transactional.id", settings.transactional_id);
+    // Of a producer that is gone; its successor ends the transaction earlier.
+    own.emplace_back("transaction.timeout.ms", std::to_string(settings.write_timeout.count() + kTransactionGraceMs));
+  } else {
+    own.emplace_back("enable.idempotence", idempotent);
+    // An event that failed for good ends the producer, so that none behind it can get in.
+    own.emplace_back("enable.gapless.guarantee", idempotent);
+    own.emplace_back("message.timeout.ms", "0");  // the sink takes events back itself
+  }
   HG_ASSIGN_OR_RETURN(KafkaOwned<rd_kafka_conf_t> conf, configure(own, settings));
   rd_kafka_conf_set_dr_msg_cb(conf.get(), callback);
   rd_kafka_conf_set_opaque(conf.get(), opaque);

@@ -15,6 +15,7 @@ struct KafkaDeleter {
   void operator()(rd_kafka_t* client) const { rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }
   void operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }
   void operator()(rd_kafka_conf_t* conf) const { rd_kafka_conf_destroy(conf); }
+  void operator()(rd_kafka_error_t* error) const { rd_kafka_error_destroy(error); }
   void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
   void operator()(rd_kafka_event_t* event) const { rd_kafka_event_destroy(event); }
   void operator()(rd_kafka_NewTopic_t* topic) const { rd_kafka_NewTopic_destroy(topic); }
@@ -25,6 +26,9 @@ struct KafkaDeleter {
 };
 template <typename T>
 using KafkaOwned = std::unique_ptr<T, KafkaDeleter>;
+
+inline constexpr std::string_view kIdempotent = "idempotent";
+inline constexpr std::string_view kTransactional = "transactional";
 
 // Called for every message once its fate is known; the opaque is the one of produce.
 using DeliveryCallback = void (*)(rd_kafka_t* client, const rd_kafka_message_t* message, void* opaque);

@@ -14,7 +14,7 @@ struct KafkaSettings {
   std::string prefix = "headgate";
   std::string topic = "{prefix}.permission-changes";  // template
   std::string key = "{tenant}";                       // template; decides the partition, and so the order
-  std::string mode = "idempotent";                    // the only one yet; "transactional" is refused
+  std::string mode = "idempotent";                    // or "transactional"
   std::string compression = "lz4";                    // none, gzip, snappy, lz4, zstd
   int linger_ms = 2;
   size_t inflight_bytes_max = 32 << 20;  // handed to the library and not yet acknowledged
@@ -25,8 +25,11 @@ struct KafkaSettings {
   int partitions = 12;  // of topics that are created
   int replication_factor = 1;
   std::map<std::string, std::string> topic_config;  // of topics that are created, e.g. retention.ms
-  size_t recover_records = 20'000;                  // read back from the end of every partition
+  size_t recover_records = 20'000;                  // read back from the end of every partition; idempotent only
   Duration recover_timeout{20'000};
+  // Of mode transactional. Whoever uses the same id takes the place of who used it before. Empty: from prefix and name.
+  std::string transactional_id;
+  std::string cursor_topic;
   // Passed to librdkafka as they are: security.protocol, sasl.*, ssl.*, client.rack ... What the sink's promise rests
   // on (acks, enable.idempotence, partitioner ...) cannot be set here.
   std::map<std::string, std::string> options;

@@ -85,9 +85,9 @@ class TailReader {
   static void take(rd_kafka_message_t* message, const EventCallback& each) {
     rd_kafka_headers_t* headers = nullptr;
     if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) return;
-    const auto get = [&](std::string_view name) { return header_of(headers, name); };
+    const AttributeLookup get = [&](std::string_view name) { return header_of(headers, name); };
     const auto found = read_back(get);
-    if (found.ok()) each(*found, get("id").value_or(""));
+    if (found.ok()) each(*found, get);
   }
 
   const KafkaSettings& settings_;

@@ -1,4 +1,5 @@
 #include "sinks/kafka/kafka_sink.h"
+#include "sinks/kafka/client.h"
 #include "sinks/testing/contract.h"
 #include "sinks/testing/servers.h"
 #include "tests/support/test_main.h"
@@ -36,9 +37,11 @@ std::unique_ptr<Sink> make(const KafkaSettings& settings) {
   return *std::move(sink);
 }
 
-Contract contract_of(TestServer& server, const std::string& prefix = fresh_prefix()) {
+Contract contract_of(TestServer& server, std::string_view mode = kIdempotent) {
+  const std::string prefix = fresh_prefix();
   TestServer* s = &server;
-  const KafkaSettings settings = settings_for(server.address(), prefix);
+  KafkaSettings settings = settings_for(server.address(), prefix);
+  settings.mode = mode;
   Contract contract;
   contract.make = [=] { return sinks::make(settings); };
   contract.make_limited = [=](size_t bytes) {
@@ -47,7 +50,9 @@ Contract contract_of(TestServer& server, const std::string& prefix = fresh_prefi
     return sinks::make(limited);
   };
   contract.make_absent = [=] {
-    return sinks::make(settings_for(fmt::format("127.0.0.1:{}", testing::free_port()), prefix));
+    KafkaSettings absent = settings;
+    absent.brokers = fmt::format("127.0.0.1:{}", testing::free_port());
+    return sinks::make(absent);
   };
   contract.subscribe = [=] { return testing::subscribe_kafka(s->address(), prefix + ".permission-changes"); };
   contract.kill = [=] { s->kill(); };
@@ -107,6 +112,8 @@ TEST_SUITE("kafka/kafka_sink") {
     HG_KAFKA(server);
     const std::string prefix = fresh_prefix();
     KafkaSettings settings = settings_for(server.address(), prefix);
+    SUBCASE("idempotent") {}
+    SUBCASE("transactional") { settings.mode = kTransactional; }
     settings.topic_config["max.message.bytes"] = "20000";
     settings.compression = "none";
     const auto sink = make(settings);
@@ -134,11 +141,77 @@ TEST_SUITE("kafka/kafka_sink") {
     CHECK(subscriber->received().back().sequence == 5);
   }
 
+  TEST_CASE("kafka, transactional: keeps the order per tenant") {
+    HG_KAFKA(server);
+    check_order_per_tenant(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: the sink may be closed at any time") {
+    HG_KAFKA(server);
+    check_close(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: an absent broker is UNAVAILABLE") {
+    HG_KAFKA(server);
+    check_absent_server(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: the stop token is honoured while the broker hangs") {
+    HG_KAFKA(server);
+    check_stop_token(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: a repeated batch is stored once") {
+    HG_KAFKA(server);
+    check_repeated_batch(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: tells the last event after it was opened again") {
+    HG_KAFKA(server);
+    check_recover(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: takes control events, none of them a tombstone") {
+    HG_KAFKA(server);
+    check_control_events(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: an event that is too large is refused with its id") {
+    HG_KAFKA(server);
+    check_oversize(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: a stale owner is fenced") {
+    HG_KAFKA(server);
+    check_fence(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: a broker that is killed loses and repeats nothing") {
+    HG_KAFKA(server);
+    check_server_killed(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: an owner whose place was taken by a stale one takes it back") {
+    HG_KAFKA(server);
+    const Contract contract = contract_of(server, kTransactional);
+    const auto owner = contract.make();
+    const auto stale = contract.make();
+    const auto deliveries = sample_deliveries({"t"}, 6);
+    const auto rest = std::span(deliveries).subspan(2);
+    REQUIRE(owner->open({}).ok());
+    REQUIRE(owner->write({std::span(deliveries).first(2), {0, 5}}, {}).written == 2);
+    REQUIRE(stale->open({}).ok());
+    CHECK(stale->write({rest, {0, 4}}, {}).status.code() == StatusCode::kFailedPrecondition);
+    const WriteResult replaced = owner->write({rest, {0, 5}}, {});
+    CHECK(replaced.written == 0);
+    CHECK(replaced.status.code() == StatusCode::kUnavailable);
+    REQUIRE(owner->open({}).ok());
+    CHECK(owner->write({rest, {0, 5}}, {}).written == 4);
+    const auto subscriber = contract.subscribe();
+    REQUIRE(subscriber->wait_for(6, std::chrono::seconds(20)));
+    for (size_t i = 0; i < 6; ++i) CHECK(subscriber->received()[i].sequence == i + 1);
+  }
+
   TEST_CASE("settings: what would break the promise is refused") {
     KafkaSettings settings;
-    settings.mode = "transactional";
+    settings.mode = "fast";
     CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
-    settings.mode = "idempotent";
+    settings.mode = kTransactional;
+    CHECK(make_kafka_sink("k", {}, settings).ok());
+    settings.options["transaction.timeout.ms"] = "1000";
+    CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
+    settings.options.clear();
+    settings.mode = kIdempotent;
     settings.options["acks"] = "0";
     CHECK(make_kafka_sink("k", {}, settings).status().code() == StatusCode::kInvalidArgument);
     settings.options = {{"no.such.option", "1"}};

@@ -1,0 +1,177 @@
+#include <unordered_map>
+
+#include "base/log.h"
+#include "sinks/kafka/modes.h"
+#include "sinks/kafka/topics.h"
+
+namespace headgate::sinks {
+namespace {
+
+// Identifies one delivery over retries.
+std::string key_of(const std::string& id, uint64_t sequence) { return fmt::format("{}#{}", id, sequence); }
+
+// The end of the unbroken run of one tenant's events in a tail. What lies behind a gap is not counted: the event that
+// is missing there still has to come.
+class Run {
+ public:
+  void take(const Cursor& next) {
+    if (broken_) return;
+    const bool follows = !last_ || next.sequence == last_->sequence + 1 || next.incarnation != last_->incarnation;
+    if (follows) {
+      last_ = next;
+    } else if (next.sequence > last_->sequence) {
+      broken_ = true;
+    }
+  }
+  const std::optional<Cursor>& last() const { return last_; }
+
+ private:
+  std::optional<Cursor> last_;
+  bool broken_ = false;
+};
+
+class IdempotentSink : public Sink {
+ public:
+  IdempotentSink(std::string name, Encoder encoder, EventProducer::Routes routes, KafkaSettings settings)
+      : info_{std::move(name), "kafka", Guarantee::kAtLeastOnce},
+        topic_(routes.topic),
+        settings_(std::move(settings)),
+        producer_(std::move(encoder), std::move(routes), settings_) {}
+
+  const SinkInfo& info() const override { return info_; }
+  Status open(std::stop_token stop) override { return producer_.open(stop); }
+  void close() override { producer_.close(); }
+
+  StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
+                                                  std::stop_token stop) override {
+    std::set<std::string> topics;
+    if (!topic_.needs_entity_type()) {
+      for (const auto& [tenant, cursor] : stored) {
+        // A tenant whose name makes no topic has never had an event here.
+        if (auto topic = topic_.render_tenant(tenant); topic.ok()) topics.insert(*std::move(topic));
+      }
+    }
+    std::unordered_map<std::string, Run> runs;
+    HG_RETURN_IF_ERROR(read_back_tails(std::move(topics), &runs, stop));
+    std::map<std::string, Cursor> found;
+    for (const auto& [tenant, run] : runs) {
+      if (run.last()) found[tenant] = *run.last();
+    }
+    // The caller leaves these out by itself.
+    std::erase_if(present_, [&](const auto& entry) {
+      const auto it = found.find(entry.second.tenant);
+      return it != found.end() && entry.second.cursor.sequence <= it->second.sequence;
+    });
+    return found;
+  }
+
+  WriteResult write(const Batch& batch, std::stop_token stop) override {
+    if (!producer_.is_open()) return {0, unavailable("kafka: not connected")};
+    if (!doubtful_.empty()) {
+      if (const Status read = read_back_tails({}, nullptr, stop); !read.ok()) return {0, read};
+    }
+    producer_.begin(batch.deliveries.size());
+    const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
+    Status status = produce_all(batch, deadline, stop);
+    const Status acknowledged = producer_.await_all(deadline, stop);
+    if (status.ok()) status = acknowledged;
+    if (producer_.waiting() > 0 || producer_.failed()) give_up(batch);
+    return result(batch, status);
+  }
+
+ private:
+  using Outcome = EventProducer::Outcome;
+
+  Status produce_all(const Batch& batch, MonotonicTime deadline, std::stop_token stop) {
+    for (size_t i = 0; i < batch.deliveries.size() && !producer_.failed(); ++i) {
+      if (is_present(batch.deliveries[i])) {
+        producer_.skip(i);
+        continue;
+      }
+      HG_RETURN_IF_ERROR(producer_.produce(batch.deliveries[i], i, deadline, stop));
+      HG_RETURN_IF_ERROR(careful_ ? producer_.await_all(deadline, stop) : producer_.make_room(deadline, stop));
+    }
+    return ok_status();
+  }
+
+  // Takes the note away: it is of use once.
+  bool is_present(const Delivery& delivery) {
+    return !present_.empty() && present_.erase(key_of(event_id(delivery), delivery.sequence)) > 0;
+  }
+
+  // The producer goes, so that nothing in its queues can be stored later; what it had sent is in doubt until the topics
+  // were read back.
+  void give_up(const Batch& batch) {
+    close();
+    for (size_t i = 0; i < batch.deliveries.size(); ++i) {
+      const Outcome& outcome = producer_.outcomes()[i];
+      if (outcome.state != Outcome::kWaiting && outcome.state != Outcome::kFailed) continue;
+      doubtful_[key_of(event_id(batch.deliveries[i]), batch.deliveries[i].sequence)] = *outcome.topic;
+    }
+  }
+
+  WriteResult result(const Batch& batch, Status status) {
+    const std::vector<Outcome>& outcomes = producer_.outcomes();
+    size_t written = 0;
+    while (written < outcomes.size() && outcomes[written].state == Outcome::kStored) ++written;
+    if (written == outcomes.size()) {
+      careful_ = false;
+      return {written, ok_status()};
+    }
+    const Outcome& first = outcomes[written];
+    const bool purged =
+        first.error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || first.error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+    if (first.state != Outcome::kFailed || purged) {
+      // Nothing was said about this one itself; another one's failure ended the batch.
+      if (status.ok()) status = unavailable("kafka: an event of the same batch failed; the rest is sent again");
+      if (first.state != Outcome::kUnsent && status.code() == StatusCode::kInvalidArgument) {
+        status = unavailable("kafka: {}", message_of(status));
+      }
+      return {written, status};
+    }
+    status = status_of_kafka(first.error, fmt::format("publish event {}", event_id(batch.deliveries[written])));
+    if (status.code() == StatusCode::kInvalidArgument && !careful_) {
+      // The broker refuses whole requests; sent one by one it becomes clear which event is meant.
+      careful_ = true;
+      status = unavailable("kafka: a batch was refused, its events are sent one by one: {}", message_of(status));
+    }
+    return {written, status};
+  }
+
+  // Clears the doubts, and tells each tenant's run when asked.
+  Status read_back_tails(std::set<std::string> topics, std::unordered_map<std::string, Run>* runs,
+                         std::stop_token stop) {
+    for (const auto& [key, topic] : doubtful_) topics.insert(topic);
+    std::map<std::string, Found> present;
+    const auto take = [&](const Found& event, const AttributeLookup& get) {
+      if (runs != nullptr) (*runs)[event.tenant].take(event.cursor);
+      if (std::string key = key_of(get("id").value_or(""), event.cursor.sequence); doubtful_.count(key) > 0) {
+        present.emplace(std::move(key), event);
+      }
+    };
+    HG_RETURN_IF_ERROR(read_tails(topics, settings_, take, stop));
+    if (!doubtful_.empty()) {
+      log_info("kafka_tail_read", {{"sink", info_.name}, {"in_doubt", doubtful_.size()}, {"stored", present.size()}});
+    }
+    present_.merge(present);
+    doubtful_.clear();
+    return ok_status();
+  }
+
+  const SinkInfo info_;
+  const Route topic_;
+  const KafkaSettings settings_;
+  EventProducer producer_;
+  std::unordered_map<std::string, std::string> doubtful_;  // deliveries whose fate is unknown -> topic
+  std::map<std::string, Found> present_;                   // of those, the ones that were found stored
+  bool careful_ = false;                                   // one event at a time
+};
+
+}  // namespace
+
+std::unique_ptr<Sink> make_idempotent_sink(std::string name, Encoder encoder, EventProducer::Routes routes,
+                                           const KafkaSettings& settings) {
+  return std::make_unique<IdempotentSink>(std::move(name), std::move(encoder), std::move(routes), settings);
+}
+
+}  // namespace headgate::sinks

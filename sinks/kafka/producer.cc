@@ -1,0 +1,169 @@
+#include "sinks/kafka/producer.h"
+
+#include "sinks/kafka/topics.h"
+
+namespace headgate::sinks {
+namespace {
+
+constexpr int kSliceMs = 50;
+
+void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_view value) {
+  rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
+                      static_cast<ssize_t>(value.size()));
+}
+
+}  // namespace
+
+EventProducer::EventProducer(Encoder encoder, Routes routes, const KafkaSettings& settings)
+    : encoder_(std::move(encoder)), routes_(std::move(routes)), settings_(settings) {}
+
+Status EventProducer::open(std::stop_token stop) {
+  if (is_open() && rd_kafka_fatal_error(client_.get(), nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
+  close();
+  HG_ASSIGN_OR_RETURN(client_, make_producer(settings_, &EventProducer::on_delivery, this));
+  const Status status = await_broker(client_.get(), settings_, stop);
+  if (!status.ok()) close();
+  return status;
+}
+
+void EventProducer::close() {
+  if (client_ == nullptr) return;
+  rd_kafka_purge(client_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+  for (int i = 0; i < 5 && rd_kafka_outq_len(client_.get()) > 0; ++i) rd_kafka_poll(client_.get(), 20);
+  for (auto& [name, topic] : topics_) topic = {};
+  client_.reset();
+}
+
+Status EventProducer::create(const std::string& topic, const KafkaSettings& how, std::stop_token stop) {
+  HG_RETURN_IF_ERROR(create_topic(client_.get(), topic, how, stop));
+  topics_[topic].created = true;
+  return ok_status();
+}
+
+void EventProducer::begin(size_t messages) {
+  outcomes_.assign(messages, Outcome{});
+  waiting_ = waiting_bytes_ = 0;
+  failed_ = false;
+}
+
+// Runs inside our polls.
+void EventProducer::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
+  auto& producer = *static_cast<EventProducer*>(opaque);
+  const auto index = reinterpret_cast<uintptr_t>(message->_private);
+  if (index >= producer.outcomes_.size() || producer.outcomes_[index].state != Outcome::kWaiting) return;
+  Outcome& outcome = producer.outcomes_[index];
+  outcome.error = message->err;
+  outcome.state = message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? Outcome::kStored : Outcome::kFailed;
+  producer.failed_ = producer.failed_ || outcome.state == Outcome::kFailed;
+  producer.waiting_ -= 1;
+  producer.waiting_bytes_ -= outcome.bytes;
+}
+
+Status EventProducer::await(size_t count, size_t bytes, MonotonicTime deadline, std::stop_token stop) {
+  rd_kafka_poll(client_.get(), 0);
+  while (!failed_ && waiting_ > count && (bytes == 0 || waiting_bytes_ > bytes)) {
+    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+    if (std::chrono::steady_clock::now() > deadline) {
+      return status_of(StatusCode::kDeadlineExceeded, "kafka: {} events are not acknowledged within write_timeout",
+                       waiting_);
+    }
+    if (count == 0 && bytes == 0) {
+      // Nothing more is to come, so what still lingers for company goes out.
+      rd_kafka_flush(client_.get(), kSliceMs);
+    } else {
+      rd_kafka_poll(client_.get(), kSliceMs);
+    }
+  }
+  return ok_status();
+}
+
+Status EventProducer::make_room(MonotonicTime deadline, std::stop_token stop) {
+  if (waiting_bytes_ <= settings_.inflight_bytes_max) return ok_status();
+  return await(0, settings_.inflight_bytes_max / 2, deadline, stop);
+}
+
+Status EventProducer::produce(const Delivery& delivery, size_t index, MonotonicTime deadline, std::stop_token stop) {
+  Record record;
+  HG_ASSIGN_OR_RETURN(record.topic, routes_.topic.render(*delivery.event));
+  HG_ASSIGN_OR_RETURN(record.key, routes_.key.render(*delivery.event));
+  HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
+  record.value = encoded_.data();
+  const size_t bytes = encoded_.bytes() + record.key.size();
+  if (bytes > settings_.message_bytes_max) {
+    return invalid_argument(
+        "kafka: event {} has {} bytes; message_bytes_max is {} (see also the topic's max.message.bytes)", encoded_.id(),
+        bytes, settings_.message_bytes_max);
+  }
+  return post(record, index, deadline, stop);
+}
+
+Status EventProducer::produce_cursor(const Delivery& delivery, const std::string& topic, uint64_t epoch, size_t index,
+                                     MonotonicTime deadline, std::stop_token stop) {
+  HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
+  // Not empty: a message without a value would delete its key.
+  return post({topic, delivery.event->tenant, "cursor", epoch}, index, deadline, stop);
+}
+
+Status EventProducer::post(const Record& record, size_t index, MonotonicTime deadline, std::stop_token stop) {
+  const auto entry = topics_.try_emplace(record.topic).first;
+  HG_RETURN_IF_ERROR(prepare(entry->first, entry->second, stop));
+  Outcome& outcome = outcomes_[index];
+  outcome.bytes = encoded_.bytes() + record.key.size();
+  outcome.topic = &entry->first;
+  outcome.state = Outcome::kWaiting;
+  ++waiting_;
+  waiting_bytes_ += outcome.bytes;
+  rd_kafka_resp_err_t error = hand_over(entry->second, record, index);
+  while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && !failed_) {
+    if (const Status room = await(waiting_ / 2, 0, deadline, stop); !room.ok()) {
+      take_back(outcome);
+      return room;
+    }
+    error = hand_over(entry->second, record, index);
+  }
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (index % 256 == 0) rd_kafka_poll(client_.get(), 0);
+    return ok_status();
+  }
+  take_back(outcome);
+  if (error == RD_KAFKA_RESP_ERR__FATAL) failed_ = true;
+  return status_of_kafka(error, fmt::format("publish event {}", encoded_.id()));
+}
+
+// Looking a topic up by its name, for every event, is what the handle saves.
+Status EventProducer::prepare(const std::string& name, Topic& topic, std::stop_token stop) {
+  if (settings_.create_topics && !topic.created) {
+    HG_RETURN_IF_ERROR(create_topic(client_.get(), name, settings_, stop));
+    topic.created = true;
+  }
+  if (topic.handle == nullptr) topic.handle.reset(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
+  if (topic.handle != nullptr) return ok_status();
+  return status_of_kafka(rd_kafka_last_error(), fmt::format("use topic '{}'", name));
+}
+
+void EventProducer::take_back(Outcome& outcome) {
+  outcome.state = Outcome::kUnsent;
+  --waiting_;
+  waiting_bytes_ -= outcome.bytes;
+}
+
+rd_kafka_resp_err_t EventProducer::hand_over(const Topic& topic, const Record& record, size_t index) {
+  rd_kafka_headers_t* headers = rd_kafka_headers_new(16);
+  std::string name = "ce_";
+  for (const Attribute& attribute : encoded_) {
+    name.resize(3);
+    name += attribute.name;
+    add_header(headers, name, attribute.value);
+  }
+  add_header(headers, "content-type", encoded_.content_type());
+  if (record.epoch > 0) add_header(headers, kEpochHeader, std::to_string(record.epoch));
+  const rd_kafka_resp_err_t error = rd_kafka_producev(
+      client_.get(), RD_KAFKA_V_RKT(topic.handle.get()), RD_KAFKA_V_KEY(record.key.data(), record.key.size()),
+      RD_KAFKA_V_VALUE(const_cast<char*>(record.value.data()), record.value.size()),
+      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
+      RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(index)), RD_KAFKA_V_END);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_headers_destroy(headers);
+  return error;
+}
+
+}  // namespace headgate::sinks
