@@ -117,19 +117,38 @@ redis.call('HSET', KEYS[2], 'xid', '1', 'sequence', '1', 'snap_token', '1')
 
 }  // namespace
 
-double bare_kafka(const BareRun& run) {
-  sinks::KafkaSettings settings;
+namespace {
+
+constexpr size_t kTransactionEvents = 4'096;
+constexpr int kTransactionMs = 30'000;
+
+void demand_done(rd_kafka_error_t* error, const std::string& what) {
+  const sinks::KafkaOwned<rd_kafka_error_t> owned(error);
+  demand(error == nullptr, what + (error == nullptr ? "" : rd_kafka_error_string(error)));
+}
+
+// Before event `i`: begins a transaction where one is due, and ends the one before.
+void turn_transaction(rd_kafka_t* producer, size_t i) {
+  if (i % kTransactionEvents != 0) return;
+  if (i > 0) demand_done(rd_kafka_commit_transaction(producer, kTransactionMs), "commit: ");
+  demand_done(rd_kafka_begin_transaction(producer), "begin: ");
+}
+
+double produce_to_kafka(const BareRun& run, sinks::KafkaSettings settings) {
   settings.brokers = run.address;
   settings.partitions = 4;
+  const bool in_transactions = settings.mode == sinks::kTransactional;
   size_t stored = 0;
   const auto made = sinks::make_producer(settings, &on_kafka_delivery, &stored);
   demand(made.ok(), "make a producer");
   rd_kafka_t* producer = made->get();
   const std::string topic = run.prefix + ".bare";
   demand(sinks::create_topic(producer, topic, settings, {}).ok(), "create a topic");
+  if (in_transactions) demand_done(rd_kafka_init_transactions(producer, kTransactionMs), "use transactions: ");
   const auto begin = Clock::now();
   for (size_t i = 0; i < run.count; ++i) {
     const WireEvent& event = event_at(run, i);
+    if (in_transactions) turn_transaction(producer, i);
     rd_kafka_headers_t* headers = rd_kafka_headers_new(16);
     for (const auto& [name, value] : event.attributes) {
       rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
@@ -142,9 +161,21 @@ double bare_kafka(const BareRun& run) {
     demand(error == RD_KAFKA_RESP_ERR_NO_ERROR, "produce");
     if (i % 256 == 0) rd_kafka_poll(producer, 0);
   }
+  if (in_transactions) demand_done(rd_kafka_commit_transaction(producer, kTransactionMs), "commit: ");
   while (stored < run.count && Clock::now() - begin < std::chrono::seconds(120)) rd_kafka_poll(producer, 50);
   demand(stored == run.count, "deliver everything to kafka");
   return rate_since(begin, run.count);
+}
+
+}  // namespace
+
+double bare_kafka(const BareRun& run) { return produce_to_kafka(run, {}); }
+
+double bare_kafka_transactions(const BareRun& run) {
+  sinks::KafkaSettings settings;
+  settings.mode = sinks::kTransactional;
+  settings.transactional_id = run.prefix + ".bare";
+  return produce_to_kafka(run, settings);
 }
 
 double bare_jetstream(const BareRun& run) {

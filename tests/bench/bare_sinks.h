@@ -19,6 +19,8 @@ struct BareRun {
 
 // librdkafka's idempotent producer with the options of the sink.
 double bare_kafka(const BareRun& run);
+// Its transactional producer, 4,096 events a transaction.
+double bare_kafka_transactions(const BareRun& run);
 // js_PublishMsgAsync with a message id, 4,000 pending.
 double bare_jetstream(const BareRun& run);
 // natsConnection_PublishMsg, and one flush.

@@ -25,10 +25,17 @@ struct Limit {
   double (*measure)(const BareRun&);
 };
 
+// What is measured: a kind of sink, or Kafka in its other mode, which counts as a kind of its own here.
+constexpr char kKafkaTransactional[] = "kafka, transactional";
+
+// The kind of the relay's settings.
+std::string kind_of(const std::string& subject) { return subject == kKafkaTransactional ? "kafka" : subject; }
+
 const std::map<std::string, std::vector<Limit>>& limits() {
   static const std::map<std::string, std::vector<Limit>> all = {
       {"file", {{"bare write", &bare_file}}},
       {"kafka", {{"bare librdkafka", &bare_kafka}}},
+      {kKafkaTransactional, {{"bare librdkafka in transactions", &bare_kafka_transactions}}},
       {"nats_core", {{"bare publish", &bare_nats_core}}},
       {"nats_jetstream", {{"bare async publish", &bare_jetstream}}},
       {"redis_pubsub", {{"bare PUBLISH", &bare_redis_publish}}},
@@ -40,18 +47,19 @@ const std::map<std::string, std::vector<Limit>>& limits() {
 // Of architecture section 7; 0: none.
 double budget_of(const std::string& sink) {
   if (sink == "kafka" || sink == "nats_jetstream") return 100'000;
+  if (sink == kKafkaTransactional) return 50'000;
   return sink == "redis_streams" ? 150'000 : 0;
 }
 
 std::string server_of(const std::string& sink) {
   if (sink == "file") return "";
-  return sink == "kafka" ? "kafka" : sink.substr(0, sink.find('_'));
+  return kind_of(sink) == "kafka" ? "kafka" : sink.substr(0, sink.find('_'));
 }
 
 std::string address_of(World& world, const std::string& sink) {
   std::string unused;
   if (sink == "file") return world.folder() + "/bare.jsonl";
-  if (sink == "kafka") return kafka_brokers(&unused);
+  if (kind_of(sink) == "kafka") return kafka_brokers(&unused);
   return sink.starts_with("redis") ? world.redis().address() : world.nats().address();
 }
 
@@ -79,7 +87,7 @@ double measure_limits(World& world, const std::string& sink, const std::vector<W
 }
 
 sinks::KindSettings settings_for(World& world, const std::string& sink) {
-  sinks::KindSettings settings = sinks::find_kind(sink)->defaults;
+  sinks::KindSettings settings = sinks::find_kind(kind_of(sink))->defaults;
   const std::string address = address_of(world, sink);
   const auto port = static_cast<uint16_t>(sink == "file" ? 0 : std::stoi(address.substr(address.rfind(':') + 1)));
   if (auto* file = std::get_if<sinks::FileSettings>(&settings)) file->path = world.folder() + "/memory.jsonl";
@@ -105,7 +113,8 @@ sinks::KindSettings settings_for(World& world, const std::string& sink) {
     kafka->brokers = address;
     kafka->create_topics = true;
     kafka->partitions = 4;
-    kafka->prefix = "memory";
+    kafka->prefix = sink == kKafkaTransactional ? "memory-exact" : "memory";
+    if (sink == kKafkaTransactional) kafka->mode = "transactional";
   }
   return settings;
 }
@@ -114,6 +123,7 @@ std::unique_ptr<Subscriber> read_memory(World& world, const std::string& sink) {
   const std::string address = address_of(world, sink);
   if (sink == "file") return subscribe_file(world.folder() + "/memory.jsonl");
   if (sink == "kafka") return subscribe_kafka(address, "memory.permission-changes");
+  if (sink == kKafkaTransactional) return subscribe_kafka(address, "memory-exact.permission-changes");
   if (sink == "nats_jetstream") return subscribe_jetstream(address, "memory", "memory.>");
   if (sink == "redis_streams") return subscribe_redis_streams(address, "memory:*");
   if (sink == "nats_core") return subscribe_nats_core(address, "memory-signals.>");
@@ -172,10 +182,10 @@ bool wait_for_delivery(const RelayProgram& relay, size_t total, std::chrono::sec
 }
 
 void measure_drain(World& world, const std::string& sink, size_t total, double bare) {
-  const auto relay = world.make_relay({sink}, "relay-" + sink);
+  const auto relay = world.make_relay({kind_of(sink)}, "relay");
   const bool signal = sink == "redis_pubsub" || sink == "nats_core";
   // Signals are read as they come. Others are read back only afterwards, so that the reader costs the relay nothing.
-  if (signal) world.subscribe({sink});
+  if (signal) world.subscribe({kind_of(sink)});
   CpuWatch cpu(with_server(world, sink, {{"engine", world.engine().pid()}, {"postgres", database().pid()}}));
   relay->start();
   const auto begin = Clock::now();
@@ -184,8 +194,8 @@ void measure_drain(World& world, const std::string& sink, size_t total, double b
   auto cost = cpu.microseconds_each(total);
   cost["relay"] = cpu_seconds(relay->pid()) * 1e6 / static_cast<double>(total);
   relay->stop();
-  if (!signal) world.subscribe({sink});
-  verify(sink, world.subscriber(sink), total);
+  if (!signal) world.subscribe({kind_of(sink)});
+  verify(sink, world.subscriber(kind_of(sink)), total);
   const double budget = budget_of(sink);
   table().add(
       {"backlog to " + sink, per_second(rate), per_second(bare) + " " + limits().at(sink)[0].what, ratio(rate, bare),
@@ -197,7 +207,9 @@ void measure_drain(World& world, const std::string& sink, size_t total, double b
 void measure(const std::string& sink) {
   if (postgres_binaries().empty()) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
   const size_t total = backlog_size();
-  const auto world = backlog_world({.sinks = {sink}, .subscribe = {}}, total);
+  WorldOptions options{.sinks = {kind_of(sink)}, .subscribe = {}};
+  if (sink == kKafkaTransactional) options.sink_yaml["kafka"] = "    mode: transactional\n";
+  const auto world = backlog_world(options, total);
   if (world == nullptr || world->sinks().empty()) return;
   if (server_of(sink) == "redis") leave_append_only_file(address_of(*world, sink));
   const auto deliveries = memory_deliveries(kMemoryEvents);
@@ -217,6 +229,7 @@ void measure(const std::string& sink) {
 TEST_SUITE("bench/sinks") {
   TEST_CASE("sink: file") { measure("file"); }
   TEST_CASE("sink: kafka") { measure("kafka"); }
+  TEST_CASE("sink: kafka, transactional") { measure(kKafkaTransactional); }
   TEST_CASE("sink: nats_core") { measure("nats_core"); }
   TEST_CASE("sink: nats_jetstream") { measure("nats_jetstream"); }
   TEST_CASE("sink: redis_pubsub") { measure("redis_pubsub"); }
