@@ -49,6 +49,13 @@ std::string fresh_prefix() {
   return fmt::format("case{}", ++number);
 }
 
+// The last sequence of each tenant; no event may be missing before it, or come twice.
+std::map<std::string, uint64_t> last_sequences(const testing::Subscriber& subscriber) {
+  std::map<std::string, uint64_t> last;
+  for (const auto& event : subscriber.received()) CHECK(event.sequence == ++last[event.tenant]);
+  return last;
+}
+
 void steer(Contract& contract, TestServer& server) {
   TestServer* s = &server;
   contract.kill = [=] { s->kill(); };
@@ -192,9 +199,7 @@ TEST_SUITE("nats/jetstream_sink") {
     CHECK(second->write({deliveries, {}}, {}).written == 6);
     const auto subscriber = contract.subscribe();
     CHECK(subscriber->wait_for(7, std::chrono::seconds(10)));
-    std::map<std::string, uint64_t> last;
-    for (const auto& event : subscriber->received()) CHECK(event.sequence == ++last[event.tenant]);
-    CHECK(last == std::map<std::string, uint64_t>{{"a", 5}, {"b", 1}, {"c", 1}});
+    CHECK(last_sequences(*subscriber) == std::map<std::string, uint64_t>{{"a", 5}, {"b", 1}, {"c", 1}});
   }
   TEST_CASE("jetstream: a tenant whose name makes no subject is refused, and nobody else is taken for written") {
     HG_NATS(server);
@@ -247,8 +252,7 @@ TEST_SUITE("nats/jetstream_sink") {
     CHECK(subscriber->wait_for(6000, std::chrono::seconds(10)));
     CHECK(subscriber->faults().empty());
     CHECK(subscriber->count() == 6'000);
-    std::map<std::string, uint64_t> last;
-    for (const auto& event : subscriber->received()) REQUIRE(event.sequence == ++last[event.tenant]);
+    CHECK(last_sequences(*subscriber).size() == 4);
   }
 
   TEST_CASE("jetstream: a full stream is RESOURCE_EXHAUSTED and keeps a prefix of every tenant") {
@@ -267,8 +271,7 @@ TEST_SUITE("nats/jetstream_sink") {
     REQUIRE(taken_by(server, settings.stream) >= result.written);
     const auto subscriber = testing::subscribe_jetstream(server.address(), settings.stream, prefix + ".>");
     REQUIRE(subscriber->wait_for(result.written, std::chrono::seconds(30)));
-    std::map<std::string, uint64_t> last;
-    for (const auto& event : subscriber->received()) CHECK(event.sequence == ++last[event.tenant]);
+    CHECK(last_sequences(*subscriber).size() == 2);
   }
 
   // nats-server 2.9.10 counts less of a message than it stores, and makes room by dropping the oldest ones.
