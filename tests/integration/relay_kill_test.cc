@@ -137,6 +137,26 @@ TEST_SUITE("integration/relay_kill") {
     }
   }
 
+  TEST_CASE("kill: with Kafka's transactions not even the tail comes twice") {
+    HG_WORLD(world,
+             {.sinks = {"kafka"}, .subscribe = {"kafka"}, .sink_yaml = {{"kafka", "    mode: transactional\n"}}});
+    world->create_tenants({"k1", "k2", "k3"});
+    world->relay().start();
+    Load load(load_of(*world));
+    for (int i = 0; i < 3; ++i) {
+      let_it_write(load, 500);
+      world->relay().kill();
+      world->relay().start();
+    }
+    let_it_write(load, 500);
+    load.stop();
+    const Truth truth = read_truth(world->database_uri());
+    const Subscriber& kafka = world->subscriber("kafka");
+    CHECK_MESSAGE(kafka.wait_for(total_of(truth), 60s), kafka.count() << " of " << total_of(truth));
+    CHECK(check_sink(truth, kafka.received(), Repeats::kNone) == "");
+    CHECK(kafka.faults() == std::vector<std::string>{});
+  }
+
   TEST_CASE("stop: a relay that drains under load goes on exactly there, without a repeat") {
     HG_WORLD(world, {});
     world->create_tenants({"k1", "k2", "k3"});
