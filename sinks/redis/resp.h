@@ -2,6 +2,7 @@
 #pragma once
 
 #include <charconv>
+#include <cstring>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -11,38 +12,50 @@ namespace headgate::sinks {
 // A pure value; clear() keeps the memory.
 class RespCommands {
  public:
-  void clear() {
-    text_.clear();
-    count_ = 0;
-  }
+  void clear() { size_ = count_ = 0; }
   // Begins a command; so many argument() follow.
   void begin(size_t arguments) {
-    header('*', arguments);
+    char* at = room(0);
+    at = header(at, '*', arguments);
+    size_ = static_cast<size_t>(at - buffer_.data());
     ++count_;
   }
+  // Dozens of these make one event, so each is written in one go.
   void argument(std::string_view text) {
-    header('$', text.size());
-    text_.append(text);
-    text_.append("\r\n");
+    char* at = room(text.size());
+    at = header(at, '$', text.size());
+    if (!text.empty()) std::memcpy(at, text.data(), text.size());
+    at = end_line(at + text.size());
+    size_ = static_cast<size_t>(at - buffer_.data());
   }
   void command(std::initializer_list<std::string_view> arguments) {
     begin(arguments.size());
     for (const std::string_view text : arguments) argument(text);
   }
 
-  const std::string& text() const { return text_; }
+  std::string_view text() const { return {buffer_.data(), size_}; }
   size_t count() const { return count_; }
 
  private:
-  void header(char kind, size_t number) {
-    char digits[24];
-    const auto end = std::to_chars(digits, digits + sizeof(digits), number).ptr;
-    text_ += kind;
-    text_.append(digits, end);
-    text_.append("\r\n");
+  static constexpr size_t kFrame = 32;  // a header with its number, and the ends of two lines
+
+  // Where so many bytes and a frame around them fit.
+  char* room(size_t bytes) {
+    if (buffer_.size() < size_ + bytes + kFrame) buffer_.resize(2 * buffer_.size() + bytes + kFrame);
+    return buffer_.data() + size_;
+  }
+  static char* header(char* at, char kind, size_t number) {
+    *at++ = kind;
+    return end_line(std::to_chars(at, at + kFrame, number).ptr);
+  }
+  static char* end_line(char* at) {
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
   }
 
-  std::string text_;
+  std::string buffer_;  // its first size_ bytes are in use
+  size_t size_ = 0;
   size_t count_ = 0;
 };
 

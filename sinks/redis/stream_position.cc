@@ -1,14 +1,18 @@
 #include "sinks/redis/stream_position.h"
 
+#include <array>
 #include <charconv>
 
 #include "sinks/encoding/cloud_event.h"
-#include "sinks/redis/connection.h"
+#include "sinks/redis/stream_script.h"
 
 namespace headgate::sinks {
 namespace {
 
-// The fields of one entry, or of a reply of alternating names and values.
+// The parts of a look's reply.
+enum LookPart { kLastId, kEpoch, kIncarnation, kXid, kPart, kMoreParts, kSequence, kSnapToken, kId, kLookParts };
+
+// The fields of one entry.
 std::optional<std::string> field_of(const redisReply* fields, std::string_view name) {
   for (size_t i = 0; i + 1 < fields->elements; i += 2) {
     if (text_of(fields->element[i]) == name) return std::string(text_of(fields->element[i + 1]));
@@ -28,16 +32,16 @@ EntryId id_of(std::string_view text) {
   return {number_of(text.substr(0, dash)), number_of(text.substr(dash + 1))};
 }
 
-Cursor cursor_in(const redisReply* position) {
-  const auto number = [&](std::string_view name) { return number_of(field_of(position, name).value_or("")); };
-  Cursor cursor;
-  cursor.snap_token = field_of(position, "snap_token").value_or("");
-  cursor.xid = number("xid");
-  cursor.part = static_cast<uint32_t>(number("part"));
-  cursor.more_parts = number("more_parts") != 0;
-  cursor.sequence = number("sequence");
-  cursor.incarnation = field_of(position, "incarnation").value_or("");
-  return cursor;
+// The stream's last entry, when it is one of ours.
+StatusOr<std::optional<Cursor>> last_entry(const std::string& stream, RedisConnection& connection,
+                                           std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(
+      const Reply entries,
+      connection.command(std::array<std::string_view, 6>{"XREVRANGE", stream, "+", "-", "COUNT", "1"}, stop));
+  if (entries->elements == 0 || entries->element[0]->elements != 2) return std::optional<Cursor>();
+  const redisReply* fields = entries->element[0]->element[1];
+  const auto event = read_back([&](std::string_view name) { return field_of(fields, name); });
+  return event.ok() ? std::optional(event->cursor) : std::nullopt;
 }
 
 }  // namespace
@@ -48,39 +52,50 @@ std::string_view text_of(const redisReply* reply) {
              : std::string_view();
 }
 
-void append_look(RespCommands& commands, const StreamKeys& keys) {
-  commands.command({"XINFO", "STREAM", keys.stream});
-  commands.command({"HGETALL", keys.position});
+StatusOr<std::string> load_script(RedisConnection& connection, std::string_view script, std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(const Reply sha,
+                      connection.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script}, stop));
+  return std::string(text_of(sha.get()));
 }
 
-StatusOr<StreamLook> read_look(const redisReply* stream, const redisReply* position) {
+Status LookScript::load(RedisConnection& connection, std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(sha_, load_script(connection, kLookScript, stop));
+  return ok_status();
+}
+
+void LookScript::append(RespCommands& commands, const StreamKeys& keys) const {
+  commands.command({"EVALSHA", sha_, "2", keys.stream, keys.position});
+}
+
+StatusOr<StreamLook> LookScript::read(const redisReply* reply) {
+  if (reply->type == REDIS_REPLY_ERROR) return status_of_error(text_of(reply));
+  if (reply->type != REDIS_REPLY_ARRAY || reply->elements != kLookParts) {
+    return internal_error("redis: a look at a stream has an odd answer");
+  }
+  const auto part = [&](LookPart which) { return text_of(reply->element[which]); };
   StreamLook look;
-  if (stream->type != REDIS_REPLY_ERROR) {
-    look.last_id = id_of(field_of(stream, "last-generated-id").value_or(""));
-  } else if (text_of(stream).find("no such key") == std::string_view::npos) {
-    return status_of_error(text_of(stream));
-  }
-  if (position->type == REDIS_REPLY_ERROR) return status_of_error(text_of(position));
-  look.epoch = number_of(field_of(position, "epoch").value_or(""));
-  if (const auto id = field_of(position, "id")) {
-    look.position = cursor_in(position);
-    look.position_id = id_of(*id);
-  }
+  if (!part(kLastId).empty()) look.last_id = id_of(part(kLastId));
+  look.epoch = number_of(part(kEpoch));
+  if (part(kId).empty()) return look;
+  look.position_id = id_of(part(kId));
+  Cursor& cursor = look.position.emplace();
+  cursor.snap_token = part(kSnapToken);
+  cursor.xid = number_of(part(kXid));
+  cursor.part = static_cast<uint32_t>(number_of(part(kPart)));
+  cursor.more_parts = number_of(part(kMoreParts)) != 0;
+  cursor.sequence = number_of(part(kSequence));
+  cursor.incarnation = part(kIncarnation);
   return look;
 }
 
-std::optional<Cursor> held_of(const StreamLook& look, const redisReply* stream) {
-  if (!look.last_id) return std::nullopt;
+StatusOr<std::optional<Cursor>> held_of(const StreamLook& look, const StreamKeys& keys, RedisConnection& connection,
+                                        std::stop_token stop) {
+  if (!look.last_id) return std::optional<Cursor>();
   if (look.position && look.position_id == *look.last_id) return look.position;
-  for (size_t i = 0; i + 1 < stream->elements; i += 2) {
-    const redisReply* entry = stream->element[i + 1];
-    if (text_of(stream->element[i]) != "last-entry" || entry->elements != 2) continue;
-    const auto event = read_back([&](std::string_view name) { return field_of(entry->element[1], name); });
-    if (event.ok()) return event->cursor;
-  }
-  // Somebody else's entry stands behind ours.
-  if (look.position && look.position_id < *look.last_id) return look.position;
-  return std::nullopt;
+  HG_ASSIGN_OR_RETURN(std::optional<Cursor> entry, last_entry(keys.stream, connection, stop));
+  // Somebody else's entry may stand behind ours.
+  if (!entry && look.position && look.position_id < *look.last_id) return look.position;
+  return entry;
 }
 
 }  // namespace headgate::sinks

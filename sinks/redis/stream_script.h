@@ -138,4 +138,19 @@ if failure then return failure end
 return {added, held}
 )lua";
 
+// A look at one tenant. KEYS: the stream, the position hash. Replies with the stream's last id (nil: there is no
+// stream) and the fields of the position. XINFO by itself would send the stream's first and last entries along, which
+// may be large.
+inline constexpr std::string_view kLookScript = R"lua(
+local last = false
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+return {last, unpack(redis.call('HMGET', KEYS[2], 'epoch', 'incarnation', 'xid', 'part', 'more_parts', 'sequence',
+                                'snap_token', 'id'))}
+)lua";
+
 }  // namespace headgate::sinks

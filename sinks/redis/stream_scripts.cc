@@ -38,9 +38,7 @@ StreamScripts::StreamScripts(RedisConnection& connection, const Encoder& encoder
     : connection_(connection), encoder_(encoder), settings_(settings), script_(script_text()) {}
 
 Status StreamScripts::load(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(const Reply sha,
-                      connection_.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script_}, stop));
-  sha_ = text_of(sha.get());
+  HG_ASSIGN_OR_RETURN(sha_, load_script(connection_, script_, stop));
   return ok_status();
 }
 

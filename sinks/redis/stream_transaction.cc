@@ -11,8 +11,8 @@ namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr size_t kFirstLookReply = 1;  // behind that of WATCH
-// With fewer events the second trip to the server costs more than Lua does.
-constexpr size_t kWorthwhile = 64;
+// With fewer events of a tenant the look costs more than it saves.
+constexpr size_t kWorthwhile = 16;
 
 using Place = std::pair<uint64_t, uint32_t>;
 
@@ -48,7 +48,7 @@ const RespCommands& StreamTransaction::look() {
     look_.argument(share.run->keys.stream);
     look_.argument(share.run->keys.position);
   }
-  for (const Share& share : shares_) append_look(look_, share.run->keys);
+  for (const Share& share : shares_) looks_.append(look_, share.run->keys);
   look_.command({"MULTI"});
   return look_;
 }
@@ -111,9 +111,8 @@ bool StreamTransaction::may_run(const StreamBatch& batch, std::span<const Reply>
   if (!ordinary_ || !is_ok(replies.front().get()) || !is_ok(replies.back().get())) return false;
   size_t at = kFirstLookReply;
   for (const Share& share : shares_) {
-    const auto look = read_look(replies[at].get(), replies[at + 1].get());
+    const auto look = LookScript::read(replies[at++].get());
     if (!look.ok() || !may_run(batch, share, *look)) return false;
-    at += kRepliesPerLook;
   }
   return true;
 }
@@ -142,13 +141,13 @@ StreamTransaction::Outcome StreamTransaction::outcome(std::span<const Reply> rep
   return whole ? Outcome::kStored : Outcome::kUnknown;
 }
 
-bool StreamTransactions::wanted(const StreamBatch& batch) const {
-  if (refused_ || settings_.entries_per_transaction == 0) return false;
-  if (!guarded(Guard::kRedisPlace) || !guarded(Guard::kRedisEpoch)) return false;
-  return batch.size() >= std::min<size_t>(kWorthwhile, settings_.entries_per_transaction);
+bool StreamTransactions::may_try() const {
+  return !refused_ && settings_.entries_per_transaction > 0 && guarded(Guard::kRedisPlace) &&
+         guarded(Guard::kRedisEpoch);
 }
 
 Status StreamTransactions::run(StreamBatch& batch, std::stop_token stop) {
+  if (!may_try()) return ok_status();
   run_ = at_ = 0;
   StreamTransaction* sent = nullptr;
   StreamTransaction* next = &chunks_[0];
@@ -184,11 +183,13 @@ Status StreamTransactions::run(StreamBatch& batch, std::stop_token stop) {
 bool StreamTransactions::plan(StreamBatch& batch, StreamTransaction& chunk) {
   chunk.clear();
   size_t room = settings_.entries_per_transaction;
+  const size_t events_min = std::min(kWorthwhile, room);
   std::vector<TenantRun>& runs = batch.runs();
   while (room > 0 && run_ < runs.size()) {
     TenantRun& run = runs[run_];
-    const size_t end = std::min(run.end, at_ + room);
-    if (at_ < end) {
+    const bool worthwhile = run.indexes.size() >= events_min;
+    const size_t end = worthwhile ? std::min(run.end, at_ + room) : run.end;
+    if (worthwhile && at_ < end) {
       chunk.add_share({&run, at_, end});
       room -= end - at_;
     }

@@ -46,7 +46,8 @@ class StreamTransaction {
     kUnknown,  // no answer, or one that cannot be: ask Redis before anything else is sent
   };
 
-  explicit StreamTransaction(const RedisStreamsSettings& settings) : settings_(settings) {}
+  StreamTransaction(const LookScript& looks, const RedisStreamsSettings& settings)
+      : looks_(looks), settings_(settings) {}
 
   void clear();
   void add_share(const Share& share) { shares_.push_back(share); }
@@ -66,6 +67,7 @@ class StreamTransaction {
   void close_share(const Share& share, const Delivery& last, uint64_t epoch);
   bool may_run(const StreamBatch& batch, const Share& share, const StreamLook& look) const;
 
+  const LookScript& looks_;
   const RedisStreamsSettings& settings_;
   std::vector<Share> shares_;
   RespCommands look_;
@@ -78,21 +80,21 @@ class StreamTransaction {
 // Not thread-safe. Waits as long as the connection's time-outs, once for each chunk.
 class StreamTransactions {
  public:
-  StreamTransactions(RedisConnection& connection, const Encoder& encoder, const RedisStreamsSettings& settings)
+  StreamTransactions(RedisConnection& connection, const LookScript& looks, const Encoder& encoder,
+                     const RedisStreamsSettings& settings)
       : connection_(connection),
         encoder_(encoder),
         settings_(settings),
-        chunks_{StreamTransaction(settings), StreamTransaction(settings)} {}
+        chunks_{StreamTransaction(looks, settings), StreamTransaction(looks, settings)} {}
 
   // A new connection may be allowed what the last one was not.
   void opened() { refused_ = false; }
-  // For batches that are worth a second trip to the server.
-  bool wanted(const StreamBatch& batch) const;
-  // Stores what is ordinary, from the front of the batch. The rest is left for the script. An error: the connection is
-  // closed, and what has no outcome yet may or may not be there.
+  // Stores what is ordinary, of tenants with many events in the batch. The rest is left for the script. An error: the
+  // connection is closed, and what has no outcome yet may or may not be there.
   Status run(StreamBatch& batch, std::stop_token stop);
 
  private:
+  bool may_try() const;
   // Takes the next events; false when there are none.
   bool plan(StreamBatch& batch, StreamTransaction& chunk);
   void encode(StreamBatch& batch, StreamTransaction& chunk);

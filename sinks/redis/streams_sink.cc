@@ -27,7 +27,8 @@ class StreamsSink : public Sink {
   Status open(std::stop_token stop) override {
     HG_RETURN_IF_ERROR(connection_.open(stop));
     transactions_.opened();
-    const Status loaded = scripts_.load(stop);
+    Status loaded = scripts_.load(stop);
+    if (loaded.ok()) loaded = looks_.load(connection_, stop);
     if (!loaded.ok()) connection_.close();
     return loaded;
   }
@@ -47,8 +48,7 @@ class StreamsSink : public Sink {
   WriteResult write(const Batch& deliveries, std::stop_token stop) override {
     if (!connection_.is_open()) return {0, unavailable("redis: not connected")};
     StreamBatch batch(deliveries, routes_);
-    const Status status = transactions_.wanted(batch) ? transactions_.run(batch, stop) : ok_status();
-    if (status.ok()) {
+    if (const Status status = transactions_.run(batch, stop); status.ok()) {
       scripts_.run(batch, stop);
     } else {
       for (const TenantRun& run : batch.runs()) batch.set(run, run.next, run.end, status);
@@ -62,21 +62,22 @@ class StreamsSink : public Sink {
   // What Redis holds of the tenants in [first, last).
   Status look(Position first, Position last, std::map<std::string, Cursor>& found, std::stop_token stop) {
     if (!connection_.is_open()) return unavailable("redis: not connected");
-    std::vector<Position> asked;
+    std::vector<std::pair<Position, StreamKeys>> asked;
     RespCommands commands;
     for (Position it = first; it != last; ++it) {
-      const auto keys = routes_.keys_of(it->first);
+      auto keys = routes_.keys_of(it->first);
       if (!keys.ok()) continue;  // its name makes no key, so it has never had an event here
-      append_look(commands, *keys);
-      asked.push_back(it);
+      looks_.append(commands, *keys);
+      asked.emplace_back(it, *std::move(keys));
     }
     connection_.append(commands);
     std::vector<Reply> replies;
     HG_RETURN_IF_ERROR(connection_.exchange(replies, stop));
     for (size_t i = 0; i < asked.size(); ++i) {
-      const redisReply* stream = replies[kRepliesPerLook * i].get();
-      HG_ASSIGN_OR_RETURN(const StreamLook look, read_look(stream, replies[kRepliesPerLook * i + 1].get()));
-      compare(asked[i]->first, asked[i]->second, held_of(look, stream), found);
+      const auto& [tenant, keys] = asked[i];
+      HG_ASSIGN_OR_RETURN(const StreamLook look, LookScript::read(replies[i].get()));
+      HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(look, keys, connection_, stop));
+      compare(tenant->first, tenant->second, held, found);
     }
     return ok_status();
   }
@@ -96,7 +97,8 @@ class StreamsSink : public Sink {
   const StreamRoutes routes_;
   const RedisStreamsSettings settings_;
   RedisConnection connection_;
-  StreamTransactions transactions_{connection_, encoder_, settings_};
+  LookScript looks_;
+  StreamTransactions transactions_{connection_, looks_, encoder_, settings_};
   StreamScripts scripts_{connection_, encoder_, settings_};
 };
 

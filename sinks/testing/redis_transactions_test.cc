@@ -62,6 +62,9 @@ uint64_t calls(TestServer& server, const std::string& command) {
   return at == std::string::npos ? 0 : std::stoull(stats.substr(at + label.size()));
 }
 
+// How often the script has run that adds events; that of a look begins with EXISTS.
+uint64_t adding_scripts(TestServer& server) { return calls(server, "evalsha") - calls(server, "exists"); }
+
 // One chunk whose two steps are sent by hand.
 struct Steps {
   explicit Steps(const Rig& rig, std::span<const Delivery> deliveries, Fence fence = kFence)
@@ -71,6 +74,7 @@ struct Steps {
     };
     batch.emplace(events, StreamRoutes{route(settings.stream), route(settings.position)});
     REQUIRE(connection.open({}).ok());
+    REQUIRE(looks.load(connection, {}).ok());
     for (TenantRun& run : batch->runs()) transaction.add_share({&run, 0, run.end});
   }
   bool look() {
@@ -92,7 +96,8 @@ struct Steps {
   RedisConnection connection;
   Batch events;
   std::optional<StreamBatch> batch;
-  StreamTransaction transaction{settings};
+  LookScript looks;
+  StreamTransaction transaction{looks, settings};
 };
 
 using Outcome = StreamTransaction::Outcome;
@@ -105,21 +110,39 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"a", "b", "c"}, 600);
-    const uint64_t scripts = calls(server, "evalsha");
+    const uint64_t scripts = adding_scripts(server);
     const uint64_t transactions = calls(server, "exec");
     REQUIRE(sink->write({{&deliveries[0], 300}, kFence}, {}).written == 300);
     REQUIRE(sink->write({{&deliveries[300], 300}, kFence}, {}).written == 300);
-    CHECK(calls(server, "evalsha") == scripts);
+    CHECK(adding_scripts(server) == scripts);
     CHECK(calls(server, "exec") == transactions + 20);  // ten of 32 events for each write
     rig.check_exact({"a", "b", "c"}, 200);
     // Both ways write the same position.
     const auto last = sample_deliveries({"a", "b", "c"}, 603);
     REQUIRE(sink->write({{&last[600], 3}, kFence}, {}).written == 3);
-    CHECK(calls(server, "evalsha") == scripts + 3);
+    CHECK(adding_scripts(server) == scripts + 3);
     const auto held = sink->recover({{"a", {}}, {"b", {}}, {"c", {}}}, {});
     REQUIRE(held.ok());
     CHECK(held->at("a") == cursor_of(last[600]));
     rig.check_exact({"a", "b", "c"}, 201);
+  }
+
+  TEST_CASE("transactions: only tenants with many events in a batch take them") {
+    HG_REDIS(server);
+    Rig rig(server);
+    rig.settings.entries_per_transaction = 256;
+    const auto sink = rig.open_sink();
+    auto deliveries = sample_deliveries({"a"}, 100);
+    const auto few = sample_deliveries({"b", "c", "d"}, 30);
+    deliveries.insert(deliveries.begin() + 50, few.begin(), few.end());
+    const uint64_t scripts = adding_scripts(server);
+    const uint64_t transactions = calls(server, "exec");
+    REQUIRE(sink->write({deliveries, kFence}, {}).written == 130);
+    CHECK(adding_scripts(server) == scripts + 3);
+    CHECK(calls(server, "exec") == transactions + 1);
+    const auto sequences = rig.stored(130);
+    CHECK(sequences.at("a").size() == 100);
+    CHECK(sequences.at("d").size() == 10);
   }
 
   TEST_CASE("transactions: leave the position that recover() and the script understand") {
@@ -211,10 +234,10 @@ TEST_SUITE("redis/transactions") {
     deliveries[60].event = other;
     CHECK_FALSE(Steps(rig, {&deliveries[60], 1}).look());
     CHECK_FALSE(Steps(rig, {&deliveries[60], 2}).look());
-    const uint64_t scripts = calls(server, "evalsha");
+    const uint64_t discarded = calls(server, "discard");
     deliveries.resize(61);
     REQUIRE(sink->write({deliveries, kFence}, {}).written == 61);
-    CHECK(calls(server, "evalsha") > scripts);
+    CHECK(calls(server, "discard") > discarded);
     rig.check_exact({"t"}, 61);
   }
 
@@ -299,17 +322,33 @@ TEST_SUITE("redis/transactions") {
     rig.settings.entries_per_transaction = 256;
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"a", "b"}, 200, 40'000);
-    const uint64_t scripts = calls(server, "evalsha");
+    const uint64_t scripts = adding_scripts(server);
     const uint64_t transactions = calls(server, "exec");
     REQUIRE(sink->write({deliveries, kFence}, {}).written == 200);
-    CHECK(calls(server, "evalsha") == scripts);
+    CHECK(adding_scripts(server) == scripts);
     CHECK(calls(server, "exec") >= transactions + 7);
     rig.check_exact({"a", "b"}, 100);
     auto more = sample_deliveries({"a", "b"}, 300);
     more[250] = sample_deliveries({"a", "b"}, 251, 1'500'000)[250];
     REQUIRE(sink->write({{&more[200], 100}, kFence}, {}).written == 100);
-    CHECK(calls(server, "evalsha") > scripts);
+    CHECK(adding_scripts(server) > scripts);
     rig.check_exact({"a", "b"}, 150);
+  }
+
+  TEST_CASE("transactions: a look does not fetch entries, which may be large") {
+    HG_REDIS(server);
+    Rig rig(server);
+    auto deliveries = sample_deliveries({"a"}, 400);
+    deliveries[0] = sample_deliveries({"a"}, 1, 1'000'000)[0];
+    REQUIRE(rig.open_sink()->write({{&deliveries[0], 1}, kFence}, {}).written == 1);
+    testing::FaultProxy proxy(server.port());
+    rig.settings.connection = connection_to(proxy.port());
+    const auto sink = rig.open_sink();
+    REQUIRE(sink->recover({{"a", cursor_of(deliveries[0])}}, {}).ok());
+    const uint64_t transactions = calls(server, "exec");
+    REQUIRE(sink->write({{&deliveries[1], 399}, kFence}, {}).written == 399);
+    CHECK(calls(server, "exec") == transactions + 13);
+    CHECK(proxy.counters().to_client < 500'000);
   }
 
   TEST_CASE("transactions: no memory, a wrong key and a user who may not use them end at the script") {
