@@ -185,7 +185,9 @@ TEST_SUITE("robustness/kills") {
                                      << " then " << after.engine);
     CHECK(after.relay < before.relay + kMemoryMore);
     CHECK(after.engine < before.engine + kMemoryMore);
-    CHECK(http_get(world->engine().admin_port(), "/readyz").has_value());
-    CHECK(http_get(world->relay().admin_port(), "/readyz").has_value());
+    // One question alone may meet its time-out on a busy machine.
+    for (const int port : {world->engine().admin_port(), world->relay().admin_port()}) {
+      CHECK(wait_until([&] { return http_get(port, "/readyz").has_value(); }, 15s));
+    }
   }
 }
