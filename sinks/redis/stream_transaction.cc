@@ -61,8 +61,10 @@ void StreamTransaction::encode(StreamBatch& batch, const Encoder& encoder) {
         break;
       }
       const Delivery& delivery = batch.delivery(*share.run, at);
-      ordinary_ = ordinary_ && (at == share.begin || follows(batch.delivery(*share.run, at - 1), delivery));
+      ordinary_ = at == share.begin || follows(batch.delivery(*share.run, at - 1), delivery);
+      if (!ordinary_) return;  // may_run() says no
       const Status status = encode_event(share, delivery, encoder);
+      if (!ordinary_) return;
       if (status.ok()) continue;
       batch.refuse(*share.run, at, status);
       share.end = at;
@@ -76,7 +78,8 @@ Status StreamTransaction::encode_event(const Share& share, const Delivery& deliv
   HG_RETURN_IF_ERROR(encoder.encode(delivery, encoded_));
   HG_RETURN_IF_ERROR(check_size(encoded_, settings_.event_bytes_max));
   // The largest events meet limits that Redis knows only when it runs the command.
-  ordinary_ = ordinary_ && encoded_.bytes() <= kChunkBytes;
+  ordinary_ = encoded_.bytes() <= kChunkBytes;
+  if (!ordinary_) return ok_status();
   const auto attributes = static_cast<size_t>(encoded_.end() - encoded_.begin());
   body_.begin(3 + 2 * (attributes + 2));
   body_.argument("XADD");
