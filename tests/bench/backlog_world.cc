@@ -12,7 +12,7 @@ bool has_tenants = false;
 
 size_t backlog_size() {
   const char* given = std::getenv("HEADGATE_BENCH_TRANSACTIONS");
-  return (given == nullptr ? 400'000 : std::strtoull(given, nullptr, 10)) / 4 * 4;
+  return (given == nullptr ? 1'000'000 : std::strtoull(given, nullptr, 10)) / 4 * 4;
 }
 
 const std::string& backlog_uri() {

@@ -10,7 +10,7 @@
 
 namespace headgate::bench {
 
-// Transactions of the backlog, a multiple of four: HEADGATE_BENCH_TRANSACTIONS, 400,000 by default.
+// Transactions of the backlog, a multiple of four: HEADGATE_BENCH_TRANSACTIONS, 1,000,000 by default.
 size_t backlog_size();
 
 // A world over the backlog's database, filled with at least so many transactions of backlog_tenants(). Options of the
