@@ -1,5 +1,6 @@
 #include "base/program.h"
 
+#include <absl/synchronization/mutex.h>
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -82,6 +83,10 @@ int run_program(Program& program, int argc, char** argv) {
   if (flags.print) std::fputs(program.print().c_str(), stdout);
   if (!flags.print && flags.check) std::puts("the settings are good");
   if (flags.check || flags.print) return 0;
+#ifdef NDEBUG
+  // Debian's abseil looks for deadlocks at each lock, and gRPC takes dozens of its locks for a call.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
   return serve(program, flags, warnings);
 }
 

@@ -56,6 +56,7 @@ WriteLane::~WriteLane() {
   wake();
   connector_.join();
   thread_.join();
+  MutexLock lock(work_);
   for (size_t left = seats_.size() + static_cast<size_t>(connecting_); left > 0; --left) pool_->end_lease();
   seats_.clear();
   ::close(event_);
@@ -63,16 +64,14 @@ WriteLane::~WriteLane() {
 }
 
 bool WriteLane::submit(std::shared_ptr<const WriteOrder> order, size_t bytes, Done done) {
-  bool asleep = false;
   {
     MutexLock lock(mutex_);
     if (closing_ || line_.size() >= settings_.waiting_max) return false;
     if (!line_.empty() && waiting_bytes_ + bytes > settings_.waiting_bytes_max) return false;
     waiting_bytes_ += bytes;
     line_.push_back({std::move(order), bytes, std::move(done), now()});
-    asleep = std::exchange(asleep_, false);
   }
-  if (asleep) wake();
+  start_unless_busy();
   return true;
 }
 
@@ -103,27 +102,46 @@ void WriteLane::connect(std::stop_token stop) {
 
 void WriteLane::run(std::stop_token stop) {
   std::array<epoll_event, 64> events;
+  int ready = 0;
   while (!stop.stop_requested()) {
-    take_connected();
-    if (pool_->wanted()) give_back();
-    if (now() >= next_check_) end_overdue();
-    start_waiting();
-    const Duration timeout = refused_ && seats_.empty() ? kAskAgain : kCheck;
-    const int ready = ::epoll_wait(epoll_, events.data(), events.size(), static_cast<int>(timeout.count()));
+    Duration timeout = kCheck;
     {
-      MutexLock lock(mutex_);
-      asleep_ = false;
+      MutexLock lock(work_);
+      for (int i = 0; i < ready; ++i) on_ready(events[i].data.fd);
+      take_connected();
+      if (pool_->wanted()) give_back();
+      if (now() >= next_check_) end_overdue();
+      start_waiting();
+      if (refused_ && seats_.empty()) timeout = kAskAgain;
     }
-    for (int i = 0; i < ready; ++i) on_ready(events[i].data.fd);
+    if (can_start()) start_unless_busy();
+    ready = ::epoll_wait(epoll_, events.data(), events.size(), static_cast<int>(timeout.count()));
   }
+  MutexLock lock(work_);
+  end_all();
+}
+
+void WriteLane::end_all() {
+  const Status status = unavailable("the engine is shutting down");
   std::vector<int> open;
   for (const auto& [socket, seat] : seats_) open.push_back(socket);
   for (const int socket : open) {
-    seats_.at(socket).session->lose(unavailable("the engine is shutting down"));
+    seats_.at(socket).session->lose(status);
     settle(socket);
   }
-  fail_waiting(unavailable("the engine is shutting down"), MonotonicTime::max());
+  fail_waiting(status, MonotonicTime::max());
 }
+
+void WriteLane::start_unless_busy() {
+  // What came into the line while another thread had the lock is seen by that thread after it has let go.
+  do {
+    if (!work_.try_lock()) return;
+    start_waiting();
+    work_.unlock();
+  } while (can_start());
+}
+
+bool WriteLane::can_start() const { return has_idle_ && waiting() > 0; }
 
 void WriteLane::take_connected() {
   std::vector<Connected> connected;
@@ -146,43 +164,36 @@ void WriteLane::take_connected() {
 }
 
 void WriteLane::start_waiting() {
-  bool more = false;
-  for (;;) {
-    Job job;
-    {
-      MutexLock lock(mutex_);
-      more = !line_.empty();
-      // From here on submit() wakes this thread.
-      asleep_ = !more || idle_.empty();
-      if (asleep_) break;
-      job = take_first();
-    }
-    if (const Status wanted = job.order->wanted ? job.order->wanted() : ok_status(); !wanted.ok()) {
-      WriteAttempt attempt = failed(wanted);
-      attempt.unwanted = true;
-      job.done(std::move(attempt));
-      continue;
-    }
-    const int socket = idle_.back();
-    idle_.pop_back();
-    Seat& seat = seats_.at(socket);
-    seat.done = std::move(job.done);
-    ++running_;
-    seat.session->begin(std::move(job.order));
-    if (!seat.session->usable())
-      settle(socket);
-    else
-      watch_sending(socket, seat);
-  }
+  Job job;
+  while (!idle_.empty() && take_first(job, MonotonicTime::max())) start(std::move(job));
   refused_ = false;
-  if (more && connecting_ == 0) ask_for_connection();
+  if (idle_.empty() && connecting_ == 0 && waiting() > 0) ask_for_connection();
+  has_idle_ = !idle_.empty();
 }
 
-WriteLane::Job WriteLane::take_first() {
-  Job job = std::move(line_.front());
+void WriteLane::start(Job job) {
+  if (const Status wanted = job.order->wanted ? job.order->wanted() : ok_status(); !wanted.ok()) {
+    WriteAttempt attempt = failed(wanted);
+    attempt.unwanted = true;
+    return job.done(std::move(attempt));
+  }
+  const int socket = idle_.back();
+  idle_.pop_back();
+  Seat& seat = seats_.at(socket);
+  seat.done = std::move(job.done);
+  ++running_;
+  seat.session->begin(std::move(job.order));
+  if (!seat.session->usable()) return settle(socket);
+  watch_sending(socket, seat);
+}
+
+bool WriteLane::take_first(Job& job, MonotonicTime since_max) {
+  MutexLock lock(mutex_);
+  if (line_.empty() || line_.front().since > since_max) return false;
+  job = std::move(line_.front());
   line_.pop_front();
   waiting_bytes_ -= job.bytes;
-  return job;
+  return true;
 }
 
 void WriteLane::ask_for_connection() {
@@ -239,15 +250,8 @@ void WriteLane::close(int socket) {
 }
 
 void WriteLane::fail_waiting(const Status& status, MonotonicTime since_max) {
-  for (;;) {
-    Job job;
-    {
-      MutexLock lock(mutex_);
-      if (line_.empty() || line_.front().since > since_max) return;
-      job = take_first();
-    }
-    job.done(failed(status));
-  }
+  Job job;
+  while (take_first(job, since_max)) job.done(failed(status));
 }
 
 void WriteLane::end_overdue() {
@@ -272,13 +276,8 @@ void WriteLane::end_overdue() {
 }
 
 void WriteLane::give_back() {
-  bool needed = false;
-  {
-    MutexLock lock(mutex_);
-    needed = !line_.empty();
-  }
   const bool has_more = static_cast<int>(seats_.size()) > pool_->settings().connections_max / 2;
-  if (!idle_.empty() && (has_more || !needed)) close(idle_.front());
+  if (!idle_.empty() && (has_more || waiting() == 0)) close(idle_.front());
 }
 
 }  // namespace headgate::engine

@@ -1,5 +1,6 @@
 // The way of all writes to the database: one thread that carries them out over several connections at once, so that a
-// write costs neither a thread of its own nor a hand-over for each of its answers.
+// write costs neither a thread of its own nor a hand-over for each of its answers. Whoever submits a write while that
+// thread sleeps sends its beginning himself, which spares waking it.
 //
 // Connections are WriteSessions; their number is bounded by the pool, whose places they take (Pool::lease), one more
 // whenever a write finds none idle. A thread of its own opens them. Writes wait in a line that is bounded by number and
@@ -26,7 +27,7 @@ struct WriteLaneSettings {
 
 class WriteLane {
  public:
-  // Called once on the lane's thread; must not block.
+  // Called once, on the lane's thread or inside of submit(); must not block, nor submit.
   using Done = std::function<void(WriteAttempt)>;
 
   WriteLane(std::shared_ptr<Pool> pool, WriteLaneSettings settings);
@@ -60,18 +61,23 @@ class WriteLane {
   void connect(std::stop_token stop);
   void wake() const;
 
-  void take_connected();
-  void start_waiting();
-  Job take_first() REQUIRES_LOCK(mutex_);
-  void ask_for_connection();
-  void on_ready(int socket);
-  void settle(int socket);
-  void watch_sending(int socket, Seat& seat);
-  void close(int socket);
+  // Starts what can be started, unless another thread is at it, which will see the line.
+  void start_unless_busy();
+  bool can_start() const;
+  void take_connected() REQUIRES_LOCK(work_);
+  void start_waiting() REQUIRES_LOCK(work_);
+  void start(Job job) REQUIRES_LOCK(work_);
+  bool take_first(Job& job, MonotonicTime since_max);
+  void ask_for_connection() REQUIRES_LOCK(work_);
+  void on_ready(int socket) REQUIRES_LOCK(work_);
+  void settle(int socket) REQUIRES_LOCK(work_);
+  void watch_sending(int socket, Seat& seat) REQUIRES_LOCK(work_);
+  void close(int socket) REQUIRES_LOCK(work_);
   // All that wait since then or longer.
   void fail_waiting(const Status& status, MonotonicTime since_max);
-  void end_overdue();
-  void give_back();
+  void end_overdue() REQUIRES_LOCK(work_);
+  void give_back() REQUIRES_LOCK(work_);
+  void end_all() REQUIRES_LOCK(work_);
 
   const std::shared_ptr<Pool> pool_;
   const WriteLaneSettings settings_;
@@ -82,19 +88,20 @@ class WriteLane {
   mutable Mutex mutex_;
   std::deque<Job> line_ GUARDED_BY(mutex_);
   size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
-  bool asleep_ GUARDED_BY(mutex_) = false;
   bool closing_ GUARDED_BY(mutex_) = false;
   int to_connect_ GUARDED_BY(mutex_) = 0;
   std::vector<Connected> connected_ GUARDED_BY(mutex_);
   Condition changed_;  // to_connect_
   std::atomic<size_t> running_{0};
 
-  // Of the lane's thread.
-  std::unordered_map<int, Seat> seats_;  // by socket
-  std::vector<int> idle_;                // the one used last is at the end
-  int connecting_ = 0;
-  bool refused_ = false;  // the pool has no place
-  MonotonicTime next_check_{};
+  // Held by whoever works on the sessions; never waited for by submit(). Taken before mutex_.
+  Mutex work_;
+  std::unordered_map<int, Seat> seats_ GUARDED_BY(work_);  // by socket
+  std::vector<int> idle_ GUARDED_BY(work_);                // the one used last is at the end
+  std::atomic<bool> has_idle_{false};
+  int connecting_ GUARDED_BY(work_) = 0;
+  bool refused_ GUARDED_BY(work_) = false;  // the pool has no place
+  MonotonicTime next_check_ GUARDED_BY(work_){};
 
   std::jthread connector_;
   std::jthread thread_;

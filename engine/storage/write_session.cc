@@ -67,14 +67,18 @@ void WriteSession::begin(std::shared_ptr<const WriteOrder> order) {
   committed_ = false;
   busy_since_ = std::chrono::steady_clock::now();
   phase_ = Phase::kBeginning;
+  results_to_begin_ = 1;
   if (!order_->lock.name.empty()) {
+    // Without these two, the locks' transaction would have to end with a synchronisation of the pipeline: one more
+    // packet there, one back, and one more time that both sides wake up.
+    send({"BEGIN", {}, {}});
     send(order_->lock);
-    end_transaction();
+    send({"COMMIT", {}, {}});
+    ++results_to_begin_;
   }
   send({"BEGIN", {}, {}});
   send({order_->head ? "headgate_begin_at_head" : "headgate_begin", {order_->tenant}, {}});
-  end_transaction();
-  flush();
+  end_phase();
 }
 
 void WriteSession::send(const Statement& statement) {
@@ -91,10 +95,10 @@ void WriteSession::send(const Statement& statement) {
                                  nullptr, 0) == 1;
 }
 
-// Also the point up to which the server skips what follows an error.
-void WriteSession::end_transaction() {
+// The server skips what follows an error up to here.
+void WriteSession::end_phase() {
   queued_ &= PQpipelineSync(connection_.get()) == 1;
-  ++transactions_;
+  flush();
 }
 
 void WriteSession::flush() {
@@ -122,11 +126,9 @@ bool WriteSession::advance() {
 
 void WriteSession::on_result(const PGresult& result) {
   switch (PQresultStatus(&result)) {
-    case PGRES_PIPELINE_SYNC:
-      if (--transactions_ == 0) next_phase();
-      return;
+    case PGRES_PIPELINE_SYNC: next_phase(); return;
     case PGRES_TUPLES_OK:
-      if (phase_ == Phase::kBeginning && transactions_ == 1) on_begun(result);
+      if (phase_ == Phase::kBeginning && --results_to_begin_ == 0) on_begun(result);
       return;
     case PGRES_COMMAND_OK:
       if (phase_ == Phase::kCommitting)
@@ -193,10 +195,9 @@ Status WriteSession::send_data() {
   for (const Statement& statement : statements.all()) send(statement);
   send({"COMMIT", {}, {}});
   send({"headgate_unlock", {}, {}});
-  end_transaction();
   phase_ = Phase::kCommitting;
   attempt_.in_doubt = true;
-  flush();
+  end_phase();
   return ok_status();
 }
 
@@ -204,8 +205,7 @@ void WriteSession::roll_back() {
   phase_ = Phase::kRollingBack;
   send({"ROLLBACK", {}, {}});
   send({"headgate_unlock", {}, {}});
-  end_transaction();
-  flush();
+  end_phase();
 }
 
 void WriteSession::lose(const Status& status) {

@@ -1,9 +1,9 @@
 // A connection that carries out one attempt at a write at a time, without blocking, in two round trips of prepared
 // statements:
-//   locks of the session | BEGIN, row of the transaction
+//   BEGIN, locks of the session, COMMIT, BEGIN, row of the transaction
 //   data, COMMIT, unlock
-// "|" ends a transaction: the locks are taken in one of their own, because the snapshot must come after them; they are
-// the session's and outlast it. The INSERT into transactions takes its lock on the table before the row's default draws
+// The locks are taken in a transaction of their own, because the snapshot must come after them; they are the session's
+// and outlast it. The INSERT into transactions takes its lock on the table before the row's default draws
 // the xid, and in SERIALIZABLE the snapshot is taken before both. So whoever sees this xid in progress finds its holder
 // in pg_locks, and no transaction sees one with a higher xid: the feed's horizon and the order of xids rest on that.
 //
@@ -56,7 +56,7 @@ class WriteSession {
   Status exec(const std::string& sql);
 
   void send(const Statement& statement);
-  void end_transaction();
+  void end_phase();
   void flush();
   void on_result(const PGresult& result);
   void on_error(const PGresult& result);
@@ -69,8 +69,8 @@ class WriteSession {
 
   const std::unique_ptr<PGconn, Close> connection_;
   Phase phase_ = Phase::kIdle;
-  int transactions_ = 0;  // sent and not yet answered
-  bool queued_ = true;    // libpq has taken all that was to be sent
+  int results_to_begin_ = 0;  // of statements with rows, until the one that begins
+  bool queued_ = true;        // libpq has taken all that was to be sent
   bool sending_ = false;
   bool committed_ = false;
   MonotonicTime busy_since_{};
