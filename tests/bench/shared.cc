@@ -64,9 +64,11 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 
 double cpu_seconds(pid_t pid) { return seconds(stat_fields(std::to_string(pid)), kUser, kSystem); }
 
-double cpu_seconds_with_children(pid_t pid) {
-  const std::vector<std::string> own = stat_fields(std::to_string(pid));
-  double total = seconds(own, kUser, kSystem) + seconds(own, kChildrenUser, kChildrenSystem);
+namespace {
+
+// Of the children that are there.
+double children_cpu_seconds(pid_t pid) {
+  double total = 0;
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string name = entry.path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
@@ -74,6 +76,18 @@ double cpu_seconds_with_children(pid_t pid) {
     if (fields.size() > kParent && fields[kParent] == std::to_string(pid)) total += seconds(fields, kUser, kSystem);
   }
   return total;
+}
+
+}  // namespace
+
+double cpu_seconds_with_children(pid_t pid) {
+  const auto reaped = [&] { return seconds(stat_fields(std::to_string(pid)), kChildrenUser, kChildrenSystem); };
+  // A child that is reaped while the others are looked at would count twice or not at all.
+  for (;;) {
+    const double before = reaped();
+    const double children = children_cpu_seconds(pid);
+    if (reaped() == before) return cpu_seconds(pid) + before + children;
+  }
 }
 
 namespace {
