@@ -110,6 +110,24 @@ TEST_SUITE("storage/write_lane") {
     CHECK(lane.small->open() == 1);
   }
 
+  TEST_CASE("write lane: a write that was committed is told so, also when its locks cannot be released") {
+    HG_POSTGRES(database);
+    Lane lane(*database);
+    // Found before the server's own by the sessions to come.
+    database->execute("ALTER DATABASE " + database->name() + " SET search_path = public, pg_catalog");
+    database->execute(
+        "CREATE FUNCTION public.pg_advisory_unlock_all() RETURNS void LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'not now'; END $$");
+    const WriteAttempt attempt = lane.write("1", {}, true).get();
+    CHECK_MESSAGE(attempt.status.ok(), describe(attempt.status));
+    CHECK_FALSE(attempt.in_doubt);
+    CHECK(read_head(lane, "a") == "1#o@x");
+    // They go with the session.
+    CHECK(testing::wait_until(
+        [&] { return database->execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0"; }));
+    CHECK(lane.small->open() == 0);
+  }
+
   TEST_CASE("write lane: at its end, writes under way and in the line fail") {
     HG_POSTGRES(database);
     Lane lane(*database);
