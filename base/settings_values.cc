@@ -159,6 +159,9 @@ StatusOr<std::chrono::nanoseconds> parse_duration(std::string_view text) {
     any = true;
   }
   if (!any || !rest.empty()) return invalid_argument("'{}' is not a duration such as 250ms, 5s or 1h30m", text);
+  if (nanos > static_cast<uint64_t>(std::chrono::nanoseconds::max().count())) {
+    return invalid_argument("'{}' is longer than the longest duration, about 292 years", text);
+  }
   return std::chrono::nanoseconds(static_cast<int64_t>(nanos));
 }
 

@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import checks  # noqa: E402
 import results  # noqa: E402
+import sanitizers  # noqa: E402
 
 # No PostgreSQL: transaction ids and snapshots are shared by all databases of a server, so each program that needs one
 # starts a server of its own (tests/support/postgres.h).
@@ -172,6 +173,9 @@ class Run:
         with open(os.path.join(self.folder, ".owner"), "w", encoding="utf-8") as owner:
             owner.write(f"{os.getpid()} {started}\n")
         self.environment["HEADGATE_TEST_RUN"] = self.folder
+        reports = os.path.join(self.folder, "sanitizers")
+        os.mkdir(reports)
+        self.environment |= sanitizers.environment(reports, os.environ)
         self.services("clean-stale")
         if not self.arguments.bench:
             checks.run_all(self.tally, ROOT, self.arguments.filter, CI, say)
@@ -180,6 +184,7 @@ class Run:
         if not self.arguments.bench:
             checks.run_quickstart(self.tally, ROOT, self.build, self.arguments.filter, self.environment, say)
         self.check_nothing_is_left()
+        sanitizers.add_reports(self.tally, reports)
 
     def clean_up(self):
         for process in self.children:

@@ -187,6 +187,11 @@ std::string event_id(const Delivery& delivery) {
   return id;
 }
 
+bool has_rfc3339(int64_t unix_us) {
+  constexpr int64_t kSecond = 1'000'000, kYear0 = -62'167'219'200 * kSecond, kYear10000 = 253'402'300'800 * kSecond;
+  return unix_us >= kYear0 && unix_us < kYear10000;
+}
+
 std::string rfc3339(int64_t unix_us) {
   int64_t seconds = unix_us / 1'000'000;
   int64_t micros = unix_us % 1'000'000;
@@ -297,7 +302,7 @@ Status Encoder::encode(const Delivery& delivery, Encoded& out) const {
     if (const std::string& entity = entity_of(event); !entity.empty()) out.add("subject", entity);
     if (!settings_.dataschema.empty()) out.add("dataschema", settings_.dataschema);
   }
-  if (event.started_at_us != 0) {
+  if (event.started_at_us != 0 && has_rfc3339(event.started_at_us)) {
     set_time(event.started_at_us, out.time_);
     out.add("time", out.time_);
   }

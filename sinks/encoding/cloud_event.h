@@ -81,8 +81,10 @@ std::string_view kind_word(EventKind kind);
 std::string_view type_of(EventKind kind);
 
 std::string event_id(const Delivery& delivery);
-// Microseconds since the epoch as RFC 3339, "2026-11-21T15:04:05.000001Z".
+// Microseconds since the epoch as RFC 3339, "2026-11-21T15:04:05.000001Z". It knows the years 0 to 9999 alone; an event
+// of another time, which only a source that is out of its mind sends, goes without one.
 std::string rfc3339(int64_t unix_us);
+bool has_rfc3339(int64_t unix_us);
 // "type:id" when all changes are of one entity, else empty. Made once per event.
 const std::string& entity_of(const Event& event);
 // The type when all changes are of one entity type, else empty.

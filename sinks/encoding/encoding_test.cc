@@ -1,4 +1,5 @@
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -200,6 +201,24 @@ TEST_SUITE("encoding/cloud_event") {
   TEST_CASE("rfc3339: also before the epoch") {
     CHECK(rfc3339(0) == "1970-01-01T00:00:00.000000Z");
     CHECK(rfc3339(-1) == "1969-12-31T23:59:59.999999Z");
+  }
+
+  TEST_CASE("rfc3339: an event goes without a time that it cannot write") {
+    constexpr int64_t kFirst = -62'167'219'200'000'000, kLast = 253'402'300'799'999'999;
+    CHECK(rfc3339(kFirst) == "0000-01-01T00:00:00.000000Z");
+    CHECK(rfc3339(kLast) == "9999-12-31T23:59:59.999999Z");
+    constexpr int64_t kNever = std::numeric_limits<int64_t>::min(), kFar = std::numeric_limits<int64_t>::max();
+    for (const int64_t time : {kFirst, kLast}) CHECK(has_rfc3339(time));
+    for (const int64_t time : {kFirst - 1, kLast + 1, kNever, kFar}) {
+      CHECK_FALSE(has_rfc3339(time));
+      Event event;
+      event.started_at_us = time;
+      Delivery delivery;
+      delivery.event = std::make_shared<const Event>(std::move(event));
+      std::string line;
+      CHECK(Encoder::make({})->encode_structured(delivery, line).ok());
+      CHECK(line.find("\"time\"") == std::string::npos);
+    }
   }
 }
 

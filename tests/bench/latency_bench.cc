@@ -128,7 +128,9 @@ void measure_sinks(const std::set<std::string>& sinks, double rate, Writer write
   const Truth truth = read_truth(world->database_uri());
   size_t total = 0;
   for (const auto& [tenant, transactions] : truth) total += transactions.size();
-  for (const auto& [sink, subscriber] : world->subscribers()) {
+  for (const auto& entry : world->subscribers()) {
+    const auto& sink = entry.first;
+    const auto& subscriber = entry.second;
     CHECK_MESSAGE(subscriber->wait_for(total, 60s), sink << ": " << subscriber->count() << " of " << total);
     CHECK(check_sink(truth, subscriber->received(), Repeats::kNone) == "");
     std::vector<double> ms;

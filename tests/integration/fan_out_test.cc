@@ -13,7 +13,9 @@ TEST_SUITE("integration/fan_out") {
   using Streams = std::map<std::string, std::vector<std::unique_ptr<WatchReader>>>;
 
   void check_streams(const Truth& truth, const Streams& streams) {
-    for (const auto& [tenant, readers] : streams) {
+    for (const auto& entry : streams) {
+      const auto& tenant = entry.first;
+      const auto& readers = entry.second;
       for (const auto& reader : readers) {
         const size_t expected = count_behind(truth, tenant, reader->start_token());
         CHECK_MESSAGE(reader->wait_for(expected, 60s), tenant << ": " << reader->count() << " of " << expected);
@@ -68,7 +70,9 @@ TEST_SUITE("integration/fan_out") {
     CHECK(total >= 10'000);
     CHECK(late_commits(world->database_uri()) > 100);
     check_streams(truth, streams);
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CHECK_MESSAGE(subscriber->wait_for(total, 60s), sink << " has " << subscriber->count() << " of " << total);
       CHECK(subscriber->faults() == std::vector<std::string>{});
       CHECK_MESSAGE(check_sink(truth, subscriber->received(), Repeats::kNone) == "", sink);

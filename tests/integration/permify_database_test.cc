@@ -278,7 +278,9 @@ TEST_SUITE("integration/permify_database") {
                              R"(doc:7$size {"data": 42, "@type": "type.googleapis.com/base.v1.IntegerValue"})") == 1);
     // A legacy token, as Watch hands it out, is the state of everything up to its xid. Permify reads it at the snapshot
     // of that one transaction and so misses what committed late below it; see engine/README.md.
-    for (const auto& [xid, snapshot] : transactions_of(world.database->uri(), "acme")) {
+    for (const auto& entry : transactions_of(world.database->uri(), "acme")) {
+      const auto& xid = entry.first;
+      const auto& snapshot = entry.second;
       CAPTURE(xid);
       const std::string stored = permify_write_token(xid, snapshot);
       CHECK(client.tuples_at("acme", stored) == permify.tuples("acme", stored));

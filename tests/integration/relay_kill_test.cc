@@ -47,8 +47,12 @@ bool wait_for_events(const Subscriber& subscriber, std::chrono::seconds timeout,
 
 // A cursor never leads: what it names is in the sink already, the subscriber only has to read it.
 void check_never_ahead(World& world, const std::map<std::string, Places>& places) {
-  for (const auto& [sink, cursors] : places) {
-    for (const auto& [tenant, sequence] : cursors) {
+  for (const auto& place : places) {
+    const auto& sink = place.first;
+    const auto& cursors = place.second;
+    for (const auto& cursor : cursors) {
+      const auto& tenant = cursor.first;
+      const auto& sequence = cursor.second;
       const bool held = wait_for_events(world.subscriber(sink), 30s,
                                         [&](const auto& events) { return highest(events, tenant) >= sequence; });
       CHECK_MESSAGE(held, sink << "/" << tenant << ": the cursor is at " << sequence << ", the sink at "
@@ -126,7 +130,9 @@ TEST_SUITE("integration/relay_kill") {
     load.stop();
     CHECK(load.faults() == std::vector<std::string>{});
     const Truth truth = read_truth(world->database_uri());
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CHECK_MESSAGE(wait_for_all(*subscriber, total_of(truth), 60s),
                     sink << " has " << subscriber->count() << " of " << total_of(truth));
       const auto events = subscriber->received();
@@ -171,7 +177,9 @@ TEST_SUITE("integration/relay_kill") {
     let_it_write(load, 700);
     load.stop();
     const Truth truth = read_truth(world->database_uri());
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CHECK_MESSAGE(subscriber->wait_for(total_of(truth), 60s), sink);
       CHECK_MESSAGE(check_sink(truth, subscriber->received(), Repeats::kNone) == "", sink);
     }
@@ -188,7 +196,9 @@ TEST_SUITE("integration/relay_kill") {
     load.stop();
     const Truth truth = read_truth(world->database_uri());
     const auto depends_on_redis = [](const std::string& sink) { return sink.rfind("redis", 0) == 0; };
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       if (depends_on_redis(sink)) continue;
       CHECK_MESSAGE(subscriber->wait_for(total_of(truth), 60s), sink);
       CHECK_MESSAGE(check_sink(truth, subscriber->received(), Repeats::kNone) == "", sink);

@@ -47,7 +47,7 @@ TEST_SUITE("integration/relay") {
     write(*world, "b", "doc:1#owner@user:u1");
     REQUIRE(file.wait_for(2, 10s));
     const size_t resident = world->relay().resident_bytes();
-    CHECK_MESSAGE(resident < (40u << 20), resident);
+    CHECK_MESSAGE(memory_below(resident, 40u << 20), resident);
     CHECK(world->relay().stop() == 0);
     write(*world, "a", "doc:2#owner@user:u1");
     world->relay().start();

@@ -94,7 +94,9 @@ Truth check_aftermath(World& world, Load& load, const std::set<std::string>& sin
   CHECK(load.faults() == std::vector<std::string>{});
   Truth truth = read_truth(world.database_uri());
   const size_t total = transactions_in(truth);
-  for (const auto& [sink, subscriber] : world.subscribers()) {
+  for (const auto& entry : world.subscribers()) {
+    const auto& sink = entry.first;
+    const auto& subscriber = entry.second;
     if (!sinks.contains(sink)) continue;
     const bool complete = wait_for_distinct(*subscriber, total, bound);
     CHECK_MESSAGE(complete, sink << " has " << subscriber->count() << " of " << total);

@@ -93,7 +93,9 @@ TEST_SUITE("robustness/bad_names") {
     HG_WORLD(world, {});
     for (const std::string& name : kNames) write(*world, name, kEach, "first");
     world->relay().start();
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CHECK_MESSAGE(subscriber->wait_for(kNames.size() * kEach, 60s), sink << ": " << subscriber->count());
     }
     for (const std::string& sink : world->sinks()) CHECK(tenants_in_status(world->relay(), sink) == kNames.size());
@@ -101,7 +103,9 @@ TEST_SUITE("robustness/bad_names") {
     for (const std::string& name : kNames) write(*world, name, 1, "second");
     world->relay().start();
     const Truth truth = read_truth(world->database_uri());
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CAPTURE(sink);
       CHECK_MESSAGE(subscriber->wait_for(kNames.size() * (kEach + 1), 60s), subscriber->count());
       CHECK(check_sink(truth, subscriber->received(), Repeats::kNone) == "");

@@ -260,7 +260,9 @@ TEST_SUITE("robustness/guards_relay") {
     CHECK(guarded.sinks == Verdicts{{"nats_jetstream", ""}, {"redis_streams", ""}});
     const Replaced off = wake_after_replacement("owner_epoch,stream_sequence,redis_epoch,redis_place");
     CHECK_FALSE(off.says_fenced);
-    for (const auto& [sink, fault] : off.sinks) {
+    for (const auto& entry : off.sinks) {
+      const auto& sink = entry.first;
+      const auto& fault = entry.second;
       MESSAGE("without checks in " << sink << ": " << fault);
       CHECK_MESSAGE(fault != "", sink);
     }

@@ -101,7 +101,9 @@ TEST_SUITE("robustness/limits_kafka") {
     const Truth truth = read_truth(world->database_uri());
     const std::string last = "t/" + std::to_string(truth.at("t").back().xid) + "/0";
     for (auto& [sink, subscriber] : world->subscribers()) more[sink] = std::move(subscriber);
-    for (const auto& [sink, subscriber] : more) {
+    for (const auto& entry : more) {
+      const auto& sink = entry.first;
+      const auto& subscriber = entry.second;
       CAPTURE(sink);
       const bool arrived = wait_until(
           [&] {

@@ -73,7 +73,7 @@ void survive(World& world, RelayProgram& relay, Subscriber& hit, Subscriber& oth
   CHECK(hit.count() < kAll);
   MESSAGE("relay: " << (before >> 20) << " MiB, at most " << (peak.bytes() >> 20) << " MiB under attack; "
                     << calm.count() << " s for " << kCalm << ", " << attacked.count() << " s for " << kUnderAttack);
-  CHECK_MESSAGE(peak.bytes() < before + kGrowthMax, (peak.bytes() - before));
+  CHECK_MESSAGE(memory_below(peak.bytes(), before + kGrowthMax), (peak.bytes() - before));
   if (limit.end) limit.end();
   REQUIRE_MESSAGE(hit.wait_for(kAll, 90s), hit.count());
   const Truth truth = read_truth(world.database_uri());
@@ -81,7 +81,7 @@ void survive(World& world, RelayProgram& relay, Subscriber& hit, Subscriber& oth
   CHECK(check_sink(truth, other.received(), Repeats::kNone) == "");
   CHECK(hit.faults() == std::vector<std::string>{});
   CHECK(wait_until([&] { return nlohmann::json::parse(relay.status())["status"] == "healthy"; }, 30s));
-  CHECK_MESSAGE(peak.bytes() < before + kGrowthCatchingUpMax, (peak.bytes() - before));
+  CHECK_MESSAGE(memory_below(peak.bytes(), before + kGrowthCatchingUpMax), (peak.bytes() - before));
 }
 
 }  // namespace headgate::testing

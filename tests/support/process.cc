@@ -121,6 +121,14 @@ size_t Process::resident_bytes() const {
   return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
+bool memory_below(size_t bytes, size_t bound) {
+#if defined(__SANITIZE_ADDRESS__)
+  return true;
+#else
+  return bytes < bound;
+#endif
+}
+
 std::string read_file(const std::string& path) {
   std::ifstream in(path);
   std::stringstream text;

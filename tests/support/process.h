@@ -62,6 +62,9 @@ class Process {
   int exit_code_ = 0;
 };
 
+// Whether resident memory keeps its bound. Always so under AddressSanitizer, which holds back freed memory on purpose.
+bool memory_below(size_t bytes, size_t bound);
+
 // The whole file as text; empty when it is not there.
 std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& text);
