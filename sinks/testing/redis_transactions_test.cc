@@ -43,7 +43,9 @@ struct Rig {
   void check_exact(const std::vector<std::string>& tenants, size_t each) const {
     const auto sequences = stored(tenants.size() * each);
     CHECK(sequences.size() == tenants.size());
-    for (const auto& [tenant, got] : sequences) {
+    for (const auto& entry : sequences) {
+      const auto& tenant = entry.first;
+      const auto& got = entry.second;
       REQUIRE_MESSAGE(got.size() == each, tenant);
       for (size_t i = 0; i < got.size(); ++i) REQUIRE(got[i] == i + 1);
       CHECK(length(tenant) == std::to_string(each));

@@ -14,7 +14,10 @@ bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n' |
 
 std::string describe(const Token& token) {
   if (token.kind == TokenKind::kEnd) return "the end of the rule";
-  return fmt::format("'{}'", token.text.substr(0, 64));
+  size_t length = std::min<size_t>(token.text.size(), 64);
+  // A character is shown whole or not at all.
+  while (length < token.text.size() && (static_cast<unsigned char>(token.text[length]) & 0xC0) == 0x80) --length;
+  return fmt::format("'{}'", token.text.substr(0, length));
 }
 
 Token Lexer::next() {
