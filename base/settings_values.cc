@@ -153,15 +153,10 @@ StatusOr<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   std::string_view rest = text;
   uint64_t nanos = 0;
   if (rest == "0") return std::chrono::nanoseconds(0);
-  bool any = false;
-  while (!rest.empty()) {
-    if (!take_amount(rest, kTimeUnits, nanos)) break;
-    any = true;
-  }
-  if (!any || !rest.empty()) return invalid_argument("'{}' is not a duration such as 250ms, 5s or 1h30m", text);
-  if (nanos > static_cast<uint64_t>(std::chrono::nanoseconds::max().count())) {
-    return invalid_argument("'{}' is longer than the longest duration, about 292 years", text);
-  }
+  bool valid = !rest.empty();
+  // An amount that is too large has been read as well, so it is not what is left that tells.
+  while (valid && !rest.empty()) valid = take_amount(rest, kTimeUnits, nanos);
+  if (!valid) return invalid_argument("'{}' is not a duration such as 250ms, 5s or 1h30m", text);
   return std::chrono::nanoseconds(static_cast<int64_t>(nanos));
 }
 

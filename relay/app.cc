@@ -76,6 +76,16 @@ struct App::Parts : RelayView {
     phase_since_us = system_clock().unix_micros();
   }
 
+  // Stays alive until run()'s thread, which alone asks, lets it go.
+  Distributor* running() const {
+    MutexLock lock(mutex);
+    return distributor.get();
+  }
+  Fence owned() const {
+    MutexLock lock(mutex);
+    return fence;
+  }
+
   const std::string name;
   const std::string version;
   const int64_t started_us;
@@ -89,7 +99,7 @@ struct App::Parts : RelayView {
   TokenBucket budget;
   std::unique_ptr<Upstream> upstream;
   std::unique_ptr<TokenStore> store;
-  std::unique_ptr<Distributor> distributor GUARDED_BY(mutex);  // set once it runs; used by run()'s thread without lock
+  std::unique_ptr<Distributor> distributor GUARDED_BY(mutex);  // set once it runs
   HttpServer http;
 };
 
@@ -121,7 +131,7 @@ Status App::serve(std::stop_token stop) {
   const Status status = own_tokens(stop);
   if (!status.ok()) return status.code() == StatusCode::kCancelled ? ok_status() : status;
   parts_->enter("running");
-  log_info("running", {{"name", config_.name}, {"epoch", parts_->fence.epoch}, {"sinks", config_.sinks.size()}});
+  log_info("running", {{"name", config_.name}, {"epoch", parts_->owned().epoch}, {"sinks", config_.sinks.size()}});
   while (system_clock().sleep(Duration(3'600'000), stop)) {
   }
   return ok_status();
@@ -157,7 +167,7 @@ Status App::own_tokens_once() {
 
 void App::shut_down() {
   parts_->enter("stopping");
-  if (parts_->distributor != nullptr) parts_->distributor->stop(config_.drain_timeout);
+  if (Distributor* const running = parts_->running()) running->stop(config_.drain_timeout);
   log_info("stopped", {{"name", config_.name}});
   parts_->http.stop();
   {
