@@ -165,7 +165,11 @@ std::string_view kind_word(EventKind kind) {
     case EventKind::kHeartbeat: return "heartbeat";
     case EventKind::kGap: return "gap";
     case EventKind::kSnapshotBegin: return "snapshot-begin";
+    case EventKind::kSnapshotPage: return "snapshot-page";
     case EventKind::kSnapshotEnd: return "snapshot-end";
+    case EventKind::kTenantCreated: return "tenant-created";
+    case EventKind::kTenantRemoved: return "tenant-removed";
+    case EventKind::kSchemaChanged: return "schema-changed";
   }
   return "unknown";
 }
@@ -176,7 +180,11 @@ std::string_view type_of(EventKind kind) {
     case EventKind::kHeartbeat: return "dev.headgate.feed.heartbeat.v1";
     case EventKind::kGap: return "dev.headgate.feed.gap.v1";
     case EventKind::kSnapshotBegin: return "dev.headgate.feed.snapshot-begin.v1";
+    case EventKind::kSnapshotPage: return "dev.headgate.feed.snapshot-page.v1";
     case EventKind::kSnapshotEnd: return "dev.headgate.feed.snapshot-end.v1";
+    case EventKind::kTenantCreated: return "dev.headgate.tenant.created.v1";
+    case EventKind::kTenantRemoved: return "dev.headgate.tenant.removed.v1";
+    case EventKind::kSchemaChanged: return "dev.headgate.schema.changed.v1";
   }
   return "dev.headgate.feed.unknown.v1";
 }
