@@ -57,12 +57,11 @@ Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {
 }
 
 void Distributor::stop(Duration drain) {
-  if (session_thread_.joinable()) {
-    session_thread_.request_stop();
-    session_thread_.join();
-  }
+  session_thread_.request_stop();
   for (const auto& worker : workers_) worker->drain();
+  // Before the thread is waited for: whatever it still publishes is refused instead of waiting for readers.
   hub_.close();
+  if (session_thread_.joinable()) session_thread_.join();
   const MonotonicTime deadline = std::chrono::steady_clock::now() + drain;
   const auto all_finished = [this] {
     return std::all_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->finished(); });

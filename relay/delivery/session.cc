@@ -47,6 +47,7 @@ Session::Session(Parts parts, SessionSettings settings, std::string name, Source
 }
 
 void Session::run(std::stop_token stop) {
+  stopping_ = stop;
   stop_tenants_of_other_history();
   while (!stop.stop_requested() && parts_.budget.take(stop)) {
     const Status status = run_once(stop);
@@ -253,7 +254,7 @@ void Session::on_tenant_removed(const std::string& tenant) {
 }
 
 void Session::publish(std::vector<HubItem> items) {
-  parts_.hub.publish(std::move(items), stream_.has_value() ? stream_->get_token() : std::stop_token());
+  parts_.hub.publish(std::move(items), stream_.has_value() ? stream_->get_token() : stopping_);
 }
 
 void Session::publish_gap(const TenantFailure& failure, std::vector<HubItem>& items) {

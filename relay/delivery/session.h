@@ -91,6 +91,7 @@ class Session : private UpstreamListener {
   // Of the thread in run() and the upstream's calls, which are never at the same time.
   SourcePlace place_;
   std::string incarnation_;
+  std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only
   bool ordered_ = false;
   bool started_fresh_ = false;

@@ -78,6 +78,7 @@ void Hub::set_floor(uint64_t floor) {
 }
 
 bool Hub::publish(std::vector<HubItem> items, std::stop_token stop, bool wake) {
+  HG_CHECK(stop.stop_possible() || stop.stop_requested());
   MutexLock lock(mutex_);
   for (HubItem& item : items) {
     const size_t bytes = bytes_of(item);

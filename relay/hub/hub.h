@@ -88,7 +88,8 @@ class Hub {
   void begin(const std::string& incarnation, bool ordered, uint64_t floor);
   // Corrects a floor that was not known when the stream began.
   void set_floor(uint64_t floor);
-  // Blocks while the ring is full of items that nobody has read. False when stopped or closed.
+  // Blocks while the ring is full of items that nobody has read. False when stopped or closed. REQUIRES: `stop` is of
+  // a stop source; with an empty token nothing could end the wait.
   bool publish(std::vector<HubItem> items, std::stop_token stop) { return publish(std::move(items), stop, true); }
   // The same for marks: readers that wait are not woken, they find it behind the next event or when their time is over.
   bool publish_quietly(std::vector<HubItem> items, std::stop_token stop) {

@@ -30,6 +30,12 @@ ReadResult read(HubReader& reader, size_t items = 100) {
   return reader.read({.items_max = items, .bytes_max = 1 << 20}, Duration(0), {});
 }
 
+// Of somebody who never asks to stop.
+std::stop_token running() {
+  static const std::stop_source source;
+  return source.get_token();
+}
+
 // Room for about ten of the events above.
 constexpr size_t kSmall = 13'000;
 
@@ -41,7 +47,7 @@ TEST_CASE("hub: every reader gets all items in order") {
   Hub hub(1 << 20);
   auto first = hub.attach();
   auto second = hub.attach();
-  CHECK(hub.publish(events(1, 5), {}));
+  CHECK(hub.publish(events(1, 5), running()));
   for (HubReader* reader : {first.get(), second.get()}) {
     const ReadResult result = read(*reader);
     REQUIRE(result.items.size() == 5);
@@ -54,7 +60,7 @@ TEST_CASE("hub: every reader gets all items in order") {
 TEST_CASE("hub: a read is bounded by items and bytes, and one large item still comes") {
   Hub hub(1 << 20);
   auto reader = hub.attach();
-  hub.publish(events(1, 6), {});
+  hub.publish(events(1, 6), running());
   CHECK(read(*reader, 2).items.size() == 2);
   CHECK(reader->read({.items_max = 100, .bytes_max = 3000}, Duration(0), {}).items.size() == 2);
   CHECK(reader->read({.items_max = 100, .bytes_max = 10}, Duration(0), {}).items.size() == 1);
@@ -65,7 +71,7 @@ TEST_CASE("hub: a slow reader loses its place, is told so and slows nobody") {
   auto slow = hub.attach();
   auto fast = hub.attach();
   for (uint64_t xid = 1; xid <= 100; ++xid) {
-    REQUIRE(hub.publish(events(xid, xid), {}));
+    REQUIRE(hub.publish(events(xid, xid), running()));
     REQUIRE(read(*fast).items.size() == 1);
     CHECK(hub.bytes() <= kSmall);
   }
@@ -109,8 +115,8 @@ TEST_CASE("hub: a reader that leaves frees the publisher") {
 
 TEST_CASE("hub: an item larger than the ring is admitted alone") {
   Hub hub(kSmall);
-  hub.publish(events(1, 3), {});
-  CHECK(hub.publish({event(4, 100'000)}, {}));
+  hub.publish(events(1, 3), running());
+  CHECK(hub.publish({event(4, 100'000)}, running()));
   CHECK(hub.items() == 1);
 }
 
@@ -120,7 +126,7 @@ TEST_CASE("hub: joining needs a place from which nothing is missing") {
   CHECK(hub.try_join("7/1", 50) == nullptr);
   CHECK(hub.try_join("7/2", 51) == nullptr);
   CHECK(hub.try_join("7/1", 51) != nullptr);
-  hub.publish(events(51, 150), {});
+  hub.publish(events(51, 150), running());
   CHECK(hub.try_join("7/1", 100) == nullptr);
   auto reader = hub.try_join("7/1", 145);
   REQUIRE(reader != nullptr);
@@ -147,18 +153,18 @@ TEST_CASE("hub: a floor that is not known yet admits nobody, and a second begin 
 TEST_CASE("hub: after close the rest is read and then the end is told") {
   Hub hub(1 << 20);
   auto reader = hub.attach();
-  hub.publish(events(1, 2), {});
+  hub.publish(events(1, 2), running());
   hub.close();
   CHECK(read(*reader).items.size() == 2);
   CHECK(read(*reader).outcome == Outcome::kClosed);
-  CHECK_FALSE(hub.publish(events(3, 3), {}));
+  CHECK_FALSE(hub.publish(events(3, 3), running()));
 }
 
 TEST_CASE("hub: linger gathers what comes shortly after the first item") {
   Hub hub(1 << 20);
   auto reader = hub.attach();
-  hub.publish(events(1, 1), {});
-  std::jthread publisher([&] { hub.publish(events(2, 4), {}); });
+  hub.publish(events(1, 1), running());
+  std::jthread publisher([&](std::stop_token stop) { hub.publish(events(2, 4), stop); });
   const ReadResult result = reader->read({.items_max = 4, .linger = Duration(10'000)}, Duration(0), {});
   CHECK(result.items.size() == 4);
 }
@@ -167,7 +173,7 @@ TEST_CASE("hub: bytes behind are those not read yet") {
   Hub hub(1 << 20);
   auto reader = hub.attach();
   CHECK(reader->bytes_behind() == 0);
-  hub.publish(events(1, 2), {});
+  hub.publish(events(1, 2), running());
   CHECK(reader->bytes_behind() == hub.bytes());
   read(*reader);
   CHECK(reader->bytes_behind() == 0);

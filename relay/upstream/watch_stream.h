@@ -27,24 +27,35 @@ struct TenantsListed {
 };
 using WatchNote = std::variant<WatchMessage, WatchEnded, TenantsListed>;
 
+// Bounded by its writers: a stream reads its next message only when the last one was taken, and of lists, which come
+// whether or not anybody takes them, only the newest is kept.
 class WatchInbox {
  public:
   void put(WatchNote note) {
     MutexLock lock(mutex_);
-    notes_.push_back(std::move(note));
+    if (auto* list = std::get_if<TenantsListed>(&note)) {
+      listed_ = std::move(*list);
+    } else {
+      notes_.push_back(std::move(note));
+    }
     changed_.notify_one();
   }
-  // All that is there, after waiting at most `timeout` for the first.
+  // All that is there, after waiting at most `timeout` for the first. The list comes first: what is told behind it may
+  // be younger.
   std::deque<WatchNote> take(Duration timeout, std::stop_token stop) {
     MutexLock lock(mutex_);
-    changed_.wait_for(mutex_, stop, timeout, [&]() REQUIRES_LOCK(mutex_) { return !notes_.empty(); });
-    return std::exchange(notes_, {});
+    changed_.wait_for(mutex_, stop, timeout,
+                      [&]() REQUIRES_LOCK(mutex_) { return !notes_.empty() || listed_.has_value(); });
+    std::deque<WatchNote> all = std::exchange(notes_, {});
+    if (listed_.has_value()) all.emplace_front(std::move(*std::exchange(listed_, std::nullopt)));
+    return all;
   }
 
  private:
   Mutex mutex_;
   Condition changed_;
   std::deque<WatchNote> notes_ GUARDED_BY(mutex_);
+  std::optional<TenantsListed> listed_ GUARDED_BY(mutex_);
 };
 
 // Must live until its WatchEnded note has been taken.

@@ -1,0 +1,42 @@
+#include <future>
+
+#include "relay/delivery/relay_fixture.h"
+
+namespace headgate::relay {
+
+namespace {
+
+using testing::World;
+
+// What an earlier relay left behind: cursors of tenants whose history the source does not have any more.
+void leave_lost_tenants(World& world, size_t count) {
+  const Fence fence = world.store.acquire("before").value();
+  std::vector<CursorUpdate> updates;
+  for (size_t i = 0; i < count; ++i) {
+    updates.push_back({fmt::format("tenant-{:06}", i), {encode_legacy_token(100), 100, 0, false, 1, "6000/1"}});
+  }
+  updates.push_back({kProgressTenant, {encode_legacy_token(200), 200, 0, false, 0, "7001/1"}});
+  REQUIRE(world.store.commit("s", updates, fence).ok());
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("relay/delivery");
+
+TEST_CASE("shutdown: a relay whose sinks are all away ends, though the ring has no room for its failed tenants") {
+  World world;
+  world.settings.hub_bytes = 64 << 10;
+  leave_lost_tenants(world, 1000);
+  world.sink().fail_with(unavailable("down"));
+  world.start();
+  REQUIRE(headgate::testing::wait_until([&] { return world.relay->hub().blocked(); }));
+  std::future<void> stopped = std::async(std::launch::async, [&] { world.stop(Duration(200)); });
+  if (stopped.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
+    std::fputs("the relay did not stop\n", stderr);
+    std::_Exit(1);  // nothing could end the thread that waits
+  }
+}
+
+TEST_SUITE_END();
+
+}  // namespace headgate::relay
