@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "sinks/event.h"
+#include "sinks/heartbeat.h"
 
 namespace headgate::sinks {
 
@@ -55,6 +56,9 @@ class Sink {
   virtual StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                           std::stop_token stop) = 0;
   virtual WriteResult write(const Batch& batch, std::stop_token stop) = 0;
+  // Publishes a heartbeat behind everything that was written. Called between writes, only while nothing below its
+  // position waits. A failure is that of the connection, with the codes of write(); the heartbeat is not sent again.
+  virtual Status heartbeat(const Heartbeat&, std::stop_token) { return ok_status(); }
   // May be called twice, and without open(). Never blocks longer than a second.
   virtual void close() = 0;
 };

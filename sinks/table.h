@@ -25,6 +25,7 @@ struct SinkSettings {
   std::string name;  // unique in one relay; part of the cursor's key
   EncodingSettings encoding;
   KindSettings kind;
+  HeartbeatSettings heartbeat;  // for whoever calls Sink::heartbeat()
 };
 
 struct KindEntry {

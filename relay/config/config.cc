@@ -116,6 +116,15 @@ void describe(Settings& s, sinks::EncodingSettings& c) {
   s.text("dataschema", c.dataschema, "attribute of events; empty leaves it out");
 }
 
+void describe(Settings& s, sinks::HeartbeatSettings& c) {
+  s.choice("scope", c.scope,
+           {{"off", sinks::HeartbeatScope::kOff},
+            {"sink", sinks::HeartbeatScope::kSink},
+            {"tenant", sinks::HeartbeatScope::kTenant}},
+           "one for the whole sink (on Kafka one in each partition), or one for each tenant");
+  s.duration("interval", c.interval, "between two of them", 100ms);
+}
+
 void describe(Settings& s, SinkConfig& c) {
   Settings::Words words;
   for (const sinks::KindEntry& kind : sinks::sink_kinds()) words.emplace_back(kind.word);
@@ -126,6 +135,7 @@ void describe(Settings& s, SinkConfig& c) {
   const sinks::KindEntry* kind = sinks::find_kind(c.kind);
   if (kind != nullptr && c.settings.kind.index() != kind->defaults.index()) c.settings.kind = kind->defaults;
   describe(s, c.settings.encoding);
+  s.section("heartbeat", [&] { describe(s, c.settings.heartbeat); });
   describe(s, c.worker);
   if (kind != nullptr) describe_kind(s, c.settings.kind);
 }
