@@ -32,7 +32,7 @@ bool is_final(const Status& status) { return status.code() == StatusCode::kInval
 }  // namespace
 
 // Members are destroyed in reverse: HTTP, which reads everything, goes first.
-struct App::Parts : RelayView {
+struct App::Parts : RelayView, RelayControl {
   Parts(const RelayConfig& config, std::string version_text)
       : name(config.name),
         version(std::move(version_text)),
@@ -67,6 +67,12 @@ struct App::Parts : RelayView {
   std::vector<TenantStatus> tenants(const TenantQuery& query) const override {
     MutexLock lock(mutex);
     return distributor == nullptr ? std::vector<TenantStatus>{} : distributor->tenants(query);
+  }
+  Status resume(const std::string& tenant, const std::string& sink) override {
+    MutexLock lock(mutex);
+    if (distributor == nullptr) return unavailable("the relay does not deliver: {}", phase);
+    return status_of(StatusCode::kUnimplemented, "tenant '{}' cannot be resumed in sink '{}' without a restart", tenant,
+                     sink);
   }
   void enter(const std::string& to, const std::string& error = "") {
     MutexLock lock(mutex);

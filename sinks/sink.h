@@ -47,6 +47,9 @@ class Sink {
  public:
   virtual ~Sink() = default;
   virtual const SinkInfo& info() const = 0;
+  // The largest event that the sink takes as it is now, payload and attributes together, encoded; learned by open().
+  // 0: no limit, or none that it can tell.
+  virtual size_t max_event_bytes() const { return 0; }
   // Connects. Called again after a failure; must leave no half-open state behind.
   virtual Status open(std::stop_token stop) = 0;
   // The last delivery of each tenant that the sink itself holds, as far as it can tell; asked once after open() and

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "relay/delivery/session.h"
 #include "relay/delivery/status.h"
 
@@ -32,6 +33,16 @@ class RelayView {
   virtual ~RelayView() = default;
   virtual RelayReport report() const = 0;
   virtual std::vector<TenantStatus> tenants(const TenantQuery& query) const = 0;
+};
+
+// What the admin pages may change. Thread-safe, never blocks on the network.
+class RelayControl {
+ public:
+  virtual ~RelayControl() = default;
+  // The tenant, which stands still, goes on from its own cursor; `sink` empty: in all sinks in which it stands. OK: it
+  // is asked for, /status shows what comes of it. NOT_FOUND: no such sink, or the tenant stands nowhere;
+  // UNAVAILABLE: the relay does not deliver yet, or no more.
+  virtual Status resume(const std::string& tenant, const std::string& sink) = 0;
 };
 
 }  // namespace headgate::relay

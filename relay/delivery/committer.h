@@ -56,7 +56,7 @@ class Committer {
   // The same, and waits for it.
   std::optional<Outcome> wait_for_outcome();
   // Behind what is under way, so that no cursor comes back.
-  Status forget(const std::string& tenant) { return parts_.store.forget(tenant, fence_); }
+  Status forget(const std::string& tenant) { return parts_.store.forget(sink_, tenant, fence_); }
 
   size_t uncommitted() const { return uncommitted_; }
   bool must_wait() const { return uncommitted_ >= settings_.uncommitted_max; }

@@ -24,10 +24,10 @@ Status MemoryStore::commit(const std::string& sink, std::span<const CursorUpdate
   return ok_status();
 }
 
-Status MemoryStore::forget(const std::string& tenant, const Fence& fence) {
+Status MemoryStore::forget(const std::string& sink, const std::string& tenant, const Fence& fence) {
   MutexLock lock(mutex_);
   HG_RETURN_IF_ERROR(check(fence));
-  for (auto& [sink, cursors] : sinks_) cursors.erase(tenant);
+  sinks_[sink].erase(tenant);
   return ok_status();
 }
 

@@ -45,7 +45,7 @@ constexpr const char* kCommit =
 // Reports whether the fence holds, and deletes only then.
 constexpr const char* kForget =
     "WITH owner AS (SELECT 1 FROM headgate.relay_owners WHERE scope = $1 AND epoch = $2 FOR SHARE), "
-    "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE scope = $1 AND tenant = $3) "
+    "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE scope = $1 AND sink = $3 AND tenant = $4) "
     "SELECT count(*) FROM owner";
 
 std::string commit_statement() {
@@ -166,10 +166,10 @@ class PostgresStore : public TokenStore {
     });
   }
 
-  Status forget(const std::string& tenant, const Fence& fence) override {
+  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
     return run("forget a tenant", [&](pqxx::connection& connection) {
       pqxx::nontransaction work(connection);
-      const auto row = work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), tenant);
+      const auto row = work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), sink, tenant);
       return row[0].as<int64_t>() == 0 ? fenced(fence.epoch) : ok_status();
     });
   }

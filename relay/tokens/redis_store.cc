@@ -31,10 +31,10 @@ constexpr const char* kCommit = R"(
   for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
   return 1)";
 
-// KEYS: owner, sinks. ARGV: epoch, prefix of the cursor keys, tenant. All keys share one slot by their hash tag.
+// KEYS: owner, cursors of this sink. ARGV: epoch, tenant. All keys share one slot by their hash tag.
 constexpr const char* kForget = R"(
   if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return redis.error_reply('FENCED') end
-  for _, sink in ipairs(redis.call('SMEMBERS', KEYS[2])) do redis.call('HDEL', ARGV[2] .. sink, ARGV[3]) end
+  redis.call('HDEL', KEYS[2], ARGV[2])
   return 1)";
 
 constexpr char kSeparator = '\t';
@@ -97,11 +97,10 @@ class RedisStore : public TokenStore {
     return refusal(call(command), fence);
   }
 
-  Status forget(const std::string& tenant, const Fence& fence) override {
+  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
     MutexLock lock(mutex_);
-    return refusal(call({"EVAL", kForget, "2", owner_key(), base_ + "sinks", std::to_string(fence.epoch),
-                         cursor_prefix(), tenant}),
-                   fence);
+    return refusal(
+        call({"EVAL", kForget, "2", owner_key(), cursor_prefix() + sink, std::to_string(fence.epoch), tenant}), fence);
   }
 
   Status ping() override {

@@ -110,11 +110,13 @@ class SqliteStore : public TokenStore {
     });
   }
 
-  Status forget(const std::string& tenant, const Fence& fence) override {
+  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
     return in_transaction(fence, [&]() -> Status {
-      HG_ASSIGN_OR_RETURN(Statement statement, prepare("DELETE FROM cursors WHERE scope = ?1 AND tenant = ?2"));
+      HG_ASSIGN_OR_RETURN(Statement statement,
+                          prepare("DELETE FROM cursors WHERE scope = ?1 AND sink = ?2 AND tenant = ?3"));
       bind(statement, 1, scope_);
-      bind(statement, 2, tenant);
+      bind(statement, 2, sink);
+      bind(statement, 3, tenant);
       const int code = sqlite3_step(statement.get());
       return code == SQLITE_DONE ? ok_status() : failure("forget a tenant", code);
     });

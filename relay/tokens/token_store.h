@@ -33,8 +33,9 @@ class TokenStore {
   // All updates of one sink in one transaction, durable when it returns.
   // FAILED_PRECONDITION when a newer owner has taken over; nothing is changed then.
   virtual Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) = 0;
-  // Forgets a tenant in all sinks (it was deleted at the source).
-  virtual Status forget(const std::string& tenant, const Fence& fence) = 0;
+  // Forgets a tenant in one sink, which has had the tenant's last event. OK also when there was nothing. Errors as
+  // commit().
+  virtual Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) = 0;
   // OK when the store can be written to now.
   virtual Status ping() = 0;
 };
