@@ -93,6 +93,13 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   // Parts of `page` that belong to the stream, from `place` on; moves `place`.
   std::vector<FeedItemPtr> encode_page(const HistoryPage& page, FeedPlace* place) const;
 
+  // Base clients do not know life events.
+  bool wants(const FeedItem& item) const {
+    return filter_.wants(item.tenant, item.xid) && (request_.notices || item.life == nullptr);
+  }
+  // What is missing below such a floor ends with a removal that the stream delivers.
+  bool is_told(const TenantFloor& lost) const { return lost.by_removal && request_.notices; }
+
   // With the mutex held:
   void end_locked(const Status& status);
   // Of these tenants the ring will miss what the stream has not read. True when the stream is concerned.

@@ -42,9 +42,24 @@ size_t encoded_size(const DataChange& change) {
   return 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(size)) + size;
 }
 
+std::shared_ptr<FeedItem> item_of(const HistoryTransaction& transaction) {
+  auto item = std::make_shared<FeedItem>();
+  item->tenant = transaction.tenant;
+  item->xid = transaction.xid;
+  item->started_at_us = transaction.started_at_us;
+  return item;
+}
+
 }  // namespace
 
 void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out) {
+  if (transaction.life) {
+    auto item = item_of(transaction);
+    item->snap_token = encode_position_token(transaction.xid + 1);
+    item->life = std::make_unique<const LifeEvent>(*transaction.life);
+    out->push_back(std::move(item));
+    return;
+  }
   const DataChange* const end = transaction.changes.data() + transaction.changes.size();
   const DataChange* begin = transaction.changes.data();
   uint32_t part = 0;
@@ -58,12 +73,9 @@ void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes
       ++stop;
     }
     const bool more = stop != end;
-    auto item = std::make_shared<FeedItem>();
-    item->tenant = transaction.tenant;
-    item->xid = transaction.xid;
+    auto item = item_of(transaction);
     item->part = part++;
     item->more_parts = more;
-    item->started_at_us = transaction.started_at_us;
     item->snap_token = more && guarded(Guard::kPartTokens) ? encode_position_token(transaction.xid)
                                                            : encode_legacy_token(transaction.xid);
     item->changes = encode(item->snap_token, begin, stop, bytes);

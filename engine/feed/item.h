@@ -1,4 +1,5 @@
-// One message of the feed: a transaction, or one part of a very large one, encoded once for all streams.
+// One message of the feed: a transaction, one part of a very large one, or an event of a tenant's life, encoded once
+// for all streams.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +19,21 @@ struct FeedItem {
   bool more_parts = false;
   int64_t started_at_us = 0;
   // Legacy form of the xid in the last part; the position in front of the transaction in the parts before, because who
-  // resumes there must get the transaction again.
+  // resumes there must get the transaction again. The position behind a life event, which is no row of `transactions`.
   std::string snap_token;
-  std::string changes;  // serialized base.v1.DataChanges
+  std::string changes;                      // serialized base.v1.DataChanges; empty for a life event
+  std::unique_ptr<const LifeEvent> life{};  // else null
 
   // What it costs to keep.
-  size_t bytes() const { return sizeof(FeedItem) + tenant.size() + snap_token.size() + changes.size(); }
+  size_t bytes() const {
+    const size_t rest = life ? sizeof(LifeEvent) + life->schema_version.size() : 0;
+    return sizeof(FeedItem) + tenant.size() + snap_token.size() + changes.size() + rest;
+  }
 };
 using FeedItemPtr = std::shared_ptr<const FeedItem>;
 
 // Appends the parts of `transaction`. A part holds at most `part_bytes_max` of changes, but at least one change. The
-// same transaction always gives the same bytes.
+// same transaction always gives the same bytes. A life event is one part.
 void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out);
 
 }  // namespace headgate::engine

@@ -180,8 +180,9 @@ Status FeedLoop::read_to(uint64_t horizon) {
 // A collector was faster than this feed, which had been frozen or cut off for longer than its holds last.
 Status FeedLoop::tell_collected(uint64_t from) {
   HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader_->collected_behind(from));
-  for (const auto& [tenant, floor] : collected) {
-    log_warn("history_collected_ahead", {{"tenant", tenant}, {"read_to", from}, {"floor", floor}});
+  for (const TenantFloor& lost : collected) {
+    log_warn("history_collected_ahead",
+             {{"tenant", lost.tenant}, {"read_to", from}, {"floor", lost.floor}, {"by_removal", lost.by_removal}});
   }
   core_->collected_ahead(collected);
   return ok_status();

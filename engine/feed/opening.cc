@@ -119,7 +119,8 @@ Status drop_collected(const StreamRequest& request, const StartPoint& start, His
                       OpenedStream& opened) {
   if (!request.all_tenants || request.others_token.empty()) return ok_status();
   HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader.collected_behind(start.from));
-  for (const auto& [tenant, floor] : collected) {
+  for (const auto& [tenant, floor, by_removal] : collected) {
+    if (by_removal) continue;  // the stream gets the removal instead
     if (std::ranges::find(request.tenants, tenant, &StreamTenant::tenant) != request.tenants.end()) continue;
     opened.notices.push_back({tenant, false, std::string(kHistoryGone),
                               "the history behind the position of the other tenants was collected"});

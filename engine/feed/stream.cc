@@ -141,7 +141,7 @@ void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
 void StreamImpl::read_ring_locked(ReadLimit limit, Pull* pull) {
   const Ring& ring = core_->ring;
   const std::string* single = filter_.single();
-  const auto wanted = [this](const FeedItem& item) { return filter_.wants(item.tenant, item.xid); };
+  const auto wanted = [this](const FeedItem& item) { return wants(item); };
   while (pull->items.empty() && place_.xid < ring.end()) {
     pull->items = single ? ring.read(*single, &place_, limit) : ring.read(wanted, &place_, limit);
     if (single) std::erase_if(pull->items, [&](const FeedItemPtr& item) { return !wanted(*item); });
@@ -186,9 +186,9 @@ void StreamImpl::end_locked(const Status& status) {
 
 bool StreamImpl::lose_locked(const std::vector<TenantFloor>& tenants) {
   bool concerned = false;
-  for (const auto& [tenant, floor] : tenants) {
+  for (const TenantFloor& lost : tenants) {
     if (phase_ != Phase::kRunning) break;
-    if (!filter_.covers(tenant) || filter_.start_of(tenant) >= floor) continue;
+    if (!filter_.covers(lost.tenant) || filter_.start_of(lost.tenant) >= lost.floor || is_told(lost)) continue;
     concerned = true;
     if (parked_) {
       leave_locked();
@@ -197,9 +197,9 @@ bool StreamImpl::lose_locked(const std::vector<TenantFloor>& tenants) {
     if (!request_.notices) {
       end_locked(collected_meanwhile());
     } else if (reading_) {
-      lost_.push_back({tenant, floor});
+      lost_.push_back(lost);
     } else {
-      drop_locked({tenant, floor});
+      drop_locked(lost);
     }
   }
   return concerned;
@@ -216,6 +216,7 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
   size_t bytes = 0;
   for (const HistoryTransaction& transaction : page.transactions) {
     if (!filter_.wants(transaction.tenant, transaction.xid)) continue;
+    if (transaction.life && !request_.notices) continue;
     parts.clear();
     encode_transaction(transaction, core_->settings.part_bytes_max, &parts);
     const size_t bound = std::max(core_->settings.catch_up_bytes, parts.size() > 1 ? kPieceBytes : 0);
@@ -241,7 +242,9 @@ StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader
   const std::vector<std::string> asked(names.begin(), names.end());
   HG_ASSIGN_OR_RETURN(const auto known, reader.tenants(asked, std::vector<uint64_t>(asked.size(), 0)));
   std::vector<TenantFloor> floors;
-  for (size_t i = 0; i < asked.size(); ++i) floors.push_back({asked[i], known[i].floor});
+  for (size_t i = 0; i < asked.size(); ++i) {
+    floors.push_back({asked[i], known[i].floor, known[i].floor_is_removal()});
+  }
   if (page.highest_floor > from.xid) {
     HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> others, reader.collected_behind(from.xid));
     for (const TenantFloor& other : others) {
@@ -254,11 +257,12 @@ StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader
 Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) {
   if (!guarded(Guard::kPageFloors)) return ok_status();
   HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> floors, read_floors(reader, page, from));
-  for (const auto& [tenant, floor] : floors) {
-    if (!filter_.covers(tenant) || floor <= std::max(from.xid, filter_.start_of(tenant))) continue;
+  for (const TenantFloor& lost : floors) {
+    const uint64_t needed = std::max(from.xid, filter_.start_of(lost.tenant));
+    if (!filter_.covers(lost.tenant) || lost.floor <= needed || is_told(lost)) continue;
     if (!request_.notices) return collected_meanwhile();
     MutexLock lock(core_->mutex);
-    drop_locked({tenant, floor});
+    drop_locked(lost);
   }
   return ok_status();
 }

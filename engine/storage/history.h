@@ -19,6 +19,16 @@
 
 namespace headgate::engine {
 
+// Something that happened to a tenant as a whole. Values as stored and as in headgate.v1.Transaction.Kind.
+struct LifeEvent {
+  enum class Kind { kCreated = 1, kRemoved = 2, kSchemaChanged = 3 };
+
+  Kind kind = Kind::kCreated;
+  std::string schema_version{};           // of kSchemaChanged
+  std::string previous_schema_version{};  // empty for the first
+  bool late = false;                      // found by comparison: it happened before its place in the order
+};
+
 // One committed engine transaction. Changes: deletes before creates, tuples before attributes, then by row id. A row
 // that the transaction both created and expired is one delete, as Permify reports it.
 struct HistoryTransaction {
@@ -26,6 +36,7 @@ struct HistoryTransaction {
   std::string tenant;
   int64_t started_at_us = 0;
   std::vector<base::v1::DataChange> changes;
+  std::optional<LifeEvent> life = std::nullopt;  // then there are no changes
 };
 
 // Half-open range of xids.
@@ -45,6 +56,8 @@ struct HistoryPage {
 struct TenantFloor {
   std::string tenant;
   uint64_t floor = 0;
+  // Everything below the floor went with the tenant's removal, which is itself in the history at or behind floor - 1.
+  bool by_removal = false;
 };
 
 // What a reader that follows the database gets at once.
@@ -64,6 +77,11 @@ struct TenantHistory {
   uint64_t oldest_xid = 0;  // smallest transactions row, 0 when there is none
   uint64_t newest_xid = 0;  // largest
   uint64_t floor = 0;       // history below this xid was collected (by us, or visibly by Permify's collector)
+  // Newest life events of each kind, 0 when none is recorded. A removal raises the floor, too: to removed_xid + 1 or a
+  // little lower. What a stream of life events misses below such a floor ends with that removal.
+  uint64_t created_xid = 0;
+  uint64_t removed_xid = 0;
+  bool floor_is_removal() const { return floor != 0 && removed_xid != 0 && floor <= removed_xid + 1; }
   // The asked xid is a transactions row of this tenant. A row that the server has not come to yet was restored from a
   // dump of another one and does not count.
   bool has_xid = false;

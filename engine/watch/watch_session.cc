@@ -36,6 +36,17 @@ grpc::ByteBuffer response_of(const FeedItemPtr& item) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+void put_life(const LifeEvent& event, v1::Transaction& transaction) {
+  switch (event.kind) {
+    case LifeEvent::Kind::kCreated: transaction.set_kind(v1::Transaction::KIND_TENANT_CREATED); break;
+    case LifeEvent::Kind::kRemoved: transaction.set_kind(v1::Transaction::KIND_TENANT_REMOVED); break;
+    case LifeEvent::Kind::kSchemaChanged: transaction.set_kind(v1::Transaction::KIND_SCHEMA_CHANGED); break;
+  }
+  transaction.set_schema_version(event.schema_version);
+  transaction.set_previous_schema_version(event.previous_schema_version);
+  transaction.set_late(event.late);
+}
+
 }  // namespace
 
 void WatchSession::encode(const Pull& pull, Messages* out) {
@@ -79,6 +90,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     transaction.set_snap_token(item->snap_token);
     transaction.set_started_at_us(item->started_at_us);
     transaction.set_changes(item->changes);
+    if (item->life != nullptr) put_life(*item->life, transaction);
   }
   const FeedItem& last = *pull.items.back();
   implied_ = last.more_parts ? 0 : last.xid + 1;
