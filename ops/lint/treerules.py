@@ -16,7 +16,7 @@ HOSTS = re.compile(
     r"|github\.com|opencollective\.com|aws\.amazon\.com|keepachangelog\.com|semver\.org|docs\.permify\.co|prometheus\.io|grpc\.io)$")
 CODE = (".cc", ".h", ".py", ".sh", ".js", ".proto")
 # Folders whose parent explains them.
-WITHOUT_README = re.compile(r"^(proto/.+|tests/cases/.*|tests/interop/.+|ops/cmake|ops/services/kafka)$")
+WITHOUT_README = re.compile(r"^(proto/.+|tests/cases/.*|tests/interop/.+|tests/examples/.+|ops/cmake|ops/services/kafka)$")
 
 
 # Inputs of the fuzzers are data: whatever they say, nobody follows it.
