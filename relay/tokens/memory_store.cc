@@ -1,13 +1,14 @@
 #include "relay/tokens/memory_store.h"
 
-#include "relay/tokens/fenced.h"
+#include "relay/tokens/ownership.h"
 
 namespace headgate::relay {
 
 StatusOr<Fence> MemoryStore::acquire(const std::string& owner) {
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
-  return Fence{0, ++epoch_};
+  epoch_ = epoch_after(epoch_);
+  return Fence{0, epoch_};
 }
 
 StatusOr<std::map<std::string, Cursor>> MemoryStore::load(const std::string& sink) {

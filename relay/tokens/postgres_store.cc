@@ -5,7 +5,7 @@
 #include "base/guard.h"
 #include "base/mutex.h"
 #include "base/socket_watchdog.h"
-#include "relay/tokens/fenced.h"
+#include "relay/tokens/ownership.h"
 #include "relay/tokens/store_settings.h"
 
 namespace headgate::relay {
@@ -14,43 +14,73 @@ namespace {
 
 constexpr Duration kGrace{2'000};
 
-constexpr const char* kSchema = R"(
-  CREATE SCHEMA IF NOT EXISTS headgate;
-  CREATE TABLE IF NOT EXISTS headgate.relay_owners (
-    scope text PRIMARY KEY, owner text NOT NULL, epoch bigint NOT NULL, since timestamptz NOT NULL DEFAULT now());
-  CREATE TABLE IF NOT EXISTS headgate.relay_cursors (
-    scope text NOT NULL, sink text NOT NULL, tenant text NOT NULL, snap_token text NOT NULL, xid bigint NOT NULL,
-    part bigint NOT NULL, more_parts boolean NOT NULL, sequence bigint NOT NULL, incarnation text NOT NULL,
-    updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (scope, sink, tenant)) WITH (fillfactor = 70);
-)";
+// What is missing is made, and nothing else is touched: a role that may only read and write is enough once all is
+// there. Columns that came later have defaults, so that an older relay can go on with the table. What they say belongs
+// to the cursor only while described_xid and described_sequence are its own; the older relay leaves them behind.
+struct Piece {
+  const char* missing;  // a condition
+  const char* make;
+};
+constexpr Piece kPieces[] = {
+    {"to_regnamespace('headgate') IS NULL", "CREATE SCHEMA IF NOT EXISTS headgate"},
+    {"to_regclass('headgate.relay_owners') IS NULL",
+     "CREATE TABLE IF NOT EXISTS headgate.relay_owners (scope text PRIMARY KEY, owner text NOT NULL, "
+     "epoch bigint NOT NULL, since timestamptz NOT NULL DEFAULT now())"},
+    {"to_regclass('headgate.relay_cursors') IS NULL",
+     "CREATE TABLE IF NOT EXISTS headgate.relay_cursors (scope text NOT NULL, sink text NOT NULL, "
+     "tenant text NOT NULL, snap_token text NOT NULL, xid bigint NOT NULL, part bigint NOT NULL, "
+     "more_parts boolean NOT NULL, sequence bigint NOT NULL, incarnation text NOT NULL, "
+     "updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (scope, sink, tenant)) WITH (fillfactor = 70)"},
+    {"(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('headgate.relay_cursors') AND NOT attisdropped "
+     "AND attname IN ('identity', 'snapshot', 'described_xid', 'described_sequence')) < 4",
+     "ALTER TABLE headgate.relay_cursors ADD COLUMN IF NOT EXISTS identity text NOT NULL DEFAULT '', "
+     "ADD COLUMN IF NOT EXISTS snapshot text NOT NULL DEFAULT '', "
+     "ADD COLUMN IF NOT EXISTS described_xid bigint NOT NULL DEFAULT 0, "
+     "ADD COLUMN IF NOT EXISTS described_sequence bigint NOT NULL DEFAULT 0"},
+};
 
+// $3: the least epoch.
 constexpr const char* kAcquire =
-    "INSERT INTO headgate.relay_owners AS o (scope, owner, epoch) VALUES ($1, $2, 1) "
-    "ON CONFLICT (scope) DO UPDATE SET owner = excluded.owner, epoch = o.epoch + 1, since = now() RETURNING epoch";
+    "INSERT INTO headgate.relay_owners AS o (scope, owner, epoch) VALUES ($1, $2, $3) "
+    "ON CONFLICT (scope) DO UPDATE SET owner = excluded.owner, epoch = greatest(o.epoch + 1, excluded.epoch), "
+    "since = now() RETURNING epoch";
+
+// After a loss: our epoch again, unless somebody newer was faster. No row then.
+constexpr const char* kClaim =
+    "INSERT INTO headgate.relay_owners AS o (scope, owner, epoch) VALUES ($1, $2, $3) "
+    "ON CONFLICT (scope) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, since = now() "
+    "WHERE o.epoch <= excluded.epoch RETURNING epoch";
 
 constexpr const char* kLoad =
-    "SELECT tenant, snap_token, xid, part, more_parts, sequence, incarnation FROM headgate.relay_cursors "
-    "WHERE scope = $1 AND sink = $2";
+    "SELECT tenant, snap_token, xid, part, more_parts, sequence, incarnation, "
+    "CASE WHEN described_xid = xid AND described_sequence = sequence THEN identity ELSE '' END, "
+    "CASE WHEN described_xid = xid AND described_sequence = sequence THEN snapshot ELSE '' END "
+    "FROM headgate.relay_cursors WHERE scope = $1 AND sink = $2";
 
+// These two answer the epoch that the store holds, 0 without one, and change something only when it is ours.
 constexpr const char* kCommit =
-    "WITH owner AS (SELECT 1 FROM headgate.relay_owners WHERE scope = $1 AND epoch = $2 FOR SHARE) "
-    "INSERT INTO headgate.relay_cursors "
-    "(scope, sink, tenant, snap_token, xid, part, more_parts, sequence, incarnation) "
-    "SELECT $1, $3, u.* FROM owner, unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::boolean[], "
-    "$9::bigint[], $10::text[]) AS u "
+    "WITH owner AS MATERIALIZED (SELECT epoch FROM headgate.relay_owners WHERE scope = $1 FOR SHARE), "
+    "kept AS (INSERT INTO headgate.relay_cursors "
+    "(scope, sink, tenant, snap_token, xid, part, more_parts, sequence, incarnation, identity, snapshot, "
+    "described_xid, described_sequence) "
+    "SELECT $1, $3, u.*, u.xid, u.sequence FROM owner, unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], "
+    "$8::boolean[], $9::bigint[], $10::text[], $11::text[], $12::text[]) AS u (tenant, snap_token, xid, part, "
+    "more_parts, sequence, incarnation, identity, snapshot) WHERE owner.epoch = $2 "
     "ON CONFLICT (scope, sink, tenant) DO UPDATE SET snap_token = excluded.snap_token, xid = excluded.xid, "
     "part = excluded.part, more_parts = excluded.more_parts, sequence = excluded.sequence, "
-    "incarnation = excluded.incarnation, updated_at = now()";
+    "incarnation = excluded.incarnation, identity = excluded.identity, snapshot = excluded.snapshot, "
+    "described_xid = excluded.described_xid, described_sequence = excluded.described_sequence, updated_at = now()) "
+    "SELECT coalesce((SELECT epoch FROM owner), 0)";
 
-// Reports whether the fence holds, and deletes only then.
 constexpr const char* kForget =
-    "WITH owner AS (SELECT 1 FROM headgate.relay_owners WHERE scope = $1 AND epoch = $2 FOR SHARE), "
-    "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE scope = $1 AND sink = $3 AND tenant = $4) "
-    "SELECT count(*) FROM owner";
+    "WITH owner AS MATERIALIZED (SELECT epoch FROM headgate.relay_owners WHERE scope = $1 FOR SHARE), "
+    "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE owner.epoch = $2 AND scope = $1 AND sink = $3 "
+    "AND tenant = $4) "
+    "SELECT coalesce((SELECT epoch FROM owner), 0)";
 
 std::string commit_statement() {
   std::string sql = kCommit;
-  if (!guarded(Guard::kOwnerEpoch)) sql.replace(sql.find("epoch = $2"), 10, "$2 = $2");
+  if (!guarded(Guard::kOwnerEpoch)) sql.replace(sql.find("owner.epoch = $2"), 16, "$2 = $2");
   return sql;
 }
 
@@ -85,6 +115,11 @@ std::string with_timeouts(const PostgresStoreSettings& settings) {
   return text;
 }
 
+std::string trimmed(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
 // REQUIRES: called inside a catch block.
 Status status_of_exception(const std::string& what) {
   try {
@@ -94,14 +129,13 @@ Status status_of_exception(const std::string& what) {
                        what);
   } catch (const pqxx::in_doubt_error&) {
     return unavailable("cannot {}: the connection to the token store broke during COMMIT", what);
-  } catch (const pqxx::sql_error& error) {
-    const std::string state = error.sqlstate();
-    const std::string text = fmt::format("cannot {}: SQLSTATE {}: {}", what, state, error.what());
-    if (state == "53100" || state == "53200") return make_status(StatusCode::kResourceExhausted, text);
-    if (state == "42501" || state == "3D000") return make_status(StatusCode::kPermissionDenied, text);
-    return make_status(StatusCode::kUnavailable, text);
+  } catch (const pqxx::insufficient_privilege& error) {
+    return status_of(StatusCode::kPermissionDenied, "cannot {}: {}; refused was: {}", what, trimmed(error.what()),
+                     error.query());
+  } catch (const pqxx::insufficient_resources& error) {
+    return status_of(StatusCode::kResourceExhausted, "cannot {}: {}", what, trimmed(error.what()));
   } catch (const std::exception& error) {
-    return unavailable("cannot {}: {}", what, error.what());
+    return unavailable("cannot {}: {}", what, trimmed(error.what()));
   }
 }
 
@@ -112,20 +146,17 @@ class PostgresStore : public TokenStore {
 
   Status initialize() {
     return run("prepare the tables", [](pqxx::connection& connection) {
-      pqxx::work work(connection);
-      // Two relays that start together would race for the same catalogue rows.
-      work.exec("SELECT pg_advisory_xact_lock(4839201, 1)");
-      work.exec(kSchema);
-      work.commit();
+      prepare_tables(connection);
       return ok_status();
     });
   }
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     Fence fence;
-    HG_RETURN_IF_ERROR(run("take the store over", [&](pqxx::connection& connection) {
+    HG_RETURN_IF_ERROR(run("take the store over", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) {
       pqxx::nontransaction work(connection);
-      fence.epoch = static_cast<uint64_t>(work.exec_params1(kAcquire, scope_, owner)[0].as<int64_t>());
+      fence.epoch = number(work.exec_params1(kAcquire, scope_, owner, static_cast<int64_t>(least_epoch()))[0]);
+      owner_ = owner;
       return ok_status();
     }));
     return fence;
@@ -136,9 +167,14 @@ class PostgresStore : public TokenStore {
     HG_RETURN_IF_ERROR(run("read the cursors", [&](pqxx::connection& connection) {
       pqxx::nontransaction work(connection);
       for (const auto& row : work.exec_params(kLoad, scope_, sink)) {
-        cursors[row[0].c_str()] = {
-            row[1].c_str(),    static_cast<uint64_t>(row[2].as<int64_t>()), static_cast<uint32_t>(row[3].as<int64_t>()),
-            row[4].as<bool>(), static_cast<uint64_t>(row[5].as<int64_t>()), row[6].c_str()};
+        cursors[row[0].c_str()] = {.snap_token = row[1].c_str(),
+                                   .xid = number(row[2]),
+                                   .part = static_cast<uint32_t>(number(row[3])),
+                                   .more_parts = row[4].as<bool>(),
+                                   .sequence = number(row[5]),
+                                   .incarnation = row[6].c_str(),
+                                   .identity = row[7].c_str(),
+                                   .snapshot = row[8].c_str()};
       }
       return ok_status();
     }));
@@ -147,7 +183,7 @@ class PostgresStore : public TokenStore {
 
   Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) override {
     if (updates.empty()) return ok_status();
-    ArrayText tenants, tokens, xids, parts, more, sequences, incarnations;
+    ArrayText tenants, tokens, xids, parts, more, sequences, incarnations, identities, snapshots;
     for (const auto& [tenant, cursor] : updates) {
       tenants.add(tenant);
       tokens.add(cursor.snap_token);
@@ -156,21 +192,31 @@ class PostgresStore : public TokenStore {
       more.add(cursor.more_parts ? "t" : "f");
       sequences.add(std::to_string(static_cast<int64_t>(cursor.sequence)));
       incarnations.add(cursor.incarnation);
+      identities.add(cursor.identity);
+      snapshots.add(cursor.snapshot);
     }
-    return run("commit", [&](pqxx::connection& connection) {
-      pqxx::nontransaction work(connection);
-      const pqxx::result result =
-          work.exec_params(commit_, scope_, static_cast<int64_t>(fence.epoch), sink, tenants.text(), tokens.text(),
-                           xids.text(), parts.text(), more.text(), sequences.text(), incarnations.text());
-      return result.affected_rows() == 0 ? fenced(fence.epoch) : ok_status();
+    return run("commit", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) -> Status {
+      HG_RETURN_IF_ERROR(losses_.tell(sink));
+      const uint64_t stored = stored_epoch([&] {
+        pqxx::nontransaction work(connection);
+        return work.exec_params1(commit_, scope_, static_cast<int64_t>(fence.epoch), sink, tenants.text(),
+                                 tokens.text(), xids.text(), parts.text(), more.text(), sequences.text(),
+                                 incarnations.text(), identities.text(), snapshots.text());
+      });
+      if (ownership(stored, fence) == Ownership::kOurs) return ok_status();
+      HG_RETURN_IF_ERROR(claim(connection, stored, fence));
+      return losses_.tell(sink);
     });
   }
 
   Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
-    return run("forget a tenant", [&](pqxx::connection& connection) {
-      pqxx::nontransaction work(connection);
-      const auto row = work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), sink, tenant);
-      return row[0].as<int64_t>() == 0 ? fenced(fence.epoch) : ok_status();
+    return run("forget a tenant", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) {
+      const uint64_t stored = stored_epoch([&] {
+        pqxx::nontransaction work(connection);
+        return work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), sink, tenant);
+      });
+      // What was lost holds no tenant either.
+      return ownership(stored, fence) == Ownership::kOurs ? ok_status() : claim(connection, stored, fence);
     });
   }
 
@@ -184,6 +230,38 @@ class PostgresStore : public TokenStore {
   }
 
  private:
+  static uint64_t number(const pqxx::field& field) { return static_cast<uint64_t>(field.as<int64_t>()); }
+
+  // `ask` answers a row with the epoch. Tables that are gone are as good as an empty store.
+  template <typename Ask>
+  static uint64_t stored_epoch(const Ask& ask) {
+    try {
+      return number(ask()[0]);
+    } catch (const pqxx::undefined_table&) {
+      return 0;
+    }
+  }
+
+  static void prepare_tables(pqxx::connection& connection) {
+    pqxx::work work(connection);
+    // Two relays that start together would race for the same catalogue rows.
+    work.exec("SELECT pg_advisory_xact_lock(4839201, 1)");
+    for (const Piece& piece : kPieces) {
+      if (work.exec1(fmt::format("SELECT {}", piece.missing))[0].as<bool>()) work.exec(piece.make);
+    }
+    work.commit();
+  }
+
+  // The store is not ours as it stands: FAILED_PRECONDITION when a newer owner is there, else it was lost.
+  Status claim(pqxx::connection& connection, uint64_t stored, const Fence& fence) REQUIRES_LOCK(mutex_) {
+    if (ownership(stored, fence) == Ownership::kTakenOver) return fenced(fence.epoch);
+    prepare_tables(connection);
+    pqxx::nontransaction work(connection);
+    if (work.exec_params(kClaim, scope_, owner_, static_cast<int64_t>(fence.epoch)).empty()) return fenced(fence.epoch);
+    losses_.add();
+    return ok_status();
+  }
+
   // libpqxx 6 would reconnect by itself in the middle of our work; a broken connection is thrown away instead, and the
   // next call opens a fresh one.
   Status run(const std::string& what, const std::function<Status(pqxx::connection&)>& work) {
@@ -213,6 +291,8 @@ class PostgresStore : public TokenStore {
   const std::string commit_ = commit_statement();
   SocketWatchdog watchdog_;  // the server's own limit is of no use when the server is silent
   Mutex mutex_;
+  std::string owner_ GUARDED_BY(mutex_);
+  Losses losses_ GUARDED_BY(mutex_);
   std::unique_ptr<pqxx::connection> connection_ GUARDED_BY(mutex_);
 };
 

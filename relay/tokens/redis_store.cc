@@ -4,7 +4,7 @@
 #include <hiredis/hiredis.h>
 
 #include "base/mutex.h"
-#include "relay/tokens/fenced.h"
+#include "relay/tokens/ownership.h"
 #include "relay/tokens/store_settings.h"
 
 namespace headgate::relay {
@@ -20,21 +20,44 @@ struct FreeReply {
 using Context = std::unique_ptr<redisContext, FreeContext>;
 using Reply = std::unique_ptr<redisReply, FreeReply>;
 
-constexpr const char* kAcquire = R"(
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-  return redis.call('HINCRBY', KEYS[1], 'epoch', 1))";
+// Hashes: owner; cursors:<sink> and details:<sink>, by tenant. What came later than the cursors stands in the details,
+// so that an older relay still reads the values that it knows. A detail belongs to a cursor with the same xid and
+// sequence; the older relay leaves it behind.
 
-// KEYS: owner, sinks, cursors of this sink. ARGV: epoch, sink, then pairs of tenant and cursor.
+// KEYS: owner. ARGV: name of the owner, least epoch.
+constexpr const char* kAcquire = R"(
+  local kept = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+  local epoch = string.format('%.0f', math.max(kept + 1, tonumber(ARGV[2])))
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', epoch)
+  return epoch)";
+
+// In front of what changes something. KEYS[1]: owner, ARGV[1]: epoch. Without an epoch, or with a lower one, the store
+// was lost, and is ours again.
+constexpr const char* kCheckOwner = R"(
+  local kept = redis.call('HGET', KEYS[1], 'epoch')
+  if kept ~= ARGV[1] then
+    if kept and tonumber(kept) > tonumber(ARGV[1]) then return redis.error_reply('FENCED') end
+    redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+    return redis.error_reply('STORE_LOST')
+  end)";
+
+// KEYS: owner, sinks, cursors and details of this sink. ARGV: epoch, sink, then triples of tenant, cursor, detail.
 constexpr const char* kCommit = R"(
-  if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return redis.error_reply('FENCED') end
   redis.call('SADD', KEYS[2], ARGV[2])
-  for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  for i = 3, #ARGV, 3 do
+    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+    if ARGV[i + 2] == '' then
+      redis.call('HDEL', KEYS[4], ARGV[i])
+    else
+      redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 2])
+    end
+  end
   return 1)";
 
-// KEYS: owner, cursors of this sink. ARGV: epoch, tenant. All keys share one slot by their hash tag.
+// KEYS: owner, cursors and details of this sink. ARGV: epoch, tenant. All keys share one slot by their hash tag.
 constexpr const char* kForget = R"(
-  if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return redis.error_reply('FENCED') end
   redis.call('HDEL', KEYS[2], ARGV[2])
+  redis.call('HDEL', KEYS[3], ARGV[2])
   return 1)";
 
 constexpr char kSeparator = '\t';
@@ -42,6 +65,24 @@ constexpr char kSeparator = '\t';
 std::string encode(const Cursor& cursor) {
   return fmt::format("{}\t{}\t{}\t{}\t{}\t{}", cursor.xid, cursor.part, cursor.more_parts ? 1 : 0, cursor.sequence,
                      cursor.incarnation, cursor.snap_token);
+}
+
+// The place that it belongs to, the length of the identity, identity and snapshot. Empty when there is nothing to say.
+std::string encode_detail(const Cursor& cursor) {
+  if (cursor.identity.empty() && cursor.snapshot.empty()) return "";
+  return fmt::format("{}\t{}\t{}\t{}{}", cursor.xid, cursor.sequence, cursor.identity.size(), cursor.identity,
+                     cursor.snapshot);
+}
+
+void add_detail(Cursor& cursor, const std::string& text) {
+  const std::string place = fmt::format("{}\t{}\t", cursor.xid, cursor.sequence);
+  if (text.rfind(place, 0) != 0) return;
+  char* rest = nullptr;
+  const size_t length = std::strtoull(text.c_str() + place.size(), &rest, 10);
+  const size_t begin = static_cast<size_t>(rest - text.c_str()) + 1;
+  if (begin > text.size() || length > text.size() - begin) return;
+  cursor.identity = text.substr(begin, length);
+  cursor.snapshot = text.substr(begin + length);
 }
 
 StatusOr<Cursor> decode(const std::string& text) {
@@ -69,18 +110,21 @@ class RedisStore : public TokenStore {
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
-    HG_ASSIGN_OR_RETURN(Reply reply, call({"EVAL", kAcquire, "1", owner_key(), owner}));
-    return Fence{0, static_cast<uint64_t>(reply->integer)};
+    HG_ASSIGN_OR_RETURN(Reply reply, call({"EVAL", kAcquire, "1", owner_key(), owner, std::to_string(least_epoch())}));
+    return Fence{0, std::strtoull(text_of(*reply).c_str(), nullptr, 10)};
   }
 
   StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) override {
     MutexLock lock(mutex_);
-    HG_ASSIGN_OR_RETURN(Reply reply, call({"HGETALL", cursor_prefix() + sink}));
     std::map<std::string, Cursor> cursors;
+    HG_ASSIGN_OR_RETURN(Reply reply, call({"HGETALL", cursor_key(sink)}));
     for (size_t i = 0; i + 1 < reply->elements; i += 2) {
-      const redisReply& key = *reply->element[i];
-      const redisReply& value = *reply->element[i + 1];
-      HG_ASSIGN_OR_RETURN(cursors[std::string(key.str, key.len)], decode(std::string(value.str, value.len)));
+      HG_ASSIGN_OR_RETURN(cursors[text_of(*reply->element[i])], decode(text_of(*reply->element[i + 1])));
+    }
+    HG_ASSIGN_OR_RETURN(reply, call({"HGETALL", detail_key(sink)}));
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+      const auto cursor = cursors.find(text_of(*reply->element[i]));
+      if (cursor != cursors.end()) add_detail(cursor->second, text_of(*reply->element[i + 1]));
     }
     return cursors;
   }
@@ -88,19 +132,22 @@ class RedisStore : public TokenStore {
   Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) override {
     if (updates.empty()) return ok_status();
     std::vector<std::string> command{
-        "EVAL", kCommit, "3", owner_key(), base_ + "sinks", cursor_prefix() + sink, std::to_string(fence.epoch), sink};
-    for (const CursorUpdate& update : updates) {
-      command.push_back(update.tenant);
-      command.push_back(encode(update.cursor));
+        "EVAL",           std::string(kCheckOwner) + kCommit, "4", owner_key(), base_ + "sinks", cursor_key(sink),
+        detail_key(sink), std::to_string(fence.epoch),        sink};
+    for (const auto& [tenant, cursor] : updates) {
+      command.insert(command.end(), {tenant, encode(cursor), encode_detail(cursor)});
     }
     MutexLock lock(mutex_);
-    return refusal(call(command), fence);
+    HG_RETURN_IF_ERROR(losses_.tell(sink));
+    HG_RETURN_IF_ERROR(refusal(call(command), fence));
+    return losses_.tell(sink);
   }
 
   Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
     MutexLock lock(mutex_);
-    return refusal(
-        call({"EVAL", kForget, "2", owner_key(), cursor_prefix() + sink, std::to_string(fence.epoch), tenant}), fence);
+    return refusal(call({"EVAL", std::string(kCheckOwner) + kForget, "3", owner_key(), cursor_key(sink),
+                         detail_key(sink), std::to_string(fence.epoch), tenant}),
+                   fence);
   }
 
   Status ping() override {
@@ -111,11 +158,16 @@ class RedisStore : public TokenStore {
 
  private:
   std::string owner_key() const { return base_ + "owner"; }
-  std::string cursor_prefix() const { return base_ + "cursors:"; }
+  std::string cursor_key(const std::string& sink) const { return base_ + "cursors:" + sink; }
+  std::string detail_key(const std::string& sink) const { return base_ + "details:" + sink; }
+  static std::string text_of(const redisReply& reply) { return std::string(reply.str, reply.len); }
 
-  static Status refusal(const StatusOr<Reply>& reply, const Fence& fence) {
-    if (reply.ok()) return ok_status();
-    return reply.status().code() == StatusCode::kFailedPrecondition ? fenced(fence.epoch) : reply.status();
+  Status refusal(const StatusOr<Reply>& reply, const Fence& fence) REQUIRES_LOCK(mutex_) {
+    switch (reply.status().code()) {
+      case StatusCode::kFailedPrecondition: return fenced(fence.epoch);
+      case StatusCode::kDataLoss: losses_.add(); return ok_status();
+      default: return reply.status();
+    }
   }
 
   timeval timeout() const {
@@ -174,6 +226,7 @@ class RedisStore : public TokenStore {
 
   static Status refused(const std::string& text) {
     if (text.find("FENCED") != std::string::npos) return make_status(StatusCode::kFailedPrecondition, text);
+    if (text.find("STORE_LOST") != std::string::npos) return make_status(StatusCode::kDataLoss, text);
     if (text.find("OOM") != std::string::npos || text.find("MISCONF") != std::string::npos) {
       return status_of(StatusCode::kResourceExhausted, "the Redis of the token store is full: {}", text);
     }
@@ -187,6 +240,7 @@ class RedisStore : public TokenStore {
   const RedisStoreSettings settings_;
   const std::string base_;
   Mutex mutex_;
+  Losses losses_ GUARDED_BY(mutex_);
   Context context_ GUARDED_BY(mutex_);
 };
 

@@ -1,7 +1,8 @@
 // Where the relay keeps its place: (tenant, sink) -> cursor. A cursor may lag behind what the sink acknowledged, it
 // never leads. Implementations: sqlite (embedded default), postgres, redis; one contract suite for all.
 //
-// Blocking; thread-safe. UNAVAILABLE when the store is away, RESOURCE_EXHAUSTED when its disk is full.
+// Blocking; thread-safe. UNAVAILABLE when the store is away or in use, RESOURCE_EXHAUSTED when its disk is full,
+// PERMISSION_DENIED when it refuses us. FAILED_PRECONDITION means one thing only: a newer owner has taken over.
 #pragma once
 
 #include <map>
@@ -27,11 +28,14 @@ class TokenStore {
  public:
   virtual ~TokenStore() = default;
   // Takes the scope (the whole store of this relay's name) over and returns a fence whose epoch is higher than any
-  // before. From then on commits with a lower epoch are refused.
+  // before, also when the store was lost or put back to an older copy meanwhile: epochs follow the clock. From then on
+  // commits with a lower epoch are refused.
   virtual StatusOr<Fence> acquire(const std::string& owner) = 0;
   virtual StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) = 0;
   // All updates of one sink in one transaction, durable when it returns.
-  // FAILED_PRECONDITION when a newer owner has taken over; nothing is changed then.
+  // FAILED_PRECONDITION when a newer owner has taken over; nothing is changed then. DATA_LOSS, once for each sink: the
+  // store lost what it held while we own it (emptied, overwritten, put back to an older copy) and is ours again;
+  // nothing of this commit is kept, and the next one should hold all cursors of the sink.
   virtual Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) = 0;
   // Forgets a tenant in one sink, which has had the tenant's last event. OK also when there was nothing. Errors as
   // commit().

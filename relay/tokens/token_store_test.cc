@@ -1,62 +1,13 @@
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <csignal>
 
+#include "relay/tokens/backends_fixture.h"
 #include "relay/tokens/memory_store.h"
-#include "relay/tokens/token_store_contract.h"
-#include "tests/support/postgres.h"
-#include "tests/support/process.h"
 
 namespace headgate::relay::testing {
 
-using headgate::testing::free_port;
-using headgate::testing::PostgresDatabase;
-using headgate::testing::Process;
-using headgate::testing::TempFolder;
-using headgate::testing::wait_until;
-
 TEST_SUITE_BEGIN("relay/tokens");
-
-struct SqliteBackend {
-  TempFolder folder;
-  const char* missing() const { return nullptr; }
-  std::string path() const { return folder.path() + "/tokens.db"; }
-  StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) { return make_sqlite_store(scope, {path()}); }
-};
-
-struct PostgresBackend {
-  std::unique_ptr<PostgresDatabase> database = PostgresDatabase::create();
-  const char* missing() const { return database ? nullptr : "no PostgreSQL server binaries on this machine"; }
-  StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) {
-    headgate::testing::used_server("postgresql");
-    return make_postgres_store(scope, {.uri = database->uri()});
-  }
-};
-
-// A private redis-server that keeps its data over the life of the object only.
-struct RedisBackend {
-  TempFolder folder;
-  int port = free_port();
-  std::unique_ptr<Process> server;
-  std::string password;
-  bool installed = access("/usr/bin/redis-server", X_OK) == 0;
-
-  RedisBackend() {
-    if (installed) start({});
-  }
-  void start(std::vector<std::string> more) {
-    std::vector<std::string> argv{"redis-server", "--port", std::to_string(port), "--save", "", "--dir", folder.path()};
-    argv.insert(argv.end(), more.begin(), more.end());
-    server = std::make_unique<Process>(Process::Options{.argv = argv, .log_file = folder.path() + "/log"});
-    if (!wait_until([&] { return open("probe").ok(); })) throw std::runtime_error("redis-server does not answer");
-    headgate::testing::used_server("redis");
-  }
-  const char* missing() const { return installed ? nullptr : "no redis-server on this machine"; }
-  StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) {
-    return make_redis_store(scope, {.port = port, .password = password, .timeout = Duration(2000)});
-  }
-};
 
 TEST_CASE_TEMPLATE_INVOKE(token_store_contract, SqliteBackend, PostgresBackend, RedisBackend);
 
@@ -65,7 +16,7 @@ TEST_CASE("sqlite store: a second relay is told that the file is locked") {
   auto first = backend.open("main");
   REQUIRE(first.ok());
   auto second = backend.open("main");
-  CHECK(second.status().code() == StatusCode::kFailedPrecondition);
+  CHECK(second.status().code() == StatusCode::kUnavailable);
   CHECK(message_of(second.status()).find("locked by another relay") != std::string::npos);
   first->reset();
   CHECK(backend.open("main").ok());
@@ -98,6 +49,178 @@ TEST_CASE("sqlite store: a full disk refuses the commit and keeps what was commi
   CHECK(store->load("kafka").value().size() == 1);
   CHECK(store->commit("kafka", large, fence).ok());
   CHECK(store->load("kafka").value().size() == 5001);
+}
+
+// What stands in the file is noticed by the next commit, whatever it was that put it there.
+struct Tampering {
+  SqliteBackend backend;
+  std::unique_ptr<TokenStore> store = std::move(backend.open("main").value());
+  Fence fence = store->acquire("pod").value();
+  const std::vector<CursorUpdate> first{update_of("t1", 5, 1), update_of("t2", 5, 1)};
+  const std::vector<CursorUpdate> second{update_of("t1", 9, 2)};
+
+  Tampering() { REQUIRE(store->commit("kafka", first, fence).ok()); }
+
+  // Name parts of files that were moved out of the way.
+  int set_aside(const std::string& why) const {
+    int found = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(backend.folder.path())) {
+      found += entry.path().filename().string().find("." + why + "-") != std::string::npos ? 1 : 0;
+    }
+    return found;
+  }
+  bool restart_and_commit() {
+    store.reset();
+    store = std::move(backend.open("main").value());
+    fence = store->acquire("pod").value();
+    return store->commit("kafka", second, fence).ok();
+  }
+  std::map<std::string, Cursor> after_restart() {
+    store.reset();
+    return backend.open("main").value()->load("kafka").value();
+  }
+};
+
+TEST_CASE("sqlite store: a file that is deleted while it is open is put back with all that it held") {
+  Tampering t;
+  std::filesystem::remove(t.backend.path());
+  SUBCASE("the file alone") {}
+  SUBCASE("with its log") { std::filesystem::remove(t.backend.path() + "-wal"); }
+  SUBCASE("and the relay has to open the copy of the copy") {
+    REQUIRE(t.store->commit("kafka", t.first, t.fence).ok());
+    std::filesystem::remove(t.backend.path());
+  }
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  CHECK(t.store->commit("redis", t.first, t.fence).ok());
+  const auto cursors = t.after_restart();
+  CHECK(cursors.at("t1").xid == 9);
+  CHECK(cursors.at("t2").xid == 5);
+}
+
+TEST_CASE("sqlite store: a log that is deleted while it is open costs nothing either") {
+  Tampering t;
+  std::filesystem::remove(t.backend.path() + "-wal");
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  // As a kill would leave it: what is on the disk is all.
+  const std::string copy = t.backend.folder.path() + "/copy.db";
+  std::filesystem::copy_file(t.backend.path(), copy);
+  std::filesystem::copy_file(t.backend.path() + "-wal", copy + "-wal");
+  auto killed = make_sqlite_store("main", {copy}).value();
+  CHECK(killed->load("kafka").value().at("t1").xid == 9);
+  CHECK(killed->load("kafka").value().at("t2").xid == 5);
+}
+
+TEST_CASE("sqlite store: a file in its place is moved aside, and all that the relay held stands there again") {
+  Tampering t;
+  const std::string other = t.backend.folder.path() + "/other.db";
+  SUBCASE("of another relay") {
+    auto elsewhere = make_sqlite_store("main", {other}).value();
+    REQUIRE(elsewhere->acquire("pod-2").ok());
+  }
+  SUBCASE("that is no database") { write_file(other, "hello"); }
+  std::filesystem::rename(other, t.backend.path());
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  CHECK(t.set_aside("replaced") == 1);
+  CHECK(t.after_restart().at("t2").xid == 5);
+}
+
+TEST_CASE("sqlite store: while another relay holds the file in its place, commits wait and say so") {
+  Tampering t;
+  std::filesystem::remove(t.backend.path());
+  std::filesystem::remove(t.backend.path() + "-wal");
+  // Locks are of processes: only another one can hold the file against us.
+  const std::string log = t.backend.folder.path() + "/log";
+  Process holder({.argv = {"python3", "-c",
+                           "import sqlite3,sys,time\n"
+                           "c=sqlite3.connect(sys.argv[1],isolation_level=None)\n"
+                           "c.execute('PRAGMA locking_mode=EXCLUSIVE')\n"
+                           "c.execute('CREATE TABLE t (a)')\n"
+                           "c.execute('BEGIN EXCLUSIVE')\n"
+                           "print('held',flush=True)\n"
+                           "time.sleep(60)\n",
+                           t.backend.path()},
+                  .log_file = log});
+  REQUIRE(wait_until([&] { return read_file(log).find("held") != std::string::npos; }));
+  const Status refused = t.store->commit("kafka", t.second, t.fence);
+  CHECK(refused.code() == StatusCode::kUnavailable);
+  CHECK(message_of(refused).find("another relay holds the new file") != std::string::npos);
+  holder.kill();
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  CHECK(t.after_restart().at("t1").xid == 9);
+}
+
+TEST_CASE("sqlite store: a folder that is gone is UNAVAILABLE until it is back, and nothing is lost") {
+  Tampering t;
+  const std::string away = t.backend.folder.path() + "-away";
+  std::filesystem::rename(t.backend.folder.path(), away);
+  const Status refused = t.store->commit("kafka", t.second, t.fence);
+  CHECK(refused.code() == StatusCode::kUnavailable);
+  CHECK(message_of(refused).find("deleted or replaced while it was open") != std::string::npos);
+  std::filesystem::create_directory(t.backend.folder.path());
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  std::filesystem::remove_all(away);
+  CHECK(t.after_restart().at("t2").xid == 5);
+}
+
+TEST_CASE("sqlite store: an older copy written over the file is told, moved aside, and every sink commits anew") {
+  Tampering t;
+  const std::string path = t.backend.path();
+  const std::string older = read_file(path);
+  const std::string older_log = read_file(path + "-wal");
+  SUBCASE("the file") {
+    REQUIRE(t.restart_and_commit());
+    write_file(path, older);
+  }
+  SUBCASE("the log") {
+    REQUIRE(t.store->commit("kafka", t.second, t.fence).ok());
+    write_file(path + "-wal", older_log);
+  }
+  SUBCASE("both") {
+    REQUIRE(t.restart_and_commit());
+    write_file(path, older);
+    write_file(path + "-wal", older_log);
+  }
+  const Status told = t.store->commit("kafka", t.second, t.fence);
+  CHECK(told.code() == StatusCode::kDataLoss);
+  CHECK(t.set_aside("overwritten") == 1);
+  CHECK(t.store->commit("kafka", t.second, t.fence).ok());
+  CHECK(t.store->commit("redis", t.first, t.fence).code() == StatusCode::kDataLoss);
+  CHECK(t.store->commit("redis", t.first, t.fence).ok());
+  const auto cursors = t.after_restart();
+  CHECK(cursors.size() == 1);
+  CHECK(cursors.at("t1").xid == 9);
+}
+
+TEST_CASE("sqlite store: what another owner of a closed file left behind makes the epoch rise") {
+  SqliteBackend backend;
+  const uint64_t newest = backend.open("main").value()->acquire("pod").value().epoch;
+  backend.execute("UPDATE owners SET epoch = epoch + 1000000");
+  CHECK(backend.open("main").value()->acquire("pod").value().epoch > newest + 1'000'000);
+}
+
+TEST_CASE("postgres store: a role that may only read and write is enough once the tables are there") {
+  PostgresBackend backend;
+  if (backend.missing() != nullptr) HG_SKIP(backend.missing());
+  REQUIRE(backend.open("main").ok());
+  const PostgresDatabase& database = *backend.database;
+  const std::string role = "limited_" + database.name();
+  database.execute(fmt::format("CREATE ROLE {} LOGIN", role));
+  std::string uri = database.uri();
+  const size_t user = uri.find("://") + 3;
+  uri.replace(user, uri.find('@') - user, role);
+  const auto refused = make_postgres_store("main", {.uri = uri});
+  CHECK(refused.status().code() == StatusCode::kPermissionDenied);
+  CHECK(message_of(refused.status()).find("permission denied for schema headgate") != std::string::npos);
+  database.execute(fmt::format("GRANT USAGE ON SCHEMA headgate TO {}", role));
+  database.execute(fmt::format("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headgate TO {}", role));
+  auto store = make_postgres_store("main", {.uri = uri});
+  REQUIRE_MESSAGE(store.ok(), describe(store.status()));
+  const Fence fence = (*store)->acquire("pod").value();
+  const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
+  CHECK((*store)->commit("kafka", updates, fence).ok());
+  store->reset();
+  database.execute(fmt::format("DROP OWNED BY {}", role));
+  database.execute(fmt::format("DROP ROLE {}", role));
 }
 
 TEST_CASE("postgres store: a broken connection is UNAVAILABLE once and then replaced") {
@@ -146,9 +269,7 @@ TEST_CASE("redis store: a server without memory is RESOURCE_EXHAUSTED") {
   if (backend.missing() != nullptr) HG_SKIP(backend.missing());
   std::unique_ptr<TokenStore> store = std::move(backend.open("main").value());
   const Fence fence = store->acquire("pod").value();
-  Process::Options tighten{
-      .argv = {"redis-cli", "-p", std::to_string(backend.port), "CONFIG", "SET", "maxmemory", "1"}};
-  REQUIRE(Process(tighten).wait(std::chrono::seconds(5)));
+  backend.command({"CONFIG", "SET", "maxmemory", "1"});
   const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
   CHECK(store->commit("kafka", updates, fence).code() == StatusCode::kResourceExhausted);
   CHECK(store->ping().code() == StatusCode::kResourceExhausted);
