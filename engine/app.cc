@@ -81,6 +81,7 @@ struct App::Parts {
   std::unique_ptr<SchemaCache> schemas;
   std::unique_ptr<WriteService> writes;
   std::unique_ptr<Feed> feed;
+  std::unique_ptr<SnapshotReader> snapshots;
   std::unique_ptr<WatchServices> watch;
   std::unique_ptr<Collector> collector;
   Validator validator;
@@ -177,6 +178,9 @@ void App::build_feed() {
     settings.admit = [&parts](const grpc::CallbackServerContext& context, const google::protobuf::Message& request) {
       return parts.calls.admit(context, request);
     };
+    parts.snapshots = make_snapshot_reader(parts.pool);
+    settings.read_snapshot =
+        make_read_snapshot(parts.calls, *parts.snapshots, [&parts] { return parts.feed->position(); });
     parts.watch = make_watch_services(*parts.feed, settings);
     add_feed_metrics(parts.metrics, *parts.feed, *parts.watch);
     parts.add("base.v1.Watch", parts.watch->watch());

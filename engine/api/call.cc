@@ -9,15 +9,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// What the caller has made of its call while it waited.
-Status still_wanted(grpc::CallbackServerContext& context) {
-  if (context.IsCancelled()) return api_error(base::v1::ERROR_CODE_CANCELLED);
-  if (context.deadline() < std::chrono::system_clock::now()) {
-    return make_status(StatusCode::kDeadlineExceeded, "the deadline passed before the call was started");
-  }
-  return ok_status();
-}
-
 // Nothing thrown may leave a worker: it would end the process.
 Status guarded(const std::function<Status()>& work) {
   try {
@@ -27,7 +18,20 @@ Status guarded(const std::function<Status()>& work) {
   }
 }
 
+// Work whose errors are those of base.v1.
+std::function<Status()> for_clients(base::v1::ErrorCode away, std::function<Status()> work) {
+  return [away, work = std::move(work)] { return for_client(guarded(work), away); };
+}
+
 }  // namespace
+
+Status still_wanted(const grpc::CallbackServerContext& context) {
+  if (context.IsCancelled()) return api_error(base::v1::ERROR_CODE_CANCELLED);
+  if (context.deadline() < std::chrono::system_clock::now()) {
+    return make_status(StatusCode::kDeadlineExceeded, "the deadline passed before the call was answered");
+  }
+  return ok_status();
+}
 
 MethodMetrics::MethodMetrics(Metrics& metrics, std::string name)
     : metrics_(metrics),
@@ -52,21 +56,30 @@ Status CallRunner::admit(const grpc::CallbackServerContext& context, const googl
   return authenticator_.check(context);
 }
 
-CallRunner::Finish CallRunner::finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method) {
-  return [reactor, &method, begin = SteadyClock::now()](const Status& status) {
+CallRunner::Finish CallRunner::finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method,
+                                         std::function<grpc::Status(const Status&)> shown) {
+  return [reactor, &method, shown = std::move(shown), begin = SteadyClock::now()](const Status& status) {
     method.on_finished(status.code(), std::chrono::duration<double>(SteadyClock::now() - begin).count());
-    reactor->Finish(to_grpc(status));
+    reactor->Finish(shown(status));
   };
 }
 
 grpc::ServerUnaryReactor* CallRunner::run(grpc::CallbackServerContext* context,
                                           const google::protobuf::Message& request, MethodMetrics& method,
                                           base::v1::ErrorCode away, std::function<Status()> work) {
+  return run_detailed(context, request, method, to_grpc, for_clients(away, std::move(work)));
+}
+
+grpc::ServerUnaryReactor* CallRunner::run_detailed(grpc::CallbackServerContext* context,
+                                                   const google::protobuf::Message& request, MethodMetrics& method,
+                                                   std::function<grpc::Status(const Status&)> shown,
+                                                   std::function<Status()> work) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const Finish finish = finish_of(reactor, method);
+  const Finish finish = finish_of(reactor, method, std::move(shown));
   const Status admitted = admit(*context, request);
   if (admitted.ok()) {
-    run_on_worker(context, request.ByteSizeLong(), away, std::move(work), finish);
+    run_on_worker(
+        context, request.ByteSizeLong(), [work = std::move(work)] { return guarded(work); }, finish);
   } else {
     finish(admitted);
   }
@@ -79,7 +92,7 @@ grpc::ServerUnaryReactor* CallRunner::run_soon(grpc::CallbackServerContext* cont
                                                std::function<Status()> work) {
   // It may be gone as soon as the work has begun.
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const Finish finish = finish_of(reactor, method);
+  const Finish finish = finish_of(reactor, method, to_grpc);
   if (const Status admitted = admit(*context, request); !admitted.ok()) {
     finish(admitted);
     return reactor;
@@ -89,17 +102,16 @@ grpc::ServerUnaryReactor* CallRunner::run_soon(grpc::CallbackServerContext* cont
     workers_.run([away, finish, rest = std::move(rest)] { finish(for_client(guarded(rest), away)); });
   };
   if (!begin({[context] { return still_wanted(*context); }, end})) {
-    run_on_worker(context, request.ByteSizeLong(), away, std::move(work), finish);
+    run_on_worker(context, request.ByteSizeLong(), for_clients(away, std::move(work)), finish);
   }
   return reactor;
 }
 
-void CallRunner::run_on_worker(grpc::CallbackServerContext* context, size_t bytes, base::v1::ErrorCode away,
-                               std::function<Status()> work, const Finish& finish) {
-  auto run = [context, away, finish, work = std::move(work)] {
-    Status status = still_wanted(*context);
-    if (status.ok()) status = for_client(guarded(work), away);
-    finish(status);
+void CallRunner::run_on_worker(grpc::CallbackServerContext* context, size_t bytes, std::function<Status()> work,
+                               const Finish& finish) {
+  auto run = [context, finish, work = std::move(work)] {
+    const Status status = still_wanted(*context);
+    finish(status.ok() ? work() : status);
   };
   const bool accepted = workers_.try_run(std::move(run), bytes);
   if (!accepted) finish(make_status(StatusCode::kResourceExhausted, "too many calls are waiting; try again later"));

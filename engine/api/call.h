@@ -33,6 +33,9 @@ class MethodMetrics {
   std::array<std::atomic<Counter*>, 17> by_code_{};
 };
 
+// What the caller has made of its call while it waited.
+Status still_wanted(const grpc::CallbackServerContext& context);
+
 class CallRunner {
  public:
   // All are borrowed and must outlive the server.
@@ -45,6 +48,11 @@ class CallRunner {
   // this call when the database is away.
   grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
                                 MethodMetrics& method, base::v1::ErrorCode away, std::function<Status()> work);
+
+  // The same for a call whose errors carry details: `shown` makes them of what the work returned.
+  grpc::ServerUnaryReactor* run_detailed(grpc::CallbackServerContext* context, const google::protobuf::Message& request,
+                                         MethodMetrics& method, std::function<grpc::Status(const Status&)> shown,
+                                         std::function<Status()> work);
 
   // For work that need not block. `begin` is called on the thread that received the call; it takes the work on and
   // tells once, on any thread, how it ended, or what is left and blocks; that is run on a worker. When `begin`
@@ -63,9 +71,11 @@ class CallRunner {
  private:
   using Finish = std::function<void(const Status&)>;
 
-  static Finish finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method);
-  void run_on_worker(grpc::CallbackServerContext* context, size_t bytes, base::v1::ErrorCode away,
-                     std::function<Status()> work, const Finish& finish);
+  static Finish finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method,
+                          std::function<grpc::Status(const Status&)> shown);
+  // `work` throws nothing.
+  void run_on_worker(grpc::CallbackServerContext* context, size_t bytes, std::function<Status()> work,
+                     const Finish& finish);
 
   WorkerPool& workers_;
   const Validator& validator_;

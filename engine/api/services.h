@@ -8,6 +8,8 @@
 
 #include "engine/api/call.h"
 #include "engine/storage/datastore.h"
+#include "engine/storage/snapshot_reader.h"
+#include "engine/watch/watch_service.h"
 
 namespace headgate::engine {
 
@@ -29,6 +31,9 @@ std::unique_ptr<grpc::Service> make_schema_service(CallRunner& calls, SchemaStor
 std::unique_ptr<grpc::Service> make_data_service(CallRunner& calls, WriteService& writes, DataReader& reader,
                                                  PageLimits limits);
 std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, WriteService& writes, BundleStore& bundles);
+// Feed.ReadSnapshot, for WatchSettings. `complete`: a position below which every transaction has ended; 0: none is
+// known.
+ReadSnapshot make_read_snapshot(CallRunner& calls, SnapshotReader& reader, std::function<uint64_t()> complete);
 // Answers ERROR_CODE_NOT_IMPLEMENTED to valid requests.
 std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls);
 

@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "headgate/v1/feed.pb.h"
+
 namespace headgate::engine {
 namespace {
 
@@ -122,6 +124,11 @@ std::string embedded(const std::string& message, const std::string& field, const
   return fmt::format("invalid {}.{}: embedded message failed validation | caused by: {}", message, field, cause);
 }
 
+std::string full_name(const FieldRuleRow& row) {
+  const std::string name = row.message;
+  return name.find('.') == std::string::npos ? "base.v1." + name : name;
+}
+
 }  // namespace
 
 // What is to be looked at in one message type; fields without rules, own or inside, are left out.
@@ -137,9 +144,11 @@ struct Validator::Plan {
 };
 
 Validator::Validator() {
+  // A program that never uses the feed's messages itself may have left their file out.
+  HG_CHECK(v1::ReadSnapshotRequest::descriptor() != nullptr);
   for (const FieldRuleRow& row : field_rules()) {
     const auto* pool = google::protobuf::DescriptorPool::generated_pool();
-    const Descriptor* type = pool->FindMessageTypeByName(std::string("base.v1.") + row.message);
+    const Descriptor* type = pool->FindMessageTypeByName(full_name(row));
     HG_CHECK(type != nullptr && type->FindFieldByName(row.field) != nullptr);
     plan_of(type);
   }
@@ -160,8 +169,7 @@ const Validator::Plan* Validator::plan_of(const Descriptor* type) {
     const FieldDescriptor* field = type->field(i);
     Plan::Step step{field, std::nullopt, nullptr, written_name(field->name())};
     for (const FieldRuleRow& row : field_rules()) {
-      if (type->full_name() == std::string("base.v1.") + row.message && field->name() == row.field)
-        step.rule = row.rule;
+      if (type->full_name() == full_name(row) && field->name() == row.field) step.rule = row.rule;
     }
     // Values of maps have no rules in this API.
     const bool is_ours = field->message_type() != nullptr && field->message_type()->file()->package() == "base.v1";

@@ -30,7 +30,7 @@ enum class FieldRule {
 };
 
 struct FieldRuleRow {
-  const char* message;  // within base.v1
+  const char* message;  // within base.v1, or with its package
   const char* field;
   FieldRule rule;
 };

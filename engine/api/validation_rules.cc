@@ -86,6 +86,8 @@ constexpr FieldRuleRow kRows[] = {
     {"BundleReadRequest", "tenant_id", kTenantOrId},
     {"BundleDeleteRequest", "tenant_id", kTenantOrId},
 
+    {"headgate.v1.ReadSnapshotRequest", "tenant_id", kTenantOrId},
+
     {"TenantCreateRequest", "id", kNewTenantId},
     {"TenantCreateRequest", "name", kNewTenantName},
 };

@@ -45,6 +45,11 @@ void Feed::wake() { loop_->wake(); }
 
 uint64_t Feed::lowest_live_xid() const { return core_->lowest_live_xid(); }
 
+uint64_t Feed::position() const {
+  MutexLock lock(core_->mutex);
+  return core_->was_connected ? core_->ring.durable_end() : 0;
+}
+
 bool Feed::ready() const {
   MutexLock lock(core_->mutex);
   return core_->is_connected;

@@ -139,6 +139,8 @@ class Feed {
   // The lowest xid a stream still has to read from the database or the ring; the collector stays below. UINT64_MAX when
   // there is no stream.
   uint64_t lowest_live_xid() const;
+  // Every transaction below it has ended and is told to streams; 0 before the first connection.
+  uint64_t position() const;
   // True once the feed has read the horizon and as long as the database answers.
   bool ready() const;
   FeedStats stats() const;

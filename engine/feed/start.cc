@@ -1,7 +1,5 @@
 #include "engine/feed/start.h"
 
-#include <absl/strings/cord.h>
-
 #include <algorithm>
 
 #include "base/guard.h"
@@ -9,8 +7,6 @@
 namespace headgate::engine {
 
 namespace {
-
-constexpr char kReasonUrl[] = "headgate.dev/reason";
 
 Status out_of_range(std::string_view reason, std::string_view text) {
   return refusal(StatusCode::kOutOfRange, reason, text);
@@ -34,17 +30,6 @@ Status refuse_unknown(const SnapToken& token, const TenantHistory& tenant) {
 }
 
 }  // namespace
-
-Status refusal(StatusCode code, std::string_view reason, std::string_view text) {
-  Status status = make_status(code, text);
-  status.SetPayload(kReasonUrl, absl::Cord(absl::string_view(reason.data(), reason.size())));
-  return status;
-}
-
-std::string reason_of(const Status& status) {
-  const auto payload = status.GetPayload(kReasonUrl);
-  return payload.has_value() ? std::string(*payload) : std::string();
-}
 
 bool StartPoint::wants(uint64_t xid) const { return xid >= from_all || std::ranges::binary_search(missing, xid); }
 

@@ -6,22 +6,10 @@
 #include <string_view>
 
 #include "base/snap_token.h"
+#include "engine/model/reasons.h"
 #include "engine/storage/history.h"
 
 namespace headgate::engine {
-
-// Why a start is refused; the names travel as google.rpc.ErrorInfo.reason.
-inline constexpr std::string_view kHistoryGone = "HISTORY_GONE";
-inline constexpr std::string_view kUnknownToken = "UNKNOWN_TOKEN";
-inline constexpr std::string_view kFutureToken = "FUTURE_TOKEN";
-inline constexpr std::string_view kMalformedToken = "MALFORMED_TOKEN";
-inline constexpr std::string_view kOtherIncarnation = "OTHER_INCARNATION";
-inline constexpr std::string_view kTenantRemoved = "TENANT_REMOVED";
-
-// A Status with a reason attached, for the edge to put into ErrorInfo.
-Status refusal(StatusCode code, std::string_view reason, std::string_view text);
-// "" when the status carries none.
-std::string reason_of(const Status& status);
 
 // Where a stream starts, and which of the transactions behind it belong to the state the client already has.
 //

@@ -39,6 +39,15 @@ struct HistoryTransaction {
   std::optional<LifeEvent> life = std::nullopt;  // then there are no changes
 };
 
+// Tells a transaction apart from another one that got the same xid in a replaced history.
+struct TransactionIdentity {
+  uint64_t xid = 0;  // 0: no transaction
+  int64_t started_at_us = 0;
+  std::string tenant;
+
+  bool operator==(const TransactionIdentity&) const = default;
+};
+
 // Half-open range of xids.
 struct XidRange {
   uint64_t from = 0;

@@ -304,12 +304,7 @@ class PostgresHistory : public HistoryReader {
 
   StatusOr<Incarnation> read_incarnation() {
     pqxx::nontransaction work(connection_);
-    // A primary tells its timeline at once after a promotion, the control file only at the next checkpoint.
-    const std::string timeline =
-        standby_ ? "(SELECT timeline_id FROM pg_control_checkpoint())::text"
-                 : "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
-    const std::string id =
-        work.exec1("SELECT system_identifier::text || '/' || " + timeline + " FROM pg_control_system()")[0].c_str();
+    const std::string id = work.exec1(fmt::format("SELECT {}", kIncarnationId))[0].c_str();
     // Without our own tables, tokens of an earlier incarnation cannot be told; everything else works.
     if (!has_incarnations_) {
       log_warn("incarnation_not_recorded", {{"incarnation", id}});

@@ -52,4 +52,11 @@ std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& fi
 
 uint64_t to_xid(const pqxx::field& field);
 
+// An expression: the history that xids belong to, "<system identifier>/<timeline>". A primary tells its timeline at
+// once after a promotion, the control file only at the next checkpoint.
+inline constexpr char kIncarnationId[] =
+    "(SELECT system_identifier::text FROM pg_control_system()) || '/' || CASE WHEN pg_is_in_recovery()"
+    " THEN (SELECT timeline_id FROM pg_control_checkpoint())::text"
+    " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text END";
+
 }  // namespace headgate::engine

@@ -128,9 +128,19 @@ class WatchService : public base::v1::Watch::WithRawCallbackMethod_Watch<base::v
   Door& door_;
 };
 
-class FeedService : public v1::Feed::WithRawCallbackMethod_Subscribe<v1::Feed::Service> {
+using FeedMethods =
+    v1::Feed::WithRawCallbackMethod_Subscribe<v1::Feed::WithCallbackMethod_ReadSnapshot<v1::Feed::Service>>;
+
+class FeedService : public FeedMethods {
  public:
   explicit FeedService(Door& door) : door_(door) {}
+
+  grpc::ServerUnaryReactor* ReadSnapshot(grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request,
+                                         v1::SnapshotPage* page) override {
+    if (door_.settings().read_snapshot) return door_.settings().read_snapshot(context, request, page);
+    context->DefaultReactor()->Finish({grpc::StatusCode::UNIMPLEMENTED, "this server reads no snapshots"});
+    return context->DefaultReactor();
+  }
 
   StreamReactor* Subscribe(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
     v1::SubscribeRequest request;

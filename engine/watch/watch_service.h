@@ -14,7 +14,16 @@
 #include "base/clock.h"
 #include "engine/feed/feed.h"
 
+namespace headgate::v1 {
+class ReadSnapshotRequest;
+class SnapshotPage;
+}  // namespace headgate::v1
+
 namespace headgate::engine {
+
+// The unary call of the feed's service, which runs where the other unary calls do. Must not block.
+using ReadSnapshot = std::function<grpc::ServerUnaryReactor*(grpc::CallbackServerContext*,
+                                                             const v1::ReadSnapshotRequest*, v1::SnapshotPage*)>;
 
 struct WatchSettings {
   // False: base.v1.Watch ends every stream at once with OK and no message, as Permify does without its Watch.
@@ -31,6 +40,8 @@ struct WatchSettings {
   Duration heartbeat_min{100};
   // Asked first for every stream: field rules and authentication. Must not block. Not set: everybody may do anything.
   std::function<Status(const grpc::CallbackServerContext&, const google::protobuf::Message&)> admit;
+  // Not set: UNIMPLEMENTED.
+  ReadSnapshot read_snapshot;
 };
 
 struct WatchStats {

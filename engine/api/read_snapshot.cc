@@ -1,0 +1,75 @@
+#include "engine/api/services.h"
+#include "engine/model/reasons.h"
+#include "engine/watch/stream_status.h"
+#include "headgate/v1/feed.pb.h"
+
+namespace headgate::engine {
+namespace {
+
+constexpr size_t kPageBytes = 128 << 10;
+// Below what a client of gRPC takes unless it is told to take more.
+constexpr size_t kPageBytesMax = 3 << 20;
+
+// 0 for an empty token.
+StatusOr<uint64_t> position_of(const std::string& text) {
+  if (text.empty()) return uint64_t{0};
+  const auto token = decode_snap_token(text);
+  if (!token.ok()) return refusal(StatusCode::kInvalidArgument, kMalformedToken, message_of(token.status()));
+  const bool one_xid = token->form == SnapToken::Form::kLegacy && token->xid != 0;
+  if (!token->is_position() && !one_xid) {
+    return refusal(StatusCode::kInvalidArgument, kMalformedToken,
+                   "a snapshot is read at a position; take one of Opened, of a Heartbeat or of the page before");
+  }
+  return token->xid + 1;
+}
+
+class SnapshotCall {
+ public:
+  SnapshotCall(CallRunner& calls, SnapshotReader& reader, std::function<uint64_t()> complete)
+      : calls_(calls), reader_(reader), complete_(std::move(complete)) {}
+
+  grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request,
+                                v1::SnapshotPage* page) {
+    return calls_.run_detailed(
+        context, *request, method_, [](const Status& status) { return stream_status(status); },
+        [=, this] { return read(*context, *request, *page); });
+  }
+
+ private:
+  Status read(const grpc::CallbackServerContext& context, const v1::ReadSnapshotRequest& request,
+              v1::SnapshotPage& page) {
+    SnapshotQuery query{.tenant = request.tenant_id(), .continuation = request.continuation(), .complete = complete_()};
+    HG_ASSIGN_OR_RETURN(query.position, position_of(request.snap_token()));
+    const size_t asked = request.page_bytes_max() == 0 ? kPageBytes : request.page_bytes_max();
+    query.bytes_max = std::min(asked, kPageBytesMax);
+    HG_ASSIGN_OR_RETURN(SnapshotState state, reader_.read(query, [&] { return still_wanted(context); }));
+    page.set_snap_token(encode_position_token(state.position));
+    page.set_position(state.position);
+    page.set_changes(std::move(state.changes));
+    page.set_continuation(std::move(state.continuation));
+    page.set_incarnation(std::move(state.incarnation));
+    page.set_schema_version(std::move(state.schema_version));
+    if (state.newest) {
+      page.mutable_newest()->set_xid(state.newest->xid);
+      page.mutable_newest()->set_started_at_us(state.newest->started_at_us);
+      page.mutable_newest()->set_tenant_id(state.newest->tenant);
+    }
+    return ok_status();
+  }
+
+  CallRunner& calls_;
+  SnapshotReader& reader_;
+  const std::function<uint64_t()> complete_;
+  MethodMetrics method_{calls_.metrics(), "Feed.ReadSnapshot"};
+};
+
+}  // namespace
+
+ReadSnapshot make_read_snapshot(CallRunner& calls, SnapshotReader& reader, std::function<uint64_t()> complete) {
+  const auto call = std::make_shared<SnapshotCall>(calls, reader, std::move(complete));
+  return [call](grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request, v1::SnapshotPage* page) {
+    return call->run(context, request, page);
+  };
+}
+
+}  // namespace headgate::engine
