@@ -23,6 +23,7 @@ SinkStatus SinkWorker::status() const {
   SinkStatus status = status_;
   status.tenants = place_.tenants().size();
   status.stopped_tenants = stopped_.size();
+  for (const auto& [tenant, stopped] : stopped_) ++status.stopped_reasons[stopped.reason];
   if (oldest_in_hand_us_ > 0) {
     status.lag_seconds = std::max(0.0, static_cast<double>(parts_.clock.unix_micros() - oldest_in_hand_us_) / 1e6);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ struct SinkStatus {
   double lag_seconds = 0;  // age of the oldest event in hand
   size_t tenants = 0;
   size_t stopped_tenants = 0;
+  std::map<std::string, size_t> stopped_reasons;  // of them, by TenantStatus::state
+  size_t max_event_bytes = 0;                     // as Sink::max_event_bytes(); 0: no limit known
 };
 
 struct TenantStatus {
