@@ -4,57 +4,13 @@
 // happens). Not thread-safe. start() throws std::runtime_error with the end of the log when a server does not come up.
 #pragma once
 
-#include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "tests/support/process.h"
+#include "tests/support/postgres_server.h"
+#include "tests/support/program.h"
 
 namespace headgate::testing {
-
-// One program with its command line, log file and a question that tells when it serves.
-class Program {
- public:
-  struct Options {
-    std::string name;
-    std::vector<std::string> argv;
-    std::map<std::string, std::string> env{};
-    std::string log_file;
-    std::string user{};
-    std::function<bool()> ready;
-    std::chrono::milliseconds start_timeout{30'000};
-  };
-
-  explicit Program(Options options) : options_(std::move(options)) {}
-
-  const std::string& name() const { return options_.name; }
-  const std::string& log_file() const { return options_.log_file; }
-  std::vector<std::string>& argv() { return options_.argv; }
-  bool running() { return process_ != nullptr && process_->running(); }
-  pid_t pid() const { return process_ == nullptr ? -1 : process_->pid(); }
-
-  // Returns when it is ready.
-  void start();
-  // Returns at once.
-  void launch();
-  // After launch(): returns when it is ready.
-  void await_ready();
-  // SIGTERM; returns the exit code, or -SIGKILL when it had to be killed after `grace`.
-  int stop(std::chrono::milliseconds grace = std::chrono::milliseconds(20'000));
-  void kill();
-  void pause();
-  void resume();
-  size_t resident_bytes() const { return process_ == nullptr ? 0 : process_->resident_bytes(); }
-  // Last lines of the log.
-  std::string log_tail(size_t lines = 60) const;
-
- private:
-  Options options_;
-  std::unique_ptr<Process> process_;
-};
 
 // True when something accepts TCP connections at the loopback port.
 bool port_answers(int port);
@@ -85,29 +41,6 @@ class NatsServer : public Program {
  private:
   int port_;
 };
-
-// A cluster of its own, for tests that need settings of the server, or a standby.
-class PostgresServer : public Program {
- public:
-  // `settings` as for -c. fsync is off unless they say otherwise. Runs initdb; does not start.
-  PostgresServer(const std::string& folder, const std::vector<std::string>& settings);
-  // A streaming standby of a running server, by pg_basebackup. Does not start.
-  static std::unique_ptr<PostgresServer> standby_of(const PostgresServer& primary, const std::string& folder);
-
-  std::string uri(const std::string& database = "postgres") const;
-  // Ends recovery: this server becomes a primary of its own history. Waits for it.
-  void promote();
-
- private:
-  PostgresServer(const std::string& folder, const std::vector<std::string>& settings, int port);
-  static std::string data_folder(const std::string& folder);
-
-  std::string folder_;
-  std::vector<std::string> settings_;
-  int port_;
-};
-// The folder of initdb and pg_ctl, empty when PostgreSQL is not installed.
-std::string postgres_binaries();
 
 // The broker of HEADGATE_TEST_KAFKA, or one that `ops/dev services` starts once for this program. Empty, and `reason`
 // says why, when there is none to be had.
