@@ -34,7 +34,7 @@ inline bool has_changes(EventKind kind) { return kind == EventKind::kChanges || 
 // Texts derived from an event, made at most once however many sinks ask. Thread-safe. A copied event starts without.
 class DerivedTexts {
  public:
-  enum Slot { kJson, kEntity, kEntityType, kSlotCount };
+  enum Slot { kJson, kEntities, kSlotCount };
 
   DerivedTexts() = default;
   DerivedTexts(const DerivedTexts&) {}

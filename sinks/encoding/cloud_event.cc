@@ -1,20 +1,17 @@
 #include "sinks/encoding/cloud_event.h"
 
-#include <google/protobuf/util/json_util.h>
-
-#include <charconv>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "base/v1/base.pb.h"
+#include "sinks/encoding/event_data.h"
 
 namespace headgate::sinks {
 namespace {
 
-namespace pb = ::base::v1;
-
 constexpr std::string_view kProtobufType = "application/protobuf";
+constexpr std::string_view kConfluentType = "application/x-confluent-protobuf";
 constexpr std::string_view kJsonType = "application/json";
+constexpr size_t kSequenceDigits = 20;  // of the largest uint64_t
 
 // Unreserved characters of a URI path segment, and those sub-delimiters that tenant ids use.
 bool is_plain_in_uri(char c) {
@@ -61,86 +58,26 @@ void append_base64(std::string& out, std::string_view bytes) {
   if (two) out[at] = kAlphabet[word >> 6 & 63];
 }
 
-const pb::Entity* entity_of_change(const pb::DataChange& change) {
-  if (change.has_tuple()) return &change.tuple().entity();
-  if (change.has_attribute()) return &change.attribute().entity();
-  return nullptr;
-}
-
-// Type and id that all changes share; an empty text where they differ.
-std::pair<std::string, std::string> common_entity(const Event& event) {
-  // A message that is parsed into again keeps its parts, so that the usual small event allocates nothing.
-  constexpr size_t kKeptBytes = 4096;
-  thread_local pb::DataChanges kept;
-  pb::DataChanges large;
-  pb::DataChanges& changes = event.payload.size() <= kKeptBytes ? kept : large;
-  if (event.kind != EventKind::kChanges || !changes.ParseFromString(event.payload)) return {};
-  std::pair<std::string, std::string> common;
-  for (int i = 0; i < changes.data_changes_size(); ++i) {
-    const pb::Entity* entity = entity_of_change(changes.data_changes(i));
-    if (entity == nullptr) return {};
-    if (i == 0) common = {entity->type(), entity->id()};
-    if (common.first != entity->type()) return {};
-    if (common.second != entity->id()) common.second.clear();
-  }
-  return common;
-}
-
-StatusOr<std::string> make_json(const Event& event) {
-  pb::DataChanges changes;
-  if (!changes.ParseFromString(event.payload)) {
-    return invalid_argument("event {}/{}/{}: the payload is not a DataChanges message", event.tenant, event.xid,
-                            event.part);
-  }
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(changes, &json, options);
-  if (!status.ok()) {
-    return invalid_argument("event {}/{}/{}: the payload cannot be written as JSON: {}", event.tenant, event.xid,
-                            event.part, status.ToString());
-  }
-  return json;
-}
-
-std::string control_json(const Event& event) {
-  std::string json = "{\"tenant\":";
-  append_json_string(json, event.tenant);
-  json += ",\"snap_token\":";
-  append_json_string(json, event.snap_token);
-  if (!event.reason.empty()) {
-    json += ",\"reason\":";
-    append_json_string(json, event.reason);
-  }
-  return json + "}";
-}
-
-std::string confluent_frame(uint32_t schema_id, std::string_view payload) {
-  std::string frame(1, '\0');
-  for (int shift = 24; shift >= 0; shift -= 8) frame += static_cast<char>(schema_id >> shift & 0xff);
-  frame += '\0';  // the first message of the file
-  frame += payload;
-  return frame;
-}
-
-template <typename Number>
-bool parse_number(std::string_view text, Number& out) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-// "<xid>/<part>" or "<xid>/<part>/<kind>-<sequence>".
-bool parse_place(std::string_view text, Cursor& cursor) {
-  const size_t first = text.find('/');
-  if (first == std::string_view::npos || !parse_number(text.substr(0, first), cursor.xid)) return false;
-  const std::string_view rest = text.substr(first + 1);
-  return parse_number(rest.substr(0, rest.find('/')), cursor.part);
-}
-
 template <typename Number>
 void append_number(std::string& out, Number number) {
   const fmt::format_int digits(number);
   out.append(digits.data(), digits.size());
+}
+
+// As text they have the order of the numbers.
+void set_padded(uint64_t number, std::string& out) {
+  const fmt::format_int digits(number);
+  out.assign(kSequenceDigits - digits.size(), '0');
+  out.append(digits.data(), digits.size());
+}
+
+std::string_view format_word(PayloadFormat format) {
+  switch (format) {
+    case PayloadFormat::kProtobuf: return "protobuf";
+    case PayloadFormat::kJson: return "json";
+    case PayloadFormat::kConfluent: return "confluent";
+  }
+  return "unknown";
 }
 
 void set_event_id(const Delivery& delivery, std::string& out) {
@@ -154,6 +91,8 @@ void set_event_id(const Delivery& delivery, std::string& out) {
   out += '/';
   out += kind_word(event.kind);
   out += '-';
+  // Heartbeats have no number of their own.
+  if (event.kind == EventKind::kHeartbeat) return append_number(out, event.started_at_us);
   append_number(out, delivery.sequence);
 }
 
@@ -214,28 +153,6 @@ std::string rfc3339(int64_t unix_us) {
                      utc.tm_hour, utc.tm_min, utc.tm_sec, micros);
 }
 
-const std::string& entity_of(const Event& event) {
-  return *event.derived
-              .get(DerivedTexts::kEntity,
-                   [&]() -> StatusOr<std::string> {
-                     const auto [type, id] = common_entity(event);
-                     return type.empty() || id.empty() ? std::string() : type + ":" + id;
-                   })
-              .first;
-}
-
-const std::string& entity_type_of(const Event& event) {
-  return *event.derived
-              .get(DerivedTexts::kEntityType, [&]() -> StatusOr<std::string> { return common_entity(event).first; })
-              .first;
-}
-
-StatusOr<const std::string*> json_of(const Event& event) {
-  auto [text, status] = event.derived.get(DerivedTexts::kJson, [&] { return make_json(event); });
-  if (!status.ok()) return status;
-  return text;
-}
-
 size_t Encoded::bytes() const {
   size_t bytes = data_.size() + content_type_.size();
   for (const Attribute& attribute : *this) bytes += attribute.name.size() + attribute.value.size();
@@ -252,7 +169,11 @@ StatusOr<Encoder> Encoder::make(const EncodingSettings& settings) {
 
 Encoder::Encoder(EncodingSettings settings) : settings_(std::move(settings)), source_start_("/headgate/") {
   append_uri_segment(source_start_, settings_.cluster);
-  source_start_ += "/tenants/";
+  if (settings_.dataschema.empty()) {
+    settings_.dataschema = fmt::format("urn:headgate:schema:headgate.v1.Event:{}", format_word(settings_.format));
+  } else if (settings_.dataschema == "none") {
+    settings_.dataschema.clear();
+  }
 }
 
 // Events of one second follow each other; their times differ in the last digits alone.
@@ -271,24 +192,25 @@ void Encoder::set_time(int64_t unix_us, std::string& out) const {
 }
 
 Status Encoder::set_data(const Event& event, Encoded& out) const {
-  out.content_type_ = settings_.format == PayloadFormat::kJson ? kJsonType : kProtobufType;
-  const bool control = event.kind != EventKind::kChanges;
-  if (settings_.format == PayloadFormat::kConfluent) {
-    pb::DataChanges position;
-    if (control) position.set_snap_token(event.snap_token);
-    out.own_data_ = confluent_frame(settings_.schema_id, control ? position.SerializeAsString() : event.payload);
-    out.data_ = out.own_data_;
-  } else if (control || event.payload.empty()) {
-    // Never without data: a record without a value would be a tombstone on a compacted topic.
-    out.own_data_ = control_json(event);
-    out.data_ = out.own_data_;
-    out.content_type_ = kJsonType;
-  } else if (settings_.format == PayloadFormat::kJson) {
-    HG_ASSIGN_OR_RETURN(const std::string* json, json_of(event));
-    out.data_ = *json;
-  } else {
-    out.data_ = event.payload;
+  const bool as_is = has_changes(event.kind) && !event.payload.empty();
+  switch (settings_.format) {
+    case PayloadFormat::kJson: {
+      HG_ASSIGN_OR_RETURN(const std::string* json, json_of(event));
+      out.content_type_ = kJsonType;
+      out.data_ = *json;
+      return ok_status();
+    }
+    case PayloadFormat::kConfluent:
+      out.content_type_ = kConfluentType;
+      out.own_data_ = confluent_frame(settings_.schema_id, as_is ? event.payload : control_payload(event));
+      out.data_ = out.own_data_;
+      return ok_status();
+    case PayloadFormat::kProtobuf: break;
   }
+  out.content_type_ = kProtobufType;
+  // Never without data: a record without a value would be a tombstone on a compacted topic.
+  if (!as_is) out.own_data_ = control_payload(event);
+  out.data_ = as_is ? std::string_view(event.payload) : out.own_data_;
   return ok_status();
 }
 
@@ -297,31 +219,48 @@ Status Encoder::encode(const Delivery& delivery, Encoded& out) const {
   out.count_ = 0;
   set_event_id(delivery, out.id_);
   out.source_ = source_start_;
-  append_uri_segment(out.source_, event.tenant);
-  out.sequence_.clear();
-  append_number(out.sequence_, delivery.sequence);
+  if (!event.tenant.empty()) {
+    out.source_ += "/tenants/";
+    append_uri_segment(out.source_, event.tenant);
+  }
   HG_RETURN_IF_ERROR(set_data(event, out));
 
   out.add("specversion", "1.0");
   out.add("id", out.id_);
   out.add("source", out.source_);
   out.add("type", type_of(event.kind));
-  if (event.kind == EventKind::kChanges) {
-    if (const std::string& entity = entity_of(event); !entity.empty()) out.add("subject", entity);
-    if (!settings_.dataschema.empty()) out.add("dataschema", settings_.dataschema);
-  }
+  if (const std::string_view entity = entity_of(event); !entity.empty()) out.add("subject", entity);
+  if (!settings_.dataschema.empty()) out.add("dataschema", settings_.dataschema);
   if (event.started_at_us != 0 && has_rfc3339(event.started_at_us)) {
     set_time(event.started_at_us, out.time_);
     out.add("time", out.time_);
   }
   if (!event.snap_token.empty()) out.add("snaptoken", event.snap_token);
   if (!delivery.previous_token.empty()) out.add("previoustoken", delivery.previous_token);
-  out.add("sequence", out.sequence_);
-  out.add("partitionkey", event.tenant);
+  add_extensions(delivery, out);
+  return ok_status();
+}
+
+void Encoder::add_extensions(const Delivery& delivery, Encoded& out) {
+  const Event& event = *delivery.event;
+  // A heartbeat for all tenants has neither.
+  if (delivery.sequence > 0 || event.kind != EventKind::kHeartbeat) {
+    set_padded(delivery.sequence, out.sequence_);
+    out.add("sequence", out.sequence_);
+  }
+  if (!event.tenant.empty()) out.add("partitionkey", event.tenant);
+  if (event.kind == EventKind::kHeartbeat) {
+    set_padded(event.xid, out.position_);
+    out.add("position", out.position_);
+  }
+  if (const std::string_view types = entity_types_of(event); !types.empty()) out.add("entitytypes", types);
   if (event.more_parts) out.add("moreparts", "true");
   if (!event.incarnation.empty()) out.add("incarnation", event.incarnation);
   if (!event.reason.empty()) out.add("reason", event.reason);
-  return ok_status();
+  if (!event.snapshot.empty()) out.add("snapshotcontinuation", event.snapshot);
+  if (!event.schema_version.empty()) out.add("schemaversion", event.schema_version);
+  if (!event.previous_schema_version.empty()) out.add("previousschemaversion", event.previous_schema_version);
+  if (event.late) out.add("late", "true");
 }
 
 Status Encoder::encode_structured(const Delivery& delivery, std::string& out) const {
@@ -346,40 +285,6 @@ Status Encoder::encode_structured(const Delivery& delivery, std::string& out) co
   }
   out += '}';
   return ok_status();
-}
-
-StatusOr<Found> read_back(const AttributeLookup& get) {
-  const auto tenant = get("partitionkey");
-  const auto id = get("id");
-  const auto sequence = get("sequence");
-  if (!tenant || !id || !sequence) return invalid_argument("no event of Headgate: an attribute is missing");
-  Found found{*tenant, {}};
-  const bool has_tenant = id->size() > tenant->size() && id->compare(0, tenant->size(), *tenant) == 0;
-  if (!has_tenant || (*id)[tenant->size()] != '/' ||
-      !parse_place(std::string_view(*id).substr(tenant->size() + 1), found.cursor) ||
-      !parse_number(std::string_view(*sequence), found.cursor.sequence)) {
-    return invalid_argument("no event of Headgate: id '{}', sequence '{}'", *id, *sequence);
-  }
-  found.cursor.snap_token = get("snaptoken").value_or("");
-  found.cursor.incarnation = get("incarnation").value_or("");
-  found.cursor.more_parts = get("moreparts").value_or("") == "true";
-  return found;
-}
-
-StatusOr<Found> read_back_structured(std::string_view line) {
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object()) return invalid_argument("no event of Headgate: not a JSON object");
-  return read_back([&](std::string_view name) -> std::optional<std::string> {
-    const auto it = json.find(std::string(name));
-    if (it == json.end() || !it->is_string()) return std::nullopt;
-    return it->get<std::string>();
-  });
-}
-
-bool already_held(const Cursor& held, const Delivery& delivery) {
-  const Event& event = *delivery.event;
-  if (held.incarnation != event.incarnation || delivery.sequence > held.sequence) return false;
-  return std::pair(event.xid, event.part) <= std::pair(held.xid, held.part);
 }
 
 }  // namespace headgate::sinks

@@ -1,9 +1,11 @@
 // CloudEvents 1.0 out of an event and its delivery.
 //
-// id: "<tenant>/<xid>/<part>" of changes, the same on every retry; control events add "/<kind>-<sequence>", because
-// they may share the place of a transaction. Extensions: snaptoken, previoustoken, sequence (dense per tenant and sink,
-// in decimal), partitionkey (the tenant), moreparts ("true" on all but the last part), incarnation, reason (of a gap).
-// traceparent and tracestate are reserved.
+// id: "<tenant>/<xid>/<part>" of changes, the same on every retry; other events add "/<kind>-<sequence>", because they
+// may share the place of a transaction, and heartbeats "/heartbeat-<their time>".
+// Extensions, all of them texts: snaptoken, previoustoken, sequence (dense per tenant and sink, 20 digits),
+// partitionkey (the tenant), moreparts ("true" on all but the last part), incarnation, entitytypes (of the changes,
+// with commas), reason (of a gap), snapshotcontinuation (of the beginning and the pages of a snapshot), schemaversion,
+// previousschemaversion, late ("true"), position (of a heartbeat, 20 digits). traceparent and tracestate are reserved.
 #pragma once
 
 #include <array>
@@ -23,7 +25,7 @@ struct Attribute {
   std::string_view value;
 };
 
-// One encoded event. The views point into this object and into the event; both must stay while they are used.
+// One encoded event. The views point into this object, the event and the encoder; all must stay while they are used.
 class Encoded {
  public:
   Encoded() = default;
@@ -42,7 +44,7 @@ class Encoded {
   friend class Encoder;
   void add(std::string_view name, std::string_view value) { attributes_[count_++] = {name, value}; }
 
-  std::array<Attribute, 16> attributes_;
+  std::array<Attribute, 24> attributes_;
   size_t count_ = 0;
   std::string_view content_type_;
   std::string_view data_;
@@ -50,6 +52,7 @@ class Encoded {
   std::string source_;
   std::string time_;
   std::string sequence_;
+  std::string position_;
   std::string own_data_;
 };
 
@@ -68,6 +71,7 @@ class Encoder {
   explicit Encoder(EncodingSettings settings);
   Status set_data(const Event& event, Encoded& out) const;
   void set_time(int64_t unix_us, std::string& out) const;
+  static void add_extensions(const Delivery& delivery, Encoded& out);
 
   EncodingSettings settings_;
   std::string source_start_;
@@ -85,20 +89,24 @@ std::string event_id(const Delivery& delivery);
 // of another time, which only a source that is out of its mind sends, goes without one.
 std::string rfc3339(int64_t unix_us);
 bool has_rfc3339(int64_t unix_us);
-// "type:id" when all changes are of one entity, else empty. Made once per event.
-const std::string& entity_of(const Event& event);
-// The type when all changes are of one entity type, else empty.
-const std::string& entity_type_of(const Event& event);
-// The payload as protobuf JSON, made once per event.
+// Of a text that rfc3339() made.
+std::optional<int64_t> parse_rfc3339(std::string_view text);
+// "type:id" when all changes are of one entity, else empty. Made once per event, which the text belongs to.
+std::string_view entity_of(const Event& event);
+// The entity types of the changes in order, with commas between them. Empty: none, or more than fit into 1 KiB.
+std::string_view entity_types_of(const Event& event);
+// The data as protobuf JSON, made once per event.
 StatusOr<const std::string*> json_of(const Event& event);
 
 // Content type of structured mode.
 inline constexpr std::string_view kStructuredType = "application/cloudevents+json; charset=UTF-8";
 
-// What a sink finds of itself: `get` looks an attribute up by name. INVALID_ARGUMENT when it is no event of ours.
+// What a sink finds of itself: `get` looks an attribute up by name. INVALID_ARGUMENT when it is no event of ours,
+// NOT_FOUND for a heartbeat, which says nothing of a sink's place.
 struct Found {
   std::string tenant;
   Cursor cursor;
+  EventKind kind = EventKind::kChanges;
 };
 using AttributeLookup = std::function<std::optional<std::string>(std::string_view name)>;
 StatusOr<Found> read_back(const AttributeLookup& get);
@@ -106,7 +114,7 @@ StatusOr<Found> read_back(const AttributeLookup& get);
 StatusOr<Found> read_back_structured(std::string_view line);
 
 // True when `held` is at or behind `delivery`'s place, so that the sink need not store it again. A higher sequence is
-// always new: control events and snapshots may repeat the place of a transaction.
+// always new. Control events and pages of a snapshot share the places of transactions, so their sequence alone counts.
 bool already_held(const Cursor& held, const Delivery& delivery);
 
 }  // namespace headgate::sinks

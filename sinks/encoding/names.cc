@@ -7,8 +7,7 @@ namespace headgate::sinks {
 namespace {
 
 constexpr std::string_view kHex = "0123456789ABCDEF";
-constexpr char kEmptyMark = 'z';  // neither is a hex digit
-constexpr char kAbsentMark = 'x';
+constexpr char kEmptyMark = 'z';  // no hex digit
 
 bool is_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
@@ -86,11 +85,6 @@ StatusOr<std::string> decode_name(NameTarget target, std::string_view text) {
     i += 2;
   }
   return out;
-}
-
-std::string absent_name(NameTarget target) {
-  if (target == NameTarget::kRaw) return {};
-  return {escape_of(target), kAbsentMark};
 }
 
 bool is_name_character(NameTarget target, char c) { return is_plain(target, c) || c == escape_of(target); }

@@ -23,9 +23,6 @@ std::string encode_name(NameTarget target, std::string_view name);
 // INVALID_ARGUMENT for text that encode_name() never returns.
 StatusOr<std::string> decode_name(NameTarget target, std::string_view text);
 
-// Stands for "no such value" in a route, e.g. the entity type of an event about several types. Equals no encoded name.
-std::string absent_name(NameTarget target);
-
 // True when `c` may stand unescaped inside an encoded name, or is the escape character.
 bool is_name_character(NameTarget target, char c);
 

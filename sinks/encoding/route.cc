@@ -1,7 +1,5 @@
 #include "sinks/encoding/route.h"
 
-#include "sinks/encoding/cloud_event.h"
-
 namespace headgate::sinks {
 namespace {
 
@@ -66,13 +64,15 @@ StatusOr<Route> Route::parse(NameTarget target, std::string_view text, std::stri
     const std::string_view word = text.substr(i + 1, end - i - 1);
     if (word == "tenant") {
       add(Piece::kTenant);
-    } else if (word == "entity_type") {
-      add(Piece::kEntityType);
     } else if (word == "prefix") {
       literal += prefix;
+    } else if (word == "entity_type") {
+      return invalid_argument(
+          "template '{}': {{entity_type}} is not offered, since one transaction may change several types and a gap "
+          "concerns all; subscribers choose by the attribute entitytypes",
+          text);
     } else {
-      return invalid_argument("template '{}': unknown placeholder '{{{}}}'; there are tenant, entity_type, prefix",
-                              text, word);
+      return invalid_argument("template '{}': unknown placeholder '{{{}}}'; there are tenant and prefix", text, word);
     }
     i = end;
   }
@@ -80,7 +80,6 @@ StatusOr<Route> Route::parse(NameTarget target, std::string_view text, std::stri
   HG_RETURN_IF_ERROR(route.check());
   for (const Piece& piece : route.pieces_) {
     route.needs_tenant_ |= piece.kind == Piece::kTenant;
-    route.needs_entity_type_ |= piece.kind == Piece::kEntityType;
   }
   return route;
 }
@@ -122,21 +121,10 @@ Status Route::check() const {
   return ok_status();
 }
 
-StatusOr<std::string> Route::render(const Event& event) const { return render(event.tenant, &event); }
-
-StatusOr<std::string> Route::render_tenant(std::string_view tenant) const { return render(tenant, nullptr); }
-
-StatusOr<std::string> Route::render(std::string_view tenant, const Event* event) const {
+StatusOr<std::string> Route::render_tenant(std::string_view tenant) const {
   std::string out;
   for (const Piece& piece : pieces_) {
-    if (piece.kind == Piece::kLiteral) {
-      out += piece.text;
-    } else if (piece.kind == Piece::kTenant) {
-      out += encode_name(target_, tenant);
-    } else {
-      const std::string type = event == nullptr ? std::string() : entity_type_of(*event);
-      out += type.empty() ? absent_name(target_) : encode_name(target_, type);
-    }
+    out += piece.kind == Piece::kLiteral ? piece.text : encode_name(target_, tenant);
   }
   const Limit limit = limit_of(target_);
   if (out.size() > limit.bytes) {
@@ -145,6 +133,28 @@ StatusOr<std::string> Route::render(std::string_view tenant, const Event* event)
         out.size(), limit.what, limit.bytes);
   }
   return out;
+}
+
+std::optional<std::string> Route::tenant_of(std::string_view text) const {
+  std::string_view name;
+  if (needs_tenant_) {
+    const std::string_view start = literal_start();
+    if (text.substr(0, start.size()) != start) return std::nullopt;
+    name = text.substr(start.size());
+    // Up to what stands behind the first name: the rest of the text, or what no name contains.
+    const size_t first = pieces_[0].kind == Piece::kLiteral ? 1 : 0;
+    if (pieces_.size() == first + 2 && name.size() > pieces_.back().text.size()) {
+      name.remove_suffix(pieces_.back().text.size());
+    } else if (pieces_.size() > first + 2) {
+      size_t end = 0;
+      while (end < name.size() && is_name_character(target_, name[end])) ++end;
+      name = name.substr(0, end);
+    }
+  }
+  auto tenant = decode_name(target_, needs_tenant_ ? name : encode_name(target_, ""));
+  if (!tenant.ok()) return std::nullopt;
+  const auto again = render_tenant(*tenant);
+  return again.ok() && *again == text ? std::optional(*std::move(tenant)) : std::nullopt;
 }
 
 }  // namespace headgate::sinks

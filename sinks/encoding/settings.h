@@ -7,7 +7,7 @@
 namespace headgate::sinks {
 
 enum class PayloadFormat {
-  kProtobuf,   // base.v1.DataChanges, the bytes of the upstream
+  kProtobuf,   // headgate.v1.Event; of changes these are the bytes of the upstream
   kJson,       // the same as protobuf JSON with the field names of the .proto file
   kConfluent,  // protobuf behind Confluent's frame: byte 0, schema id, message index 0
 };
@@ -16,7 +16,7 @@ struct EncodingSettings {
   std::string cluster = "default";  // in the source attribute: /headgate/<cluster>/tenants/<tenant>
   PayloadFormat format = PayloadFormat::kProtobuf;
   uint32_t schema_id = 0;  // for kConfluent: the id that the schema registry gave; 0 is refused
-  std::string dataschema = "urn:headgate:schema:base.v1.DataChanges";  // empty: the attribute is left out
+  std::string dataschema;  // the attribute; empty: a name of headgate.v1.Event in this format; "none": left out
 };
 
 }  // namespace headgate::sinks

@@ -144,6 +144,11 @@ Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried) {
       return invalid_argument("kafka: cannot {}: {}; raise message_bytes_max and the topic's max.message.bytes", tried,
                               text);
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+      return status_of(StatusCode::kPermissionDenied, "kafka: cannot {}: {}; grant the right, it is tried again", tried,
+                       text);
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION: return invalid_argument("kafka: cannot {}: {}", tried, text);

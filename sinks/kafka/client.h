@@ -43,7 +43,8 @@ Status check_kafka_settings(const KafkaSettings& settings);
 // Waits until a broker answers. UNAVAILABLE after the connect time-out.
 Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop);
 
-// INVALID_ARGUMENT for what can never be accepted, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
+// INVALID_ARGUMENT for what can never be accepted, PERMISSION_DENIED for a right that is missing, DEADLINE_EXCEEDED for
+// time-outs, else UNAVAILABLE.
 Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried);
 
 }  // namespace headgate::sinks

@@ -11,13 +11,14 @@ namespace {
 std::string key_of(const std::string& id, uint64_t sequence) { return fmt::format("{}#{}", id, sequence); }
 
 // The end of the unbroken run of one tenant's events in a tail. What lies behind a gap is not counted: the event that
-// is missing there still has to come.
+// is missing there still has to come. Of a gap up to `acknowledged` the caller knows: it left those events out.
 class Run {
  public:
-  void take(const Cursor& next) {
+  void take(const Cursor& next, uint64_t acknowledged) {
     if (broken_) return;
     const bool follows = !last_ || next.sequence == last_->sequence + 1 || next.incarnation != last_->incarnation;
-    if (follows) {
+    const bool known_gap = last_ && next.sequence > last_->sequence && next.sequence <= acknowledged + 1;
+    if (follows || known_gap) {
       last_ = next;
     } else if (next.sequence > last_->sequence) {
       broken_ = true;
@@ -44,16 +45,19 @@ class IdempotentSink : public Sink {
 
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                   std::stop_token stop) override {
-    std::set<std::string> topics;
-    if (!topic_.needs_entity_type()) {
-      for (const auto& [tenant, cursor] : stored) {
-        // A tenant whose name makes no topic has never had an event here.
-        if (auto topic = topic_.render_tenant(tenant); topic.ok()) topics.insert(*std::move(topic));
-      }
-    }
+    if (!producer_.is_open()) return unavailable("kafka: not connected");
+    // Also of tenants without a cursor: of new ones, and of all when the store was lost.
+    HG_ASSIGN_OR_RETURN(std::set<std::string> topics, topics_of(producer_.client(), topic_, settings_, stop));
     std::unordered_map<std::string, Run> runs;
-    HG_RETURN_IF_ERROR(read_back_tails(std::move(topics), &runs, stop));
     std::map<std::string, Cursor> found;
+    HG_ASSIGN_OR_RETURN(const std::set<std::string> untouched, read_back_tails(topics, &runs, &stored, stop));
+    for (const auto& [tenant, cursor] : stored) {
+      // A topic that never had a record is not the one that we have written to. A tenant whose name makes no topic has
+      // never had an event here.
+      const auto topic = topic_.render_tenant(tenant);
+      const bool gone = topic.ok() && untouched.count(*topic) > 0;
+      if (gone && cursor.sequence > 0) found[tenant] = {};
+    }
     for (const auto& [tenant, run] : runs) {
       if (run.last()) found[tenant] = *run.last();
     }
@@ -68,7 +72,9 @@ class IdempotentSink : public Sink {
   WriteResult write(const Batch& batch, std::stop_token stop) override {
     if (!producer_.is_open()) return {0, unavailable("kafka: not connected")};
     if (!doubtful_.empty()) {
-      if (const Status read = read_back_tails({}, nullptr, stop); !read.ok()) return {0, read};
+      if (const auto read = read_back_tails({}, nullptr, nullptr, stop); !read.ok()) {
+        return {0, read.status()};
+      }
     }
     producer_.begin(batch.deliveries.size());
     const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
@@ -139,23 +145,27 @@ class IdempotentSink : public Sink {
   }
 
   // Clears the doubts, and tells each tenant's run when asked.
-  Status read_back_tails(std::set<std::string> topics, std::unordered_map<std::string, Run>* runs,
-                         std::stop_token stop) {
+  StatusOr<std::set<std::string>> read_back_tails(std::set<std::string> topics,
+                                                  std::unordered_map<std::string, Run>* runs,
+                                                  const std::map<std::string, Cursor>* stored, std::stop_token stop) {
     for (const auto& [key, topic] : doubtful_) topics.insert(topic);
     std::map<std::string, Found> present;
     const auto take = [&](const Found& event, const AttributeLookup& get) {
-      if (runs != nullptr) (*runs)[event.tenant].take(event.cursor);
+      if (runs != nullptr) {
+        const auto known = stored->find(event.tenant);
+        (*runs)[event.tenant].take(event.cursor, known == stored->end() ? 0 : known->second.sequence);
+      }
       if (std::string key = key_of(get("id").value_or(""), event.cursor.sequence); doubtful_.count(key) > 0) {
         present.emplace(std::move(key), event);
       }
     };
-    HG_RETURN_IF_ERROR(read_tails(topics, settings_, take, stop));
+    HG_ASSIGN_OR_RETURN(std::set<std::string> untouched, read_tails(topics, settings_, take, stop));
     if (!doubtful_.empty()) {
       log_info("kafka_tail_read", {{"sink", info_.name}, {"in_doubt", doubtful_.size()}, {"stored", present.size()}});
     }
     present_.merge(present);
     doubtful_.clear();
-    return ok_status();
+    return untouched;
   }
 
   const SinkInfo info_;

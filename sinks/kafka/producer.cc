@@ -21,9 +21,16 @@ Status EventProducer::open(std::stop_token stop) {
   if (is_open() && rd_kafka_fatal_error(client_.get(), nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
   close();
   HG_ASSIGN_OR_RETURN(client_, make_producer(settings_, &EventProducer::on_delivery, this));
-  const Status status = await_broker(client_.get(), settings_, stop);
+  Status status = await_broker(client_.get(), settings_, stop);
+  if (status.ok() && !routes_.topic.needs_tenant()) status = open_topic(stop);
   if (!status.ok()) close();
   return status;
+}
+
+// The only topic there is: whether it can be used is known before an event comes.
+Status EventProducer::open_topic(std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(const std::string name, routes_.topic.render_tenant(""));
+  return prepare(name, topics_[name], std::move(stop));
 }
 
 void EventProducer::close() {
@@ -84,8 +91,8 @@ Status EventProducer::make_room(MonotonicTime deadline, std::stop_token stop) {
 
 Status EventProducer::produce(const Delivery& delivery, size_t index, MonotonicTime deadline, std::stop_token stop) {
   Record record;
-  HG_ASSIGN_OR_RETURN(record.topic, routes_.topic.render(*delivery.event));
-  HG_ASSIGN_OR_RETURN(record.key, routes_.key.render(*delivery.event));
+  HG_ASSIGN_OR_RETURN(record.topic, routes_.topic.render_tenant(delivery.event->tenant));
+  HG_ASSIGN_OR_RETURN(record.key, routes_.key.render_tenant(delivery.event->tenant));
   HG_RETURN_IF_ERROR(encoder_.encode(delivery, encoded_));
   record.value = encoded_.data();
   const size_t bytes = encoded_.bytes() + record.key.size();
@@ -136,7 +143,9 @@ Status EventProducer::prepare(const std::string& name, Topic& topic, std::stop_t
     HG_RETURN_IF_ERROR(create_topic(client_.get(), name, settings_, stop));
     topic.created = true;
   }
-  if (topic.handle == nullptr) topic.handle.reset(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
+  if (topic.handle != nullptr) return ok_status();
+  HG_RETURN_IF_ERROR(await_topic(client_.get(), name, settings_, stop).status());
+  topic.handle.reset(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
   if (topic.handle != nullptr) return ok_status();
   return status_of_kafka(rd_kafka_last_error(), fmt::format("use topic '{}'", name));
 }

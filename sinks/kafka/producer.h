@@ -73,6 +73,8 @@ class EventProducer {
   // Until at most `count` messages of `bytes` bytes await their acknowledgement (0 bytes: any), or one has failed.
   Status await(size_t count, size_t bytes, MonotonicTime deadline, std::stop_token stop);
   Status post(const Record& record, size_t index, MonotonicTime deadline, std::stop_token stop);
+  Status open_topic(std::stop_token stop);
+  // Makes the topic when it may, and waits until it can be used.
   Status prepare(const std::string& name, Topic& topic, std::stop_token stop);
   void take_back(Outcome& outcome);
   rd_kafka_resp_err_t hand_over(const Topic& topic, const Record& record, size_t index);

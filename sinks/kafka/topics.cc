@@ -2,102 +2,87 @@
 
 #include <array>
 
+#include <array>
+
 namespace headgate::sinks {
 namespace {
 
 constexpr int kSliceMs = 50;
 
-std::optional<std::string> header_of(const rd_kafka_headers_t* headers, std::string_view name) {
-  const std::string key = "ce_" + std::string(name);
-  const void* value = nullptr;
-  size_t size = 0;
-  if (rd_kafka_header_get_last(headers, key.c_str(), &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR) return std::nullopt;
-  return std::string(static_cast<const char*>(value), size);
+KafkaOwned<rd_kafka_topic_t> handle_of(rd_kafka_t* client, const std::string& topic) {
+  return KafkaOwned<rd_kafka_topic_t>(rd_kafka_topic_new(client, topic.c_str(), nullptr));
 }
 
-class TailReader {
- public:
-  TailReader(const KafkaSettings& settings, std::stop_token stop)
-      : settings_(settings),
-        stop_(std::move(stop)),
-        deadline_(std::chrono::steady_clock::now() + settings.recover_timeout) {}
-
-  Status open() {
-    HG_ASSIGN_OR_RETURN(client_, make_tail_consumer(settings_));
-    rd_kafka_poll_set_consumer(client_.get());
-    return ok_status();
+TopicFacts facts_of(const rd_kafka_metadata_t& metadata) {
+  const rd_kafka_metadata_topic_t& topic = metadata.topics[0];
+  TopicFacts facts;
+  facts.brokers = metadata.broker_cnt;
+  facts.partitions = topic.partition_cnt;
+  for (int i = 0; i < topic.partition_cnt; ++i) {
+    const rd_kafka_metadata_partition_t& partition = topic.partitions[i];
+    facts.replicas = i == 0 ? partition.replica_cnt : std::min(facts.replicas, partition.replica_cnt);
+    facts.in_sync = i == 0 ? partition.isr_cnt : std::min(facts.in_sync, partition.isr_cnt);
   }
+  return facts;
+}
 
-  Status add_topic(const std::string& name) {
-    rd_kafka_topic_t* topic = rd_kafka_topic_new(client_.get(), name.c_str(), nullptr);
-    const std::unique_ptr<rd_kafka_topic_t, void (*)(rd_kafka_topic_t*)> owned(topic, &rd_kafka_topic_destroy);
-    const rd_kafka_metadata_t* raw = nullptr;
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    do {
-      error = rd_kafka_metadata(client_.get(), 0, topic, &raw, 500);
-      HG_RETURN_IF_ERROR(in_time());
-    } while (error != RD_KAFKA_RESP_ERR_NO_ERROR);
-    const KafkaOwned<const rd_kafka_metadata_t> metadata(raw);
-    for (int i = 0; i < raw->topics[0].partition_cnt; ++i) {
-      HG_RETURN_IF_ERROR(add_partition(name, raw->topics[0].partitions[i].id));
-    }
-    return ok_status();
+// Of the topic itself, or of a partition without a leader.
+rd_kafka_resp_err_t error_of(const rd_kafka_metadata_topic_t& topic) {
+  if (topic.err != RD_KAFKA_RESP_ERR_NO_ERROR) return topic.err;
+  if (topic.partition_cnt == 0) return RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+  for (int i = 0; i < topic.partition_cnt; ++i) {
+    if (topic.partitions[i].leader < 0) return RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
   }
-
-  Status read(const EventCallback& each) {
-    if (list_->cnt == 0) return ok_status();
-    HG_RETURN_IF_ERROR(status_of_kafka(rd_kafka_assign(client_.get(), list_.get()), "read topics back"));
-    int open_partitions = list_->cnt;
-    while (open_partitions > 0) {
-      HG_RETURN_IF_ERROR(in_time());
-      const KafkaOwned<rd_kafka_message_t> message(rd_kafka_consumer_poll(client_.get(), kSliceMs));
-      if (message == nullptr) continue;
-      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        --open_partitions;
-      } else if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        take(message.get(), each);
-      }
-    }
-    return ok_status();
-  }
-
- private:
-  Status in_time() const {
-    if (stop_.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
-    if (std::chrono::steady_clock::now() < deadline_) return ok_status();
-    return make_status(StatusCode::kDeadlineExceeded, "kafka: reading topics back took longer than recover_timeout");
-  }
-
-  Status add_partition(const std::string& topic, int32_t partition) {
-    int64_t low = 0;
-    int64_t high = 0;
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    do {
-      HG_RETURN_IF_ERROR(in_time());
-      error = rd_kafka_query_watermark_offsets(client_.get(), topic.c_str(), partition, &low, &high, 500);
-    } while (error != RD_KAFKA_RESP_ERR_NO_ERROR);
-    if (high == low) return ok_status();
-    const auto wanted = static_cast<int64_t>(settings_.recover_records);
-    rd_kafka_topic_partition_list_add(list_.get(), topic.c_str(), partition)->offset = std::max(low, high - wanted);
-    return ok_status();
-  }
-
-  static void take(rd_kafka_message_t* message, const EventCallback& each) {
-    rd_kafka_headers_t* headers = nullptr;
-    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) return;
-    const AttributeLookup get = [&](std::string_view name) { return header_of(headers, name); };
-    const auto found = read_back(get);
-    if (found.ok()) each(*found, get);
-  }
-
-  const KafkaSettings& settings_;
-  const std::stop_token stop_;
-  const MonotonicTime deadline_;
-  KafkaOwned<rd_kafka_topic_partition_list_t> list_{rd_kafka_topic_partition_list_new(16)};
-  KafkaOwned<rd_kafka_t> client_;
-};
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
 
 }  // namespace
+
+StatusOr<TopicFacts> await_topic(rd_kafka_t* client, const std::string& topic, const KafkaSettings& settings,
+                                 std::stop_token stop) {
+  const KafkaOwned<rd_kafka_topic_t> handle = handle_of(client, topic);
+  const std::string tried = fmt::format("use topic '{}'", topic);
+  if (handle == nullptr) return status_of_kafka(rd_kafka_last_error(), tried);
+  const auto start = std::chrono::steady_clock::now();
+  // A broker that creates topics by itself needs a moment; no more is waited for one that does not.
+  const Duration patience = settings.create_topics ? settings.connect_timeout : settings.connect_timeout / 2;
+  while (!stop.stop_requested()) {
+    const rd_kafka_metadata_t* raw = nullptr;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, handle.get(), &raw, 200);
+    const KafkaOwned<const rd_kafka_metadata_t> metadata(raw);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      error = error_of(raw->topics[0]);
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return facts_of(*raw);
+      if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) return status_of_kafka(error, tried);
+    }
+    if (std::chrono::steady_clock::now() > start + patience) return status_of_kafka(error, tried);
+    rd_kafka_poll(client, kSliceMs);
+  }
+  return make_status(StatusCode::kCancelled, "stopped");
+}
+
+StatusOr<std::set<std::string>> topics_of(rd_kafka_t* client, const Route& route, const KafkaSettings& settings,
+                                          std::stop_token stop) {
+  if (!route.needs_tenant()) {
+    HG_ASSIGN_OR_RETURN(std::string only, route.render_tenant(""));
+    return std::set<std::string>{std::move(only)};
+  }
+  const auto deadline = std::chrono::steady_clock::now() + settings.connect_timeout;
+  while (!stop.stop_requested()) {
+    const rd_kafka_metadata_t* raw = nullptr;
+    const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 1, nullptr, &raw, 200);
+    const KafkaOwned<const rd_kafka_metadata_t> metadata(raw);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      std::set<std::string> topics;
+      for (int i = 0; i < raw->topic_cnt; ++i) {
+        if (route.tenant_of(raw->topics[i].topic)) topics.insert(raw->topics[i].topic);
+      }
+      return topics;
+    }
+    if (std::chrono::steady_clock::now() > deadline) return status_of_kafka(error, "list the topics");
+  }
+  return make_status(StatusCode::kCancelled, "stopped");
+}
 
 Status create_topic(rd_kafka_t* client, const std::string& topic, const KafkaSettings& settings, std::stop_token stop) {
   std::array<char, 512> error{};
@@ -119,18 +104,12 @@ Status create_topic(rd_kafka_t* client, const std::string& topic, const KafkaSet
     size_t count = 0;
     const auto* results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
     const rd_kafka_resp_err_t code = count == 0 ? RD_KAFKA_RESP_ERR__FAIL : rd_kafka_topic_result_error(results[0]);
-    return code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS ? ok_status() : status_of_kafka(code, tried);
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return ok_status();
+    const Status status = status_of_kafka(code, tried);
+    // It is the broker that has something against the topic; no event is to blame.
+    return status.code() == StatusCode::kInvalidArgument ? unavailable("{}", message_of(status)) : status;
   }
   return make_status(StatusCode::kCancelled, "stopped");
-}
-
-Status read_tails(const std::set<std::string>& topics, const KafkaSettings& settings, const EventCallback& each,
-                  std::stop_token stop) {
-  if (topics.empty()) return ok_status();
-  TailReader reader(settings, std::move(stop));
-  HG_RETURN_IF_ERROR(reader.open());
-  for (const std::string& topic : topics) HG_RETURN_IF_ERROR(reader.add_topic(topic));
-  return reader.read(each);
 }
 
 }  // namespace headgate::sinks

@@ -124,7 +124,8 @@ class TransactionalSink : public Sink {
       held_[event.tenant] = event.cursor;
       epoch_ = std::max<uint64_t>(epoch_, std::strtoull(get("epoch").value_or("0").c_str(), nullptr, 10));
     };
-    HG_RETURN_IF_ERROR(read_tails({settings_.cursor_topic}, of_cursor_topic(settings_), take, std::move(stop)));
+    HG_RETURN_IF_ERROR(
+        read_tails({settings_.cursor_topic}, of_cursor_topic(settings_), take, std::move(stop)).status());
     loaded_ = true;
     return ok_status();
   }

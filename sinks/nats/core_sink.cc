@@ -42,7 +42,7 @@ class CoreSink : public Sink {
 
  private:
   Status publish(const Delivery& delivery) {
-    HG_ASSIGN_OR_RETURN(const std::string subject, subject_.render(*delivery.event));
+    HG_ASSIGN_OR_RETURN(const std::string subject, subject_.render_tenant(delivery.event->tenant));
     if (settings_.structured) {
       line_.clear();
       HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));

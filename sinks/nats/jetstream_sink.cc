@@ -423,8 +423,8 @@ StatusOr<std::unique_ptr<Sink>> make_jetstream_sink(std::string name, const Enco
                                                     const JetStreamSettings& settings) {
   HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
   HG_ASSIGN_OR_RETURN(Route subject, Route::parse(NameTarget::kNats, settings.subject, settings.prefix));
-  if (!subject.needs_tenant() || subject.needs_entity_type()) {
-    return invalid_argument("sink '{}': subject must name {{tenant}} and nothing finer, since order is per subject",
+  if (!subject.needs_tenant()) {
+    return invalid_argument("sink '{}': subject must name {{tenant}}, since each tenant's last message is looked up",
                             name);
   }
   const std::string_view start = subject.literal_start();

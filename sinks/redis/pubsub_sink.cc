@@ -47,7 +47,7 @@ class PubsubSink : public Sink {
 
  private:
   Status publish(const Delivery& delivery) {
-    HG_ASSIGN_OR_RETURN(const std::string channel, channel_.render(*delivery.event));
+    HG_ASSIGN_OR_RETURN(const std::string channel, channel_.render_tenant(delivery.event->tenant));
     line_.clear();
     HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
     if (line_.size() > settings_.event_bytes_max) {

@@ -20,7 +20,11 @@ local stream, position = KEYS[1], KEYS[2]
 local epoch, incarnation, max_length, required = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function less(a, b)
-  if #a ~= #b then return #a < #b end
+  if #a ~= #b then
+    -- Sequences have leading zeros, of events that older versions wrote they have none.
+    a, b = string.gsub(a, '^0+(%d)', '%1'), string.gsub(b, '^0+(%d)', '%1')
+    if #a ~= #b then return #a < #b end
+  end
   return a < b
 end
 

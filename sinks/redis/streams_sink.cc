@@ -111,8 +111,8 @@ StatusOr<std::unique_ptr<Sink>> make_redis_streams_sink(std::string name, const 
   HG_ASSIGN_OR_RETURN(Route stream, Route::parse(NameTarget::kRedis, settings.stream, settings.prefix));
   HG_ASSIGN_OR_RETURN(Route position, Route::parse(NameTarget::kRedis, settings.position, settings.prefix));
   for (const Route* route : {&stream, &position}) {
-    if (!route->needs_tenant() || route->needs_entity_type()) {
-      return invalid_argument("sink '{}': stream and position must name {{tenant}} and nothing finer", name);
+    if (!route->needs_tenant()) {
+      return invalid_argument("sink '{}': stream and position must name {{tenant}}", name);
     }
   }
   if (settings.stream == settings.position) {

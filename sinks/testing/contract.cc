@@ -239,40 +239,84 @@ void check_recover(const Contract& contract) {
   written_ok(write_all(*sink, std::span(more).subspan(31)), 3);
 }
 
+namespace {
+
+// One event of each kind that is numbered, at the place of `last` and behind it.
+std::vector<Delivery> all_kinds(const Delivery& last) {
+  std::vector<Delivery> deliveries;
+  const auto add = [&](EventKind kind, bool own_transaction) -> Event& {
+    auto event = std::make_shared<Event>(*last.event);
+    event->kind = kind;
+    if (!has_changes(kind)) event->payload.clear();
+    const uint64_t sequence = last.sequence + deliveries.size() + 1;
+    if (own_transaction) event->xid = last.event->xid + sequence;
+    deliveries.push_back({event, sequence, last.event->snap_token});
+    return *event;
+  };
+  add(EventKind::kGap, false).reason = "HISTORY_GONE";
+  add(EventKind::kSnapshotBegin, false).snapshot = "page0";
+  add(EventKind::kSnapshotPage, false).snapshot = "page1";
+  add(EventKind::kSnapshotPage, false).snapshot = "page2";
+  add(EventKind::kSnapshotEnd, false);
+  Event& schema = add(EventKind::kSchemaChanged, true);
+  schema.schema_version = "v2";
+  schema.previous_schema_version = "v1";
+  add(EventKind::kTenantRemoved, true).late = true;
+  add(EventKind::kTenantCreated, true);
+  return deliveries;
+}
+
+}  // namespace
+
 void check_control_events(const Contract& contract) {
   const auto sink = contract.make();
   open_ok(*sink);
   std::vector<Delivery> deliveries = sample_deliveries({"t"}, 3);
-  const auto add = [&](EventKind kind, uint64_t sequence) {
-    auto event = std::make_shared<Event>(*deliveries[2].event);  // at the place of the last transaction
-    event->kind = kind;
-    if (kind != EventKind::kChanges) event->payload.clear();
-    if (kind == EventKind::kGap) event->reason = "HISTORY_GONE";
-    deliveries.push_back({event, sequence, deliveries[2].event->snap_token});
-  };
-  add(EventKind::kGap, 4);
-  add(EventKind::kSnapshotBegin, 5);
-  add(EventKind::kChanges, 6);
-  add(EventKind::kSnapshotEnd, 7);
-  add(EventKind::kHeartbeat, 8);
+  for (Delivery& delivery : all_kinds(deliveries.back())) deliveries.push_back(std::move(delivery));
   // A new history of the database starts again with low xids.
   auto restarted = std::make_shared<Event>(*deliveries[0].event);
   restarted->incarnation = "2-1";
   restarted->xid = 5;
-  deliveries.push_back({restarted, 9, ""});
-  written_ok(write_all(*sink, deliveries), 9);
+  deliveries.push_back({restarted, 12, ""});
+  written_ok(write_all(*sink, deliveries), 12);
   const auto subscriber = contract.subscribe();
-  REQUIRE(subscriber->wait_for(9, milliseconds(20'000)));
+  REQUIRE(subscriber->wait_for(12, milliseconds(20'000)));
   const auto received = subscriber->received();
   for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
-  REQUIRE(received.size() == 9);
-  for (size_t i = 0; i < received.size(); ++i) CHECK(received[i].sequence == i + 1);
-  CHECK(received[3].type == "dev.headgate.feed.gap.v1");
+  REQUIRE(received.size() == 12);
+  for (size_t i = 0; i < received.size(); ++i) {
+    CHECK(received[i].sequence == i + 1);
+    CHECK(received[i].type == type_of(deliveries[i].event->kind));
+  }
   CHECK(received[3].reason == "HISTORY_GONE");
-  CHECK(received[4].type == "dev.headgate.feed.snapshot-begin.v1");
-  CHECK(received[6].type == "dev.headgate.feed.snapshot-end.v1");
-  CHECK(received[7].type == "dev.headgate.feed.heartbeat.v1");
-  CHECK(received[8].incarnation == "2-1");
+  CHECK(received[5].snapshot == "page1");
+  CHECK(received[6].snapshot == "page2");
+  CHECK(received[6].changes.data_changes_size() == 1);
+  CHECK(received[8].schema_version == "v2");
+  CHECK(received[8].previous_schema_version == "v1");
+  CHECK(received[9].late);
+  CHECK(received[11].incarnation == "2-1");
+}
+
+void check_recover_in_snapshot(const Contract& contract) {
+  const std::vector<Delivery> first = sample_deliveries({"t"}, 1);
+  const std::vector<Delivery> kinds = all_kinds(first.back());
+  {
+    const auto sink = contract.make();
+    open_ok(*sink);
+    written_ok(write_all(*sink, first), 1);
+    written_ok(write_all(*sink, std::span(kinds).first(3)), 3);
+    // In the middle of the snapshot, and repeated as after a lost acknowledgement.
+    written_ok(write_all(*sink, std::span(kinds).first(3)), 3);
+  }
+  const auto sink = contract.make();
+  open_ok(*sink);
+  const auto held = sink->recover({{"t", cursor_of(first[0])}}, {});
+  REQUIRE_MESSAGE(held.ok(), describe(held.status()));
+  REQUIRE(held->count("t") == 1);
+  CHECK(held->at("t") == cursor_of(kinds[2]));
+  CHECK(held->at("t").snapshot == "page1");
+  written_ok(write_all(*sink, std::span(kinds).subspan(3)), kinds.size() - 3);
 }
 
 void check_oversize(const Contract& contract) {

@@ -43,6 +43,7 @@ void check_stop_token(const Contract& contract);
 void check_repeated_batch(const Contract& contract);
 void check_recover(const Contract& contract);
 void check_control_events(const Contract& contract);
+void check_recover_in_snapshot(const Contract& contract);
 void check_oversize(const Contract& contract);
 void check_server_killed(const Contract& contract);
 // For sinks that refuse stale owners.

@@ -62,6 +62,7 @@ TEST_SUITE("log/file_sink") {
   TEST_CASE("file: a repeated batch loses nothing") { check_repeated_batch(Place().contract); }
   TEST_CASE("file: tells the last event after it was opened again") { check_recover(Place().contract); }
   TEST_CASE("file: takes control events") { check_control_events(Place().contract); }
+  TEST_CASE("file: knows how far a snapshot came") { check_recover_in_snapshot(Place().contract); }
 
   TEST_CASE("file: a torn last line is cut off and not told") {
     const Place place;

@@ -99,9 +99,56 @@ TEST_SUITE("kafka/kafka_sink") {
     HG_KAFKA(server);
     check_control_events(contract_of(server));
   }
+  TEST_CASE("kafka: knows how far a snapshot came") {
+    HG_KAFKA(server);
+    check_recover_in_snapshot(contract_of(server));
+  }
   TEST_CASE("kafka: an event that is too large is refused with its id") {
     HG_KAFKA(server);
     check_oversize(contract_of(server));
+  }
+  TEST_CASE("kafka: finds tenants without a cursor in the tail, whatever the topics are called") {
+    HG_KAFKA(server);
+    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    SUBCASE("one topic") {}
+    SUBCASE("a topic for each tenant") { settings.topic = "{prefix}.{tenant}.changes"; }
+    const auto deliveries = sample_deliveries({"t1", "t.2_x"}, 20);
+    {
+      const auto sink = make(settings);
+      REQUIRE(sink->open({}).ok());
+      REQUIRE(sink->recover({}, {}).ok());
+      REQUIRE(sink->write({deliveries, {}}, {}).written == 20);
+    }
+    const auto sink = make(settings);
+    REQUIRE(sink->open({}).ok());
+    const auto held = sink->recover({}, {});
+    REQUIRE_MESSAGE(held.ok(), describe(held.status()));
+    REQUIRE(held->size() == 2);
+    CHECK(held->at("t1") == cursor_of(deliveries[18]));
+    CHECK(held->at("t.2_x") == cursor_of(deliveries[19]));
+  }
+  TEST_CASE("kafka: an event that was left out on purpose does not hide what follows it") {
+    HG_KAFKA(server);
+    const Contract contract = contract_of(server);
+    auto deliveries = sample_deliveries({"t"}, 6);
+    const Cursor before = cursor_of(deliveries[1]);
+    const Cursor behind = cursor_of(deliveries[2]);
+    deliveries.erase(deliveries.begin() + 2);
+    const auto sink = contract.make();
+    REQUIRE(sink->open({}).ok());
+    REQUIRE(sink->write({deliveries, {}}, {}).written == 5);
+    CHECK(sink->recover({{"t", behind}}, {})->at("t") == cursor_of(deliveries.back()));
+    CHECK(sink->recover({{"t", before}}, {})->at("t") == before);
+  }
+  TEST_CASE("kafka: a topic that never had a record has lost what a cursor names") {
+    HG_KAFKA(server);
+    const Contract contract = contract_of(server);
+    const auto sink = contract.make();
+    REQUIRE(sink->open({}).ok());
+    const auto held = sink->recover({{"t", cursor_of(sample_deliveries({"t"}, 1)[0])}}, {});
+    REQUIRE_MESSAGE(held.ok(), describe(held.status()));
+    REQUIRE(held->count("t") == 1);
+    CHECK(held->at("t").sequence == 0);
   }
   TEST_CASE("kafka: a broker that is killed loses nothing") {
     HG_KAFKA(server);
@@ -168,6 +215,10 @@ TEST_SUITE("kafka/kafka_sink") {
   TEST_CASE("kafka, transactional: takes control events, none of them a tombstone") {
     HG_KAFKA(server);
     check_control_events(contract_of(server, kTransactional));
+  }
+  TEST_CASE("kafka, transactional: knows how far a snapshot came") {
+    HG_KAFKA(server);
+    check_recover_in_snapshot(contract_of(server, kTransactional));
   }
   TEST_CASE("kafka, transactional: an event that is too large is refused with its id") {
     HG_KAFKA(server);

@@ -147,6 +147,10 @@ TEST_SUITE("nats/jetstream_sink") {
     HG_NATS(server);
     check_control_events(jetstream_contract(server));
   }
+  TEST_CASE("jetstream: knows how far a snapshot came") {
+    HG_NATS(server);
+    check_recover_in_snapshot(jetstream_contract(server));
+  }
   TEST_CASE("jetstream: an event that is too large is refused with its id") {
     HG_NATS(server);
     check_oversize(jetstream_contract(server));

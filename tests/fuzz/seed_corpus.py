@@ -117,9 +117,9 @@ def attribute_values():
 def names():
     odd = ["a", "", "a.b", "a*>", "{}", " ", "é", "x_5Fy", "x/y", "t" * 128, "%z", "_x"]
     templates = {"kafka": ["headgate.changes.{tenant}", "{prefix}{entity_type}", "headgate"],
-                 "nats": ["{prefix}.{tenant}.{entity_type}", "a..{tenant}", "{tenant}"],
-                 "redis": ["{prefix}:{{{tenant}}}:{entity_type}", "{tenant}"], "raw": ["{tenant}/{entity_type}", "k"]}
-    return ["\n".join([kind, template, "p", odd[i % 12], odd[(i * 5 + 1) % 12], odd[(i + 3) % 12], odd[(i * 7) % 12]])
+                 "nats": ["{prefix}.{tenant}.x", "a..{tenant}", "{tenant}"],
+                 "redis": ["{prefix}:{{{tenant}}}:changes", "{tenant}"], "raw": ["{tenant}/{tenant}", "k"]}
+    return ["\n".join([kind, template, "p", odd[i % 12], odd[(i * 5 + 1) % 12]])
             for kind, all_of in templates.items() for template in all_of for i in range(0, 12, 3)]
 
 
@@ -134,7 +134,7 @@ def events():
     fields = ["0", "t1", "7301", "2", "more", "hRwAAAAAAAA=", "7301-1", "1763737445000001", "", "42", "hBwAAAAAAAA="]
     lines.append("\n".join(fields + [change]))
     lines += ["\n".join(fields + [filled(c)]) for c in spread(changes, 12)]
-    for kind, reason in (("1", ""), ("2", "HISTORY_GONE"), ("3", "a \"b\"\u00e9"), ("4", "")):
+    for kind, reason in (("1", ""), ("2", "HISTORY_GONE"), ("3", "a \"b\"\u00e9"), ("5", ""), ("6", ""), ("8", "")):
         lines.append("\n".join([kind] + fields[1:8] + [reason] + fields[9:] + [""]))
     return lines + ["\n".join(["0", "a/b c", "1", "0", "", "", "", "", "", "1", "", ""])]
 

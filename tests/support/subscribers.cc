@@ -96,14 +96,20 @@ std::optional<Received> decode_binary(const AttributeSource& get, std::string_vi
   event.previous_token = text("previoustoken");
   event.incarnation = text("incarnation");
   event.reason = text("reason");
+  event.snapshot = text("snapshotcontinuation");
+  event.schema_version = text("schemaversion");
+  event.previous_schema_version = text("previousschemaversion");
+  event.late = text("late") == "true";
   event.more_parts = text("moreparts") == "true";
   event.started_at_us = parse_time_us(text("time"));
   if (text("specversion") != "1.0") return fail(error, "specversion '" + text("specversion") + "'");
   if (!parse_id(event)) return fail(error, "id '" + event.id + "' of tenant '" + event.tenant + "'");
-  if (!parse_number(std::string_view(text("sequence")), event.sequence)) {
+  // A heartbeat for all tenants has no sequence.
+  const bool numbered = !event.is_heartbeat() || !event.tenant.empty();
+  if (numbered && !parse_number(std::string_view(text("sequence")), event.sequence)) {
     return fail(error, event.id + ": sequence '" + text("sequence") + "'");
   }
-  if (event.is_changes() && !decode_data(text("datacontenttype"), data, event.changes)) {
+  if (event.has_changes() && !decode_data(text("datacontenttype"), data, event.changes)) {
     return fail(error, event.id + ": data of type '" + text("datacontenttype") + "' cannot be decoded");
   }
   return event;

@@ -33,11 +33,17 @@ struct Received {
   std::string previous_token;
   std::string incarnation;
   std::string reason;
+  std::string snapshot;  // continuation, of the beginning and the pages of a snapshot
+  std::string schema_version;
+  std::string previous_schema_version;
+  bool late = false;
   int64_t started_at_us = 0;   // of the transaction by the database's clock; 0 without a time
   int64_t received_at_us = 0;  // by our clock
   base::v1::DataChanges changes;
 
   bool is_changes() const { return type == "dev.headgate.permission.changed.v1"; }
+  bool has_changes() const { return is_changes() || type == "dev.headgate.feed.snapshot-page.v1"; }
+  bool is_heartbeat() const { return type == "dev.headgate.feed.heartbeat.v1"; }
 };
 
 // Looks an attribute up by its name in the specification ("id", "snaptoken", "datacontenttype").
