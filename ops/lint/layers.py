@@ -6,7 +6,7 @@ from source import Finding, line_of
 
 # Each folder may include itself and what stands before it in its own list, besides what the list is built on.
 LISTS = {
-    "base": ["base"],
+    "base": ["base", "base/redis"],
     "proto": ["proto"],
     "engine": ["engine/model", "engine/schema/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
                "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
@@ -35,7 +35,7 @@ OWNERS = [
     (r"(grpc/|grpcpp/|.*\.grpc\.pb\.h|proto/pch_grpc\.h)",
      ["proto", "engine/api", "engine/watch", "relay/upstream", "relay/server", "ops/demo"]),
     (r"librdkafka/", ["sinks/kafka"]),
-    (r"hiredis/", ["sinks/redis", "relay/tokens"]),
+    (r"(hiredis|openssl)/", ["base/redis"]),
     (r"nats/", ["sinks/nats"]),
     (r"sqlite3\.h", ["relay/tokens"]),
     (r"yaml-cpp/", ["base", "engine/config", "relay/config"]),

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "relay/config/redis.h"
 #include "relay/config/sinks.h"
 
 namespace headgate::relay {
@@ -70,13 +71,8 @@ void describe(Settings& s, TokenStoreSettings& c) {
     s.require(c.kind != TokenStoreKind::kPostgres || !c.postgres.uri.empty(), "uri", "must be set for kind postgres");
   });
   s.section("redis", [&] {
-    s.text("host", c.redis.host, "of the server");
-    s.integer("port", c.redis.port, "of the server", 1, 65535);
-    s.text("username", c.redis.username, "ACL user; empty takes the default user");
-    s.secret("password", c.redis.password, "of the user");
-    s.integer("database", c.redis.database, "number of the database", 0, 1'000'000);
+    describe_redis(s, c.redis.connection, {"username", "timeout"});
     s.text("prefix", c.redis.prefix, "first part of all keys");
-    s.duration("timeout", c.redis.timeout, "to connect, and for each command", 100ms);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "relay/config/sinks.h"
 
+#include "relay/config/redis.h"
+
 namespace headgate::relay {
 
 namespace {
@@ -43,23 +45,13 @@ void describe(Settings& s, in::KafkaSettings& c) {
   s.map("options", c.options, "passed to librdkafka as they are");
 }
 
-void describe(Settings& s, in::RedisConnectionSettings& c) {
-  s.text("host", c.host, "of the server");
-  s.integer("port", c.port, "of the server", uint16_t{1}, uint16_t{65535});
-  s.text("unix_socket", c.unix_socket, "path, instead of host and port");
-  s.text("user", c.user, "ACL user; empty takes the default user");
-  s.secret("password", c.password, "of the user");
-  s.integer("database", c.database, "number of the database", 0u, 1'000'000u);
-  s.flag("tls", c.tls, "not supported by this build");
-  s.duration("connect_timeout", c.connect_timeout, "time to connect", 10ms);
-  s.duration("command_timeout", c.command_timeout, "time for the answers of one batch", 10ms);
-}
-
 void describe(Settings& s, in::RedisStreamsSettings& c) {
-  describe(s, c.connection);
+  describe_redis(s, c.connection, {"user", "command_timeout"});
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
-  s.text("stream", c.stream, "template of the stream's key");
-  s.text("position", c.position, "template of the key that holds the position");
+  s.text("stream", c.stream, "template of the stream's key: {tenant}, or {shard} for streams that tenants share");
+  s.text("position", c.position, "template of the key that holds a tenant's position; empty: beside the stream");
+  s.integer("shards", c.shards, "of a stream with {shard}: how many there are, for good", 1u, 1'024u);
+  s.text("index", c.index, "key of the set of streams; empty keeps none");
   s.integer("max_length", c.max_length, "entries kept in each stream, about; 0 keeps all", uint64_t{0});
   s.integer("entries_per_script", c.entries_per_script, "entries added by one script call", uint64_t{1}, uint64_t{256});
   s.integer("entries_per_transaction", c.entries_per_transaction,
@@ -68,7 +60,7 @@ void describe(Settings& s, in::RedisStreamsSettings& c) {
 }
 
 void describe(Settings& s, in::RedisPubsubSettings& c) {
-  describe(s, c.connection);
+  describe_redis(s, c.connection, {"user", "command_timeout"});
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
   s.text("channel", c.channel, "template of the channel");
   s.bytes("event_bytes_max", c.event_bytes_max, "largest event", 1024);

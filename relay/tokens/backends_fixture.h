@@ -106,7 +106,11 @@ struct RedisBackend {
   }
   const char* missing() const { return installed ? nullptr : "no redis-server on this machine"; }
   StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) {
-    return make_redis_store(scope, {.port = port, .password = password, .timeout = Duration(2000)});
+    RedisStoreSettings settings;
+    settings.connection.port = static_cast<uint16_t>(port);
+    settings.connection.password = password;
+    settings.connection.command_timeout = Duration(2000);
+    return make_redis_store(scope, settings);
   }
   void command(std::vector<std::string> words) const {
     std::vector<std::string> argv{"redis-cli", "-p", std::to_string(port)};

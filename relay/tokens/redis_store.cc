@@ -1,9 +1,8 @@
 // Cursors in Redis: one hash per sink, one script per commit that checks the epoch and writes, so both happen or none.
 // Durable as Redis is: with appendfsync everysec up to a second of commits may be lost, which repeats events and loses
 // none; without persistence a restart of Redis loses the place.
-#include <hiredis/hiredis.h>
-
 #include "base/mutex.h"
+#include "base/redis/client.h"
 #include "relay/tokens/ownership.h"
 #include "relay/tokens/store_settings.h"
 
@@ -11,14 +10,7 @@ namespace headgate::relay {
 
 namespace {
 
-struct FreeContext {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-struct FreeReply {
-  void operator()(redisReply* reply) const { freeReplyObject(reply); }
-};
-using Context = std::unique_ptr<redisContext, FreeContext>;
-using Reply = std::unique_ptr<redisReply, FreeReply>;
+using redis::Reply;
 
 // Hashes: owner; cursors:<sink> and details:<sink>, by tenant. What came later than the cursors stands in the details,
 // so that an older relay still reads the values that it knows. A detail belongs to a cursor with the same xid and
@@ -36,9 +28,9 @@ constexpr const char* kAcquire = R"(
 constexpr const char* kCheckOwner = R"(
   local kept = redis.call('HGET', KEYS[1], 'epoch')
   if kept ~= ARGV[1] then
-    if kept and tonumber(kept) > tonumber(ARGV[1]) then return redis.error_reply('FENCED') end
+    if kept and tonumber(kept) > tonumber(ARGV[1]) then return redis.error_reply('FENCED by a newer owner') end
     redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
-    return redis.error_reply('STORE_LOST')
+    return redis.error_reply('STORE_LOST and taken again')
   end)";
 
 // KEYS: owner, sinks, cursors and details of this sink. ARGV: epoch, sink, then triples of tenant, cursor, detail.
@@ -106,7 +98,7 @@ StatusOr<Cursor> decode(const std::string& text) {
 class RedisStore : public TokenStore {
  public:
   RedisStore(const std::string& scope, RedisStoreSettings settings)
-      : settings_(std::move(settings)), base_(fmt::format("{}:{{{}}}:relay:", settings_.prefix, scope)) {}
+      : base_(fmt::format("{}:{{{}}}:relay:", settings.prefix, scope)), client_(std::move(settings.connection)) {}
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
@@ -160,7 +152,7 @@ class RedisStore : public TokenStore {
   std::string owner_key() const { return base_ + "owner"; }
   std::string cursor_key(const std::string& sink) const { return base_ + "cursors:" + sink; }
   std::string detail_key(const std::string& sink) const { return base_ + "details:" + sink; }
-  static std::string text_of(const redisReply& reply) { return std::string(reply.str, reply.len); }
+  static std::string text_of(const redisReply& reply) { return std::string(redis::text_of(&reply)); }
 
   Status refusal(const StatusOr<Reply>& reply, const Fence& fence) REQUIRES_LOCK(mutex_) {
     switch (reply.status().code()) {
@@ -170,83 +162,24 @@ class RedisStore : public TokenStore {
     }
   }
 
-  timeval timeout() const {
-    const auto milliseconds = settings_.timeout.count();
-    return {milliseconds / 1000, static_cast<suseconds_t>(milliseconds % 1000 * 1000)};
-  }
-
+  // All keys share one slot, and base_ is in it.
   StatusOr<Reply> call(const std::vector<std::string>& arguments) REQUIRES_LOCK(mutex_) {
-    HG_RETURN_IF_ERROR(connect());
-    return send(arguments);
+    const std::vector<std::string_view> words(arguments.begin(), arguments.end());
+    auto reply = client_.command(base_, words, {});
+    if (reply.ok()) return reply;
+    return status_of(reply.status().code(), "the token store: {}; check tokens.redis", message_of(reply.status()));
   }
 
-  Status connect() REQUIRES_LOCK(mutex_) {
-    if (context_ != nullptr) return ok_status();
-    context_.reset(redisConnectWithTimeout(settings_.host.c_str(), settings_.port, timeout()));
-    if (context_ == nullptr || context_->err != 0) {
-      const std::string reason = context_ == nullptr ? "out of memory" : context_->errstr;
-      context_.reset();
-      return unavailable("cannot reach the Redis of the token store: {}; check tokens.redis", reason);
-    }
-    redisSetTimeout(context_.get(), timeout());
-    redisEnableKeepAlive(context_.get());
-    if (!settings_.password.empty()) {
-      std::vector<std::string> auth{"AUTH"};
-      if (!settings_.username.empty()) auth.push_back(settings_.username);
-      auth.push_back(settings_.password);
-      HG_RETURN_IF_ERROR(greet(auth));
-    }
-    if (settings_.database != 0) return greet({"SELECT", std::to_string(settings_.database)});
-    return ok_status();
-  }
-
-  Status greet(const std::vector<std::string>& arguments) REQUIRES_LOCK(mutex_) {
-    Status status = send(arguments).status();
-    if (!status.ok()) context_.reset();
-    return status;
-  }
-
-  StatusOr<Reply> send(const std::vector<std::string>& arguments) REQUIRES_LOCK(mutex_) {
-    std::vector<const char*> texts;
-    std::vector<size_t> sizes;
-    for (const std::string& argument : arguments) {
-      texts.push_back(argument.data());
-      sizes.push_back(argument.size());
-    }
-    Reply reply(static_cast<redisReply*>(
-        redisCommandArgv(context_.get(), static_cast<int>(texts.size()), texts.data(), sizes.data())));
-    if (reply == nullptr) {
-      const std::string reason = context_->errstr;
-      context_.reset();
-      return unavailable("the connection to the Redis of the token store broke: {}", reason);
-    }
-    if (reply->type != REDIS_REPLY_ERROR) return reply;
-    return refused(std::string(reply->str, reply->len));
-  }
-
-  static Status refused(const std::string& text) {
-    if (text.find("FENCED") != std::string::npos) return make_status(StatusCode::kFailedPrecondition, text);
-    if (text.find("STORE_LOST") != std::string::npos) return make_status(StatusCode::kDataLoss, text);
-    if (text.find("OOM") != std::string::npos || text.find("MISCONF") != std::string::npos) {
-      return status_of(StatusCode::kResourceExhausted, "the Redis of the token store is full: {}", text);
-    }
-    if (text.find("NOAUTH") != std::string::npos || text.find("WRONGPASS") != std::string::npos ||
-        text.find("NOPERM") != std::string::npos) {
-      return status_of(StatusCode::kPermissionDenied, "the Redis of the token store refuses us: {}", text);
-    }
-    return unavailable("the Redis of the token store answered: {}", text);
-  }
-
-  const RedisStoreSettings settings_;
   const std::string base_;
   Mutex mutex_;
   Losses losses_ GUARDED_BY(mutex_);
-  Context context_ GUARDED_BY(mutex_);
+  redis::Client client_ GUARDED_BY(mutex_);
 };
 
 }  // namespace
 
 StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings) {
+  HG_RETURN_IF_ERROR(redis::check(settings.connection));
   auto store = std::make_unique<RedisStore>(scope, settings);
   HG_RETURN_IF_ERROR(store->ping());
   return store;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/redis/settings.h"
 #include "relay/tokens/token_store.h"
 
 namespace headgate::relay {
@@ -22,13 +23,8 @@ struct PostgresStoreSettings {
 };
 
 struct RedisStoreSettings {
-  std::string host = "127.0.0.1";
-  int port = 6379;
-  std::string username;  // empty: the default user
-  std::string password;  // empty: no AUTH
-  int database = 0;
+  redis::ClientSettings connection;
   std::string prefix = "headgate";
-  Duration timeout{5'000};  // to connect, and for each command
 };
 
 struct TokenStoreSettings {

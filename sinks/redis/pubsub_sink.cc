@@ -1,8 +1,9 @@
 #include <array>
 
+#include "base/redis/client.h"
+#include "base/redis/errors.h"
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/encoding/route.h"
-#include "sinks/redis/connection.h"
 #include "sinks/redis/redis_sinks.h"
 
 namespace headgate::sinks {
@@ -16,37 +17,44 @@ class PubsubSink : public Sink {
       : info_{std::move(name), "redis_pubsub", Guarantee::kSignal},
         encoder_(std::move(encoder)),
         channel_(std::move(channel)),
-        settings_(std::move(settings)),
-        connection_(settings_.connection) {}
+        settings_(std::move(settings)) {}
 
   const SinkInfo& info() const override { return info_; }
-  Status open(std::stop_token stop) override { return connection_.open(stop); }
-  void close() override { connection_.close(); }
+  size_t max_event_bytes() const override { return settings_.event_bytes_max; }
+  Status open(std::stop_token stop) override { return client_.open(stop); }
+  void close() override { client_.close(); }
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>&, std::stop_token) override {
     return std::map<std::string, Cursor>();
   }
 
-  WriteResult write(const Batch& batch, std::stop_token stop) override {
-    if (!connection_.is_open()) return {0, unavailable("redis: not connected")};
+  WriteResult write(const Batch& batch, std::stop_token stop) override { return publish_all(batch.deliveries, stop); }
+
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    return publish_all(heartbeat_deliveries(heartbeat), stop).status;
+  }
+
+ private:
+  WriteResult publish_all(std::span<const Delivery> deliveries, std::stop_token stop) {
+    if (!client_.is_open()) return {0, unavailable("redis: not connected")};
+    redis::Connection& connection = *client_.any();
     size_t queued = 0;
     Status refused;
-    for (const Delivery& delivery : batch.deliveries) {
-      refused = publish(delivery);
+    for (const Delivery& delivery : deliveries) {
+      refused = publish(connection, delivery);
       if (!refused.ok()) break;
-      if (++queued % kPushed == 0) connection_.push();
+      if (++queued % kPushed == 0) connection.push();
     }
     if (queued == 0) return {0, refused};
-    std::vector<Reply> replies;
-    const Status exchanged = connection_.exchange(replies, stop);
+    std::vector<redis::Reply> replies;
+    const Status exchanged = connection.exchange(replies, stop);
     for (size_t i = 0; i < replies.size(); ++i) {
-      if (replies[i]->type != REDIS_REPLY_ERROR) continue;
-      return {i, status_of_error(std::string_view(replies[i]->str, replies[i]->len))};
+      if (!redis::is_error(replies[i].get())) continue;
+      return {i, redis::status_of_error(redis::text_of(replies[i].get()), connection.name())};
     }
     return {replies.size(), exchanged.ok() ? refused : exchanged};
   }
 
- private:
-  Status publish(const Delivery& delivery) {
+  Status publish(redis::Connection& connection, const Delivery& delivery) {
     HG_ASSIGN_OR_RETURN(const std::string channel, channel_.render_tenant(delivery.event->tenant));
     line_.clear();
     HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
@@ -54,7 +62,7 @@ class PubsubSink : public Sink {
       return invalid_argument("redis: event {} has {} bytes, event_bytes_max is {}", event_id(delivery), line_.size(),
                               settings_.event_bytes_max);
     }
-    connection_.append(std::array<std::string_view, 3>{"PUBLISH", channel, line_});
+    connection.append(std::array<std::string_view, 3>{"PUBLISH", channel, line_});
     return ok_status();
   }
 
@@ -62,7 +70,7 @@ class PubsubSink : public Sink {
   const Encoder encoder_;
   const Route channel_;
   const RedisPubsubSettings settings_;
-  RedisConnection connection_;
+  redis::Client client_{settings_.connection};
   std::string line_;
 };
 
@@ -70,7 +78,9 @@ class PubsubSink : public Sink {
 
 StatusOr<std::unique_ptr<Sink>> make_redis_pubsub_sink(std::string name, const EncodingSettings& encoding,
                                                        const RedisPubsubSettings& settings) {
-  HG_RETURN_IF_ERROR(check_redis_settings(settings.connection));
+  if (const Status status = redis::check(settings.connection); !status.ok()) {
+    return invalid_argument("sink '{}': {}", name, message_of(status));
+  }
   HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
   HG_ASSIGN_OR_RETURN(Route channel, Route::parse(NameTarget::kRedis, settings.channel, settings.prefix));
   return std::make_unique<PubsubSink>(std::move(name), std::move(encoder), std::move(channel), settings);

@@ -4,29 +4,22 @@
 #include <cstdint>
 #include <string>
 
-#include "base/clock.h"
+#include "base/redis/settings.h"
 
 namespace headgate::sinks {
 
-struct RedisConnectionSettings {
-  std::string host = "127.0.0.1";
-  uint16_t port = 6379;
-  std::string unix_socket;  // instead of host and port
-  std::string user;         // empty: the default user
-  std::string password;     // empty: no AUTH
-  uint32_t database = 0;
-  bool tls = false;  // refused: hiredis 0.14 has no TLS; put a TLS proxy beside the relay
-  Duration connect_timeout{2'000};
-  Duration command_timeout{5'000};  // until all replies to what was sent together are there
-};
-
-// One stream and one position hash for each tenant, changed together by a script or a transaction.
+// A stream for each tenant, or some streams that tenants share; beside it a position hash for each tenant, changed
+// together with it by a script or a transaction.
 struct RedisStreamsSettings {
-  RedisConnectionSettings connection;
+  redis::ClientSettings connection;
   std::string prefix = "headgate";
-  std::string stream = "{prefix}:{{{tenant}}}:changes";  // templates; the braces make the hash tag
-  std::string position = "{prefix}:{{{tenant}}}:position";
-  uint64_t max_length = 0;  // keep about so many entries in each stream; 0: all
+  // Templates. {tenant}: a stream for each; {shard}: `shards` streams. Doubled braces make a hash tag.
+  std::string stream = "{prefix}:{{{tenant}}}:changes";
+  std::string position;  // empty: {prefix}:{{{tenant}}}:position, or {prefix}:{{{shard}}}:position:{tenant}
+  uint32_t shards = 16;  // of a stream with {shard}: a tenant's is CRC16(tenant) modulo this, for good
+  std::string index =
+      "{prefix}:{{streams}}";  // set of the streams' keys; its own stream ":new" tells new ones. Empty: none
+  uint64_t max_length = 0;     // keep about so many entries in each stream; 0: all
   uint64_t entries_per_script = 64;
   uint64_t entries_per_transaction = 256;  // of a backlog; 0: everything goes by the script
   size_t event_bytes_max = 64 << 20;       // one event; Redis' own limit is 512 MB
@@ -34,7 +27,7 @@ struct RedisStreamsSettings {
 
 // Structured JSON on a channel for each tenant. Signal only.
 struct RedisPubsubSettings {
-  RedisConnectionSettings connection;
+  redis::ClientSettings connection;
   std::string prefix = "headgate";
   std::string channel = "{prefix}:{tenant}";
   size_t event_bytes_max = 16 << 20;

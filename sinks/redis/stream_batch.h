@@ -4,27 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "sinks/encoding/route.h"
+#include "base/redis/client.h"
+#include "sinks/redis/stream_routes.h"
 #include "sinks/sink.h"
 
 namespace headgate::sinks {
-
-struct StreamKeys {
-  std::string stream;
-  std::string position;
-};
-
-struct StreamRoutes {
-  Route stream;
-  Route position;
-
-  // INVALID_ARGUMENT when the tenant's name makes no key.
-  StatusOr<StreamKeys> keys_of(std::string_view tenant) const {
-    HG_ASSIGN_OR_RETURN(std::string stream_key, stream.render_tenant(tenant));
-    HG_ASSIGN_OR_RETURN(std::string position_key, position.render_tenant(tenant));
-    return StreamKeys{std::move(stream_key), std::move(position_key)};
-  }
-};
 
 // The events of one tenant.
 struct TenantRun {
@@ -32,6 +16,11 @@ struct TenantRun {
   std::vector<size_t> indexes;  // of the batch's deliveries, in order
   size_t next = 0;              // into `indexes`: the first that is not known to be stored
   size_t end = 0;               // into `indexes`: behind the last that may be sent
+  // Of this pass over the batch:
+  redis::Connection* connection = nullptr;  // nullptr: not to be sent now
+  uint16_t slot = 0;                        // in a cluster; keys of different slots have no transaction
+  bool asking = false;                      // ASK has led here
+  std::string elsewhere;                    // the error that says that the keys are not there: MOVED, ASK, TRYAGAIN
 };
 
 class StreamBatch {

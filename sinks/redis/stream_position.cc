@@ -3,14 +3,31 @@
 #include <array>
 #include <charconv>
 
+#include "base/redis/errors.h"
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/redis/stream_script.h"
 
 namespace headgate::sinks {
 namespace {
 
+using redis::text_of;
+
 // The parts of a look's reply.
-enum LookPart { kLastId, kEpoch, kIncarnation, kXid, kPart, kMoreParts, kSequence, kSnapToken, kId, kLookParts };
+enum LookPart {
+  kLastId,
+  kBirth,
+  kEpoch,
+  kIncarnation,
+  kXid,
+  kPart,
+  kMoreParts,
+  kSequence,
+  kSnapToken,
+  kId,
+  kIdentity,
+  kSnapshot,
+  kLookParts
+};
 
 // The fields of one entry.
 std::optional<std::string> field_of(const redisReply* fields, std::string_view name) {
@@ -32,45 +49,46 @@ EntryId id_of(std::string_view text) {
   return {number_of(text.substr(0, dash)), number_of(text.substr(dash + 1))};
 }
 
-// The stream's last entry, when it is one of ours.
-StatusOr<std::optional<Cursor>> last_entry(const std::string& stream, RedisConnection& connection,
-                                           std::stop_token stop) {
+// The stream's last entry, when it is an event of ours that has a place.
+StatusOr<std::optional<Cursor>> last_entry(const std::string& stream, redis::Client& client, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(
       const Reply entries,
-      connection.command(std::array<std::string_view, 6>{"XREVRANGE", stream, "+", "-", "COUNT", "1"}, stop));
+      client.command(stream, std::array<std::string_view, 6>{"XREVRANGE", stream, "+", "-", "COUNT", "1"}, stop));
   if (entries->elements == 0 || entries->element[0]->elements != 2) return std::optional<Cursor>();
   const redisReply* fields = entries->element[0]->element[1];
+  if (field_of(fields, "type") == type_of(EventKind::kHeartbeat)) return std::optional<Cursor>();
   const auto event = read_back([&](std::string_view name) { return field_of(fields, name); });
   return event.ok() ? std::optional(event->cursor) : std::nullopt;
 }
 
 }  // namespace
 
-std::string_view text_of(const redisReply* reply) {
-  return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_ERROR || reply->type == REDIS_REPLY_STATUS
-             ? std::string_view(reply->str, reply->len)
-             : std::string_view();
-}
-
-StatusOr<std::string> load_script(RedisConnection& connection, std::string_view script, std::stop_token stop) {
+StatusOr<std::string> load_script(Connection& connection, std::string_view script, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(const Reply sha,
                       connection.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script}, stop));
   return std::string(text_of(sha.get()));
 }
 
-Status LookScript::load(RedisConnection& connection, std::stop_token stop) {
+Status LookScript::load(Connection& connection, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(sha_, load_script(connection, kLookScript, stop));
   return ok_status();
 }
 
+std::vector<std::string_view> LookScript::arguments(const StreamKeys& keys) const {
+  std::vector<std::string_view> words{"EVALSHA", sha_, keys.shared() ? "3" : "2", keys.stream, keys.position};
+  if (keys.shared()) words.emplace_back(keys.birth);
+  return words;
+}
+
 void LookScript::append(RespCommands& commands, const StreamKeys& keys) const {
-  commands.command({"EVALSHA", sha_, "2", keys.stream, keys.position});
+  const std::vector<std::string_view> words = arguments(keys);
+  commands.begin(words.size());
+  for (const std::string_view word : words) commands.argument(word);
 }
 
 StatusOr<StreamLook> LookScript::read(const redisReply* reply) {
-  if (reply->type == REDIS_REPLY_ERROR) return status_of_error(text_of(reply));
   if (reply->type != REDIS_REPLY_ARRAY || reply->elements != kLookParts) {
-    return internal_error("redis: a look at a stream has an odd answer");
+    return unavailable("redis: a look at a stream has an odd answer: {}", text_of(reply));
   }
   const auto part = [&](LookPart which) { return text_of(reply->element[which]); };
   StreamLook look;
@@ -78,6 +96,7 @@ StatusOr<StreamLook> LookScript::read(const redisReply* reply) {
   look.epoch = number_of(part(kEpoch));
   if (part(kId).empty()) return look;
   look.position_id = id_of(part(kId));
+  look.same_birth = part(kId) == part(kBirth);
   Cursor& cursor = look.position.emplace();
   cursor.snap_token = part(kSnapToken);
   cursor.xid = number_of(part(kXid));
@@ -85,14 +104,17 @@ StatusOr<StreamLook> LookScript::read(const redisReply* reply) {
   cursor.more_parts = number_of(part(kMoreParts)) != 0;
   cursor.sequence = number_of(part(kSequence));
   cursor.incarnation = part(kIncarnation);
+  cursor.identity = part(kIdentity);
+  cursor.snapshot = part(kSnapshot);
   return look;
 }
 
-StatusOr<std::optional<Cursor>> held_of(const StreamLook& look, const StreamKeys& keys, RedisConnection& connection,
+StatusOr<std::optional<Cursor>> held_of(const StreamLook& look, const StreamKeys& keys, redis::Client& client,
                                         std::stop_token stop) {
   if (!look.last_id) return std::optional<Cursor>();
+  if (keys.shared()) return look.position && look.same_birth ? look.position : std::optional<Cursor>();
   if (look.position && look.position_id == *look.last_id) return look.position;
-  HG_ASSIGN_OR_RETURN(std::optional<Cursor> entry, last_entry(keys.stream, connection, stop));
+  HG_ASSIGN_OR_RETURN(std::optional<Cursor> entry, last_entry(keys.stream, client, stop));
   // Somebody else's entry may stand behind ours.
   if (!entry && look.position && look.position_id < *look.last_id) return look.position;
   return entry;

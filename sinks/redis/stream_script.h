@@ -1,12 +1,15 @@
 // The script that appends events of one tenant and moves its position, atomically.
 //
-// KEYS: the stream, the position hash.
+// KEYS: the stream, the position hash; of a stream that tenants share also the key of its birth mark.
 // ARGV: epoch, incarnation, max length (0: all), sequence that must be there already ("": none), number of events, then
-// for each event: xid, part, number of texts of its shape, the shape, its own values. A shape is field, value, field,
+// for each event: xid, part, mark, number of texts of its shape, the shape, its own values. The mark is the identity of
+// the cursor, and behind a blank its snapshot when there is one. A shape is field, value, field,
 // value ...; empty values are filled with the event's own ones, in that order. With 0 texts the event has the shape of
 // the one before it: what the events of a tenant share is sent, and copied inside the server, once a script.
-// What a position names that the stream has lost counts as not held, so that it can be sent again.
-// Replies with {added, held already}. Errors: FENCED (a newer owner has written), ORDER (the event before is missing).
+// What a position names that the stream has lost counts as not held, so that it can be sent again. A stream of one
+// tenant tells by its last id. Entries of a shared stream have ids by the server's clock; a mark is made with the
+// stream, and a position that was written beside another mark has lost its stream. Replies with {added, held already}.
+// Errors: FENCED (a newer owner has written), ORDER (the event before is missing).
 //
 // Numbers are compared as decimal text, since Lua's own numbers lose digits above 2^53.
 #pragma once
@@ -16,16 +19,17 @@
 namespace headgate::sinks {
 
 inline constexpr std::string_view kStreamScript = R"lua(
-local stream, position = KEYS[1], KEYS[2]
+local stream, position, birth_key = KEYS[1], KEYS[2], KEYS[3]
 local epoch, incarnation, max_length, required = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local function less(a, b)
-  if #a ~= #b then
-    -- Sequences have leading zeros, of events that older versions wrote they have none.
-    a, b = string.gsub(a, '^0+(%d)', '%1'), string.gsub(b, '^0+(%d)', '%1')
-    if #a ~= #b then return #a < #b end
-  end
+  if #a ~= #b then return #a < #b end
   return a < b
+end
+
+-- Sequences are filled up with zeros in events, so that they sort as text; not so in those of older versions.
+local function plain(number)
+  return (string.gsub(number, '^0+(%d)', '%1'))
 end
 
 local kept = redis.call('HMGET', position, 'epoch', 'incarnation', 'xid', 'part', 'sequence', 'id')
@@ -35,7 +39,7 @@ if epoch ~= '0' and less(epoch, kept_epoch) then
 end
 if less(kept_epoch, epoch) then kept_epoch = epoch end
 local same = kept[2] == incarnation
-local xid, part, sequence, id = kept[3] or '', kept[4] or '', kept[5] or '', kept[6] or ''
+local xid, part, sequence, id = kept[3] or '', kept[4] or '', plain(kept[5] or ''), kept[6] or ''
 if required ~= '' and less(sequence, required) then
   return redis.error_reply('ORDER sequence ' .. required .. ' is not there yet')
 end
@@ -63,8 +67,19 @@ local function next_id()
   return time .. '-' .. string.format('%.0f', tonumber(count) + 1)
 end
 
+-- Of a shared stream; '' when there is no stream, or one that somebody else has made.
+local birth
+local function birth_of_stream()
+  if not birth then birth = redis.call('EXISTS', stream) == 1 and redis.call('GET', birth_key) or '' end
+  return birth
+end
+
 -- A position whose entry the stream has lost, or never got, says nothing; then the last entry does.
 local function believe_stream()
+  if birth_key then
+    same = id ~= '' and id == birth_of_stream()
+    return
+  end
   local time, count, entry = end_of_stream()
   local named_time, named_count = string.match(id, '^(%d+)-(%d+)$')
   if time and named_time and not less(time, named_time) and
@@ -74,7 +89,7 @@ local function believe_stream()
   xid, part = string.match(entry[1], '^(%d+)-(%d+)$')
   for i = 1, #entry[2], 2 do
     if entry[2][i] == 'incarnation' then same = entry[2][i + 1] == incarnation end
-    if entry[2][i] == 'sequence' then sequence = entry[2][i + 1] end
+    if entry[2][i] == 'sequence' then sequence = plain(entry[2][i + 1]) end
   end
 end
 
@@ -94,18 +109,35 @@ local function take_shape(first, count)
   end
 end
 
-local added, held, more, token, failure, believed = 0, 0, '0', '', nil, false
+-- Returns the new id, or nothing and the refusal.
+local function add(wanted)
+  if birth_key and birth_of_stream() == '' then
+    local now = redis.call('TIME')
+    birth = now[1] .. '-' .. now[2]
+    redis.call('SET', birth_key, birth)
+  end
+  local reply = redis.pcall('XADD', stream, birth_key and '*' or wanted, unpack(fields))
+  if type(reply) == 'table' and reply.err and
+     (string.find(reply.err, 'equal or smaller', 1, true) or string.find(reply.err, 'greater than 0-0', 1, true)) then
+    wanted = next_id()
+    reply = redis.pcall('XADD', stream, wanted, unpack(fields))
+  end
+  if type(reply) == 'table' and reply.err then return nil, reply end
+  return birth_key and birth or wanted
+end
+
+local added, held, more, token, mark, failure, believed = 0, 0, '0', '', '', nil, false
 local at = 6
 for _ = 1, tonumber(ARGV[5]) do
-  local x, p, shape = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  at = at + 2
+  local x, p, m, shape = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  at = at + 3
   if shape ~= '0' then
     take_shape(at, tonumber(shape))
     at = at + tonumber(shape)
   end
   for i = 1, #own do fields[own[i]] = ARGV[at + i] end
   at = at + #own + 1
-  local s = fields[place.sequence]
+  local s = plain(fields[place.sequence])
   if not believed and is_held(x, p, s) then
     believe_stream()
     believed = true
@@ -113,27 +145,23 @@ for _ = 1, tonumber(ARGV[5]) do
   if is_held(x, p, s) then
     held = held + 1
   else
-    local new_id = x .. '-' .. p
-    local reply = redis.pcall('XADD', stream, new_id, unpack(fields))
-    if type(reply) == 'table' and reply.err and
-       (string.find(reply.err, 'equal or smaller', 1, true) or string.find(reply.err, 'greater than 0-0', 1, true)) then
-      new_id = next_id()
-      reply = redis.pcall('XADD', stream, new_id, unpack(fields))
-    end
-    if type(reply) == 'table' and reply.err then
-      failure = reply
+    local new_id, refusal = add(x .. '-' .. p)
+    if refusal then
+      failure = refusal
       break
     end
     added = added + 1
-    same, id, xid, part, sequence = true, new_id, x, p, s
+    same, id, xid, part, sequence, mark = true, new_id, x, p, s, m
     more = place.moreparts and '1' or '0'
     token = place.snaptoken and fields[place.snaptoken] or ''
   end
 end
 
 if added > 0 then
+  local blank = string.find(mark, ' ', 1, true)
   redis.call('HSET', position, 'epoch', kept_epoch, 'incarnation', incarnation, 'xid', xid, 'part', part, 'more_parts',
-             more, 'sequence', sequence, 'snap_token', token, 'id', id)
+             more, 'sequence', sequence, 'snap_token', token, 'id', id, 'identity',
+             blank and string.sub(mark, 1, blank - 1) or mark, 'snapshot', blank and string.sub(mark, blank + 1) or '')
   if max_length ~= '0' then redis.call('XTRIM', stream, 'MAXLEN', '~', max_length) end
 elseif not failure and kept_epoch ~= (kept[1] or '0') then
   redis.call('HSET', position, 'epoch', kept_epoch)
@@ -142,9 +170,8 @@ if failure then return failure end
 return {added, held}
 )lua";
 
-// A look at one tenant. KEYS: the stream, the position hash. Replies with the stream's last id (nil: there is no
-// stream) and the fields of the position. XINFO by itself would send the stream's first and last entries along, which
-// may be large.
+// A look at one tenant. KEYS: as above. Replies with the stream's last id (nil: there is no stream), its birth mark and
+// the fields of the position. XINFO by itself would send the stream's first and last entries along, which may be large.
 inline constexpr std::string_view kLookScript = R"lua(
 local last = false
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -153,8 +180,62 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     if info[i] == 'last-generated-id' then last = info[i + 1] end
   end
 end
-return {last, unpack(redis.call('HMGET', KEYS[2], 'epoch', 'incarnation', 'xid', 'part', 'more_parts', 'sequence',
-                                'snap_token', 'id'))}
+return {last, KEYS[3] and redis.call('GET', KEYS[3]) or false,
+        unpack(redis.call('HMGET', KEYS[2], 'epoch', 'incarnation', 'xid', 'part', 'more_parts', 'sequence',
+                          'snap_token', 'id', 'identity', 'snapshot'))}
+)lua";
+
+// A heartbeat behind everything. KEYS: the stream and either the tenant's position hash or, of a shared stream, the key
+// of its birth mark. ARGV: "1" for a shared stream, max length, fields and values. It has no place of its own: the
+// position moves to its id, so that the stream still ends with what the position names. A tenant without a stream gets
+// none.
+inline constexpr std::string_view kHeartbeatScript = R"lua(
+local stream, shared, max_length = KEYS[1], ARGV[1] == '1', ARGV[2]
+local there = redis.call('EXISTS', stream) == 1
+local id = '*'
+local last
+if shared then
+  if not there or not redis.call('GET', KEYS[2]) then
+    local now = redis.call('TIME')
+    redis.call('SET', KEYS[2], now[1] .. '-' .. now[2])
+  end
+else
+  if not there then return 0 end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  local time, count = string.match(last, '^(%d+)-(%d+)$')
+  id = time .. '-' .. string.format('%.0f', tonumber(count) + 1)
+end
+redis.call('XADD', stream, id, unpack(ARGV, 3))
+if last and redis.call('HGET', KEYS[2], 'id') == last then redis.call('HSET', KEYS[2], 'id', id) end
+if max_length ~= '0' then redis.call('XTRIM', stream, 'MAXLEN', '~', max_length) end
+return 1
+)lua";
+
+// Puts streams into the index and tells of new ones. KEYS: the index, the stream of its news, the number of shards.
+// ARGV: that number (0: a stream for each tenant), the streams' keys. Replies with how many are new. Error: SHARDS when
+// tenants were spread over another number of streams.
+inline constexpr std::string_view kIndexScript = R"lua(
+local index, news, shards = KEYS[1], KEYS[2], ARGV[1]
+if shards ~= '0' then
+  local before = redis.call('GET', KEYS[3])
+  if before and before ~= shards then
+    return redis.error_reply('SHARDS the streams were made for shards: ' .. before .. ', and the settings say ' ..
+      shards .. '; tenants would change their streams. Keep the number, or choose another prefix')
+  end
+  if not before then redis.call('SET', KEYS[3], shards) end
+end
+local made = 0
+for i = 2, #ARGV do
+  if redis.call('SISMEMBER', index, ARGV[i]) == 0 then
+    redis.call('XADD', news, '*', 'stream', ARGV[i])
+    redis.call('SADD', index, ARGV[i])
+    made = made + 1
+  end
+end
+return made
 )lua";
 
 }  // namespace headgate::sinks

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "base/guard.h"
-#include "sinks/redis/stream_position.h"
+#include "base/redis/errors.h"
 #include "sinks/redis/stream_script.h"
 
 namespace headgate::sinks {
@@ -17,6 +17,12 @@ std::string script_text() {
   std::string text(kStreamScript);
   if (!guarded(Guard::kRedisPlace)) text.replace(text.find(kHeld), kHeld.size(), "if false then");
   return text;
+}
+
+// What the position keeps of an event beside its place; see stream_script.h.
+std::string mark_of(const Delivery& delivery) {
+  const Cursor cursor = cursor_of(delivery);
+  return cursor.snapshot.empty() ? cursor.identity : cursor.identity + ' ' + cursor.snapshot;
 }
 
 // What most events of one tenant have in common.
@@ -34,23 +40,30 @@ Status check_size(const Encoded& encoded, size_t bytes_max) {
                           bytes_max);
 }
 
-StreamScripts::StreamScripts(RedisConnection& connection, const Encoder& encoder, const RedisStreamsSettings& settings)
-    : connection_(connection), encoder_(encoder), settings_(settings), script_(script_text()) {}
+StreamScripts::StreamScripts(const Encoder& encoder, const RedisStreamsSettings& settings)
+    : encoder_(encoder), settings_(settings), script_(script_text()) {}
 
-Status StreamScripts::load(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(sha_, load_script(connection_, script_, stop));
+Status StreamScripts::load(Connection& connection, std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(sha_, load_script(connection, script_, stop));
   return ok_status();
 }
 
-void StreamScripts::run(StreamBatch& batch, std::stop_token stop) {
+void StreamScripts::run(StreamBatch& batch, std::span<TenantRun> runs, Connection& connection, std::stop_token stop) {
   sent_.clear();
-  for (TenantRun& run : batch.runs()) append_run(batch, run);
+  connection_ = &connection;
+  for (TenantRun& run : runs) append_run(batch, run);
   if (sent_.empty()) return;
   std::vector<Reply> replies;
-  const Status exchanged = connection_.exchange(replies, stop);
-  for (size_t i = 0; i < sent_.size(); ++i) {
-    batch.set(*sent_[i].run, sent_[i].begin, sent_[i].end,
-              i < replies.size() ? status_of_reply(replies[i].get()) : exchanged);
+  const Status exchanged = connection.exchange(replies, stop);
+  size_t at = 0;
+  for (const Sent& sent : sent_) {
+    if (sent.run->asking) ++at;  // the OK of ASKING
+    if (at < replies.size()) {
+      settle(batch, sent, replies[at].get());
+    } else {
+      batch.set(*sent.run, sent.begin, sent.end, exchanged);
+    }
+    ++at;
   }
 }
 
@@ -71,16 +84,11 @@ size_t StreamScripts::append_script(StreamBatch& batch, TenantRun& run, size_t b
   texts_.clear();
   const std::string_view epoch = keep(std::to_string(guarded(Guard::kRedisEpoch) ? batch.fence().epoch : 0));
   const std::string_view max_length = keep(std::to_string(settings_.max_length));
-  arguments_ = {"EVALSHA",
-                sha_,
-                "2",
-                run.keys.stream,
-                run.keys.position,
-                epoch,
-                incarnation,
-                max_length,
-                required == 0 ? std::string_view() : keep(std::to_string(required)),
-                ""};
+  arguments_ = {"EVALSHA", sha_, run.keys.shared() ? "3" : "2", run.keys.stream, run.keys.position};
+  if (run.keys.shared()) arguments_.emplace_back(run.keys.birth);
+  arguments_.insert(arguments_.end(),
+                    {epoch, incarnation, max_length,
+                     required == 0 ? std::string_view() : keep(std::to_string(required)), std::string_view()});
   const size_t count_place = arguments_.size() - 1;
   size_t bytes = 0;
   size_t at = begin;
@@ -96,8 +104,9 @@ size_t StreamScripts::append_script(StreamBatch& batch, TenantRun& run, size_t b
   }
   if (at == begin) return at;
   arguments_[count_place] = keep(std::to_string(at - begin));
-  connection_.append(arguments_);
-  connection_.push();
+  if (run.asking) connection_->append(std::array<std::string_view, 1>{"ASKING"});
+  connection_->append(arguments_);
+  connection_->push();
   return at;
 }
 
@@ -108,6 +117,7 @@ Status StreamScripts::append_event(const Delivery& delivery, size_t slot, size_t
   HG_RETURN_IF_ERROR(check_size(encoded, settings_.event_bytes_max));
   arguments_.push_back(keep(std::to_string(delivery.event->xid)));
   arguments_.push_back(keep(std::to_string(delivery.event->part)));
+  arguments_.push_back(keep(mark_of(delivery)));
   next_shape_.clear();
   own_values_.clear();
   for (const Attribute& attribute : encoded) add_field(attribute.name, attribute.value);
@@ -131,12 +141,20 @@ void StreamScripts::add_field(std::string_view name, std::string_view value) {
   if (!is_shared(name)) own_values_.push_back(value);
 }
 
-Status StreamScripts::status_of_reply(const redisReply* reply) {
-  if (reply->type != REDIS_REPLY_ERROR) return ok_status();
-  const std::string_view text = text_of(reply);
-  // The script cache was emptied; the next open() loads it again.
-  if (text.substr(0, 8) == "NOSCRIPT") connection_.close();
-  return status_of_error(text);
+void StreamScripts::settle(StreamBatch& batch, const Sent& sent, const redisReply* reply) {
+  TenantRun& run = *sent.run;
+  if (!redis::is_error(reply)) {
+    batch.set(run, sent.begin, sent.end, ok_status());
+    run.next = sent.end;
+    return;
+  }
+  const std::string_view text = redis::text_of(reply);
+  // The script cache was emptied; the next open() loads it again. A server that is no master any more is left.
+  if (text.substr(0, 8) == "NOSCRIPT" || text.substr(0, 8) == "READONLY") connection_->close();
+  if (run.elsewhere.empty() && (redis::redirect_of(text) || text.substr(0, 8) == "TRYAGAIN")) run.elsewhere = text;
+  const Status status = redis::status_of_error(text, connection_->name());
+  batch.set(run, sent.begin, sent.end,
+            status_of(status.code(), "stream '{}': {}", run.keys.stream, message_of(status)));
 }
 
 }  // namespace headgate::sinks

@@ -4,10 +4,14 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/redis/errors.h"
 #include "sinks/redis/stream_scripts.h"
 
 namespace headgate::sinks {
 namespace {
+
+using redis::is_ok;
+using redis::text_of;
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr size_t kFirstLookReply = 1;  // behind that of WATCH
@@ -29,8 +33,6 @@ bool follows(const Delivery& before, const Delivery& after) {
          before.sequence < after.sequence;
 }
 
-bool is_ok(const redisReply* reply) { return reply->type == REDIS_REPLY_STATUS && text_of(reply) == "OK"; }
-
 }  // namespace
 
 void StreamTransaction::clear() {
@@ -42,11 +44,14 @@ void StreamTransaction::clear() {
 }
 
 const RespCommands& StreamTransaction::look() {
-  look_.begin(1 + 2 * shares_.size());
+  size_t keys = 0;
+  for (const Share& share : shares_) keys += share.run->keys.shared() ? 3 : 2;
+  look_.begin(1 + keys);
   look_.argument("WATCH");
   for (const Share& share : shares_) {
     look_.argument(share.run->keys.stream);
     look_.argument(share.run->keys.position);
+    if (share.run->keys.shared()) look_.argument(share.run->keys.birth);
   }
   for (const Share& share : shares_) looks_.append(look_, share.run->keys);
   look_.command({"MULTI"});
@@ -84,7 +89,7 @@ Status StreamTransaction::encode_event(const Share& share, const Delivery& deliv
   body_.begin(3 + 2 * (attributes + 2));
   body_.argument("XADD");
   body_.argument(share.run->keys.stream);
-  body_.argument(text_of_id(delivery));
+  body_.argument(share.run->keys.shared() ? std::string("*") : text_of_id(delivery));
   for (const Attribute& attribute : encoded_) {
     body_.argument(attribute.name);
     body_.argument(attribute.value);
@@ -99,11 +104,25 @@ Status StreamTransaction::encode_event(const Share& share, const Delivery& deliv
 
 // The same fields as the script writes.
 void StreamTransaction::close_share(const Share& share, const Delivery& last, uint64_t epoch) {
-  const Event& event = *last.event;
-  body_.command({"HSET", share.run->keys.position, "epoch", std::to_string(epoch), "incarnation", event.incarnation,
-                 "xid", std::to_string(event.xid), "part", std::to_string(event.part), "more_parts",
-                 event.more_parts ? "1" : "0", "sequence", std::to_string(last.sequence), "snap_token",
-                 event.snap_token, "id", text_of_id(last)});
+  const Cursor cursor = cursor_of(last);
+  const bool shared = share.run->keys.shared();
+  // Of a shared stream the id is the stream's birth mark, which stays.
+  body_.begin(2 + 2 * (shared ? 9 : 10));
+  for (const std::string_view text : {"HSET", share.run->keys.position.c_str()}) body_.argument(text);
+  const auto field = [this](std::string_view name, std::string_view value) {
+    body_.argument(name);
+    body_.argument(value);
+  };
+  field("epoch", std::to_string(epoch));
+  field("incarnation", cursor.incarnation);
+  field("xid", std::to_string(cursor.xid));
+  field("part", std::to_string(cursor.part));
+  field("more_parts", cursor.more_parts ? "1" : "0");
+  field("sequence", std::to_string(cursor.sequence));
+  field("snap_token", cursor.snap_token);
+  field("identity", cursor.identity);
+  field("snapshot", cursor.snapshot);
+  if (!shared) field("id", text_of_id(last));
   ++steps_;
   if (settings_.max_length == 0) return;
   body_.command({"XTRIM", share.run->keys.stream, "MAXLEN", "~", std::to_string(settings_.max_length)});
@@ -114,6 +133,7 @@ bool StreamTransaction::may_run(const StreamBatch& batch, std::span<const Reply>
   if (!ordinary_ || !is_ok(replies.front().get()) || !is_ok(replies.back().get())) return false;
   size_t at = kFirstLookReply;
   for (const Share& share : shares_) {
+    if (redis::is_error(replies[at].get())) return false;
     const auto look = LookScript::read(replies[at++].get());
     if (!look.ok() || !may_run(batch, share, *look)) return false;
   }
@@ -125,12 +145,14 @@ bool StreamTransaction::may_run(const StreamBatch& batch, const Share& share, co
   const Delivery& first = batch.delivery(*share.run, share.begin);
   const uint64_t required = batch.required(*share.run, share.begin);
   if (look.epoch > batch.fence().epoch) return false;
-  if (!look.position || !look.last_id) {
+  if (share.run->keys.shared()) {
+    if (!look.position || !look.last_id || !look.same_birth) return false;
+  } else if (!look.position || !look.last_id) {
     return !look.position && !look.last_id && required == 0 && id_of(first) > EntryId(0, 0);
   }
   const Cursor& held = *look.position;
-  return look.position_id == *look.last_id && id_of(first) > *look.last_id &&
-         held.incarnation == first.event->incarnation && Place(held.xid, held.part) < place_of(first) &&
+  const bool in_place = share.run->keys.shared() || (look.position_id == *look.last_id && id_of(first) > *look.last_id);
+  return in_place && held.incarnation == first.event->incarnation && Place(held.xid, held.part) < place_of(first) &&
          held.sequence < first.sequence && held.sequence >= required;
 }
 
@@ -149,47 +171,50 @@ bool StreamTransactions::may_try() const {
          guarded(Guard::kRedisEpoch);
 }
 
-Status StreamTransactions::run(StreamBatch& batch, std::stop_token stop) {
+Status StreamTransactions::run(StreamBatch& batch, std::span<TenantRun> runs, Connection& connection,
+                               std::stop_token stop) {
   if (!may_try()) return ok_status();
+  runs_ = runs;
   run_ = at_ = 0;
   StreamTransaction* sent = nullptr;
   StreamTransaction* next = &chunks_[0];
-  if (!plan(batch, *next)) return ok_status();
+  if (!plan(*next)) return ok_status();
   std::vector<Reply> replies;
   for (;;) {
     if (next != nullptr) {
-      connection_.append(next->look());
-      connection_.push();
+      connection.append(next->look());
+      connection.push();
       encode(batch, *next);
     }
     replies.clear();
-    const Status exchanged = connection_.exchange(replies, stop);
+    const Status exchanged = connection.exchange(replies, stop);
     const size_t answers = sent == nullptr ? 0 : std::min(sent->body().count(), replies.size());
     auto outcome = StreamTransaction::Outcome::kStored;
     if (sent != nullptr) outcome = sent->outcome(std::span(replies).first(answers));
     if (sent != nullptr && outcome == StreamTransaction::Outcome::kStored) settle(batch, *sent);
     HG_RETURN_IF_ERROR(exchanged);
     if (outcome == StreamTransaction::Outcome::kUnknown) {
-      connection_.close();
+      connection.close();
       return unavailable("redis: a transaction was not carried out as a whole; what is there is asked for");
     }
     if (next == nullptr) return ok_status();
     const auto look = std::span<const Reply>(replies).subspan(answers);
-    if (outcome != StreamTransaction::Outcome::kStored || !next->may_run(batch, look)) return discard(look, stop);
-    connection_.append(next->body());
+    if (outcome != StreamTransaction::Outcome::kStored || !next->may_run(batch, look))
+      return discard(connection, look, stop);
+    connection.append(next->body());
     sent = next;
     next = sent == &chunks_[0] ? &chunks_[1] : &chunks_[0];
-    if (!plan(batch, *next)) next = nullptr;
+    if (!plan(*next)) next = nullptr;
   }
 }
 
-bool StreamTransactions::plan(StreamBatch& batch, StreamTransaction& chunk) {
+bool StreamTransactions::plan(StreamTransaction& chunk) {
   chunk.clear();
   size_t room = settings_.entries_per_transaction;
   const size_t events_min = std::min(kWorthwhile, room);
-  std::vector<TenantRun>& runs = batch.runs();
-  while (room > 0 && run_ < runs.size()) {
-    TenantRun& run = runs[run_];
+  while (room > 0 && run_ < runs_.size()) {
+    TenantRun& run = runs_[run_];
+    if (!chunk.shares().empty() && chunk.shares()[0].run->slot != run.slot) break;
     const bool worthwhile = run.indexes.size() >= events_min;
     const size_t end = worthwhile ? std::min(run.end, at_ + room) : run.end;
     if (worthwhile && at_ < end) {
@@ -211,7 +236,7 @@ void StreamTransactions::encode(StreamBatch& batch, StreamTransaction& chunk) {
   // What became too large goes on in the next chunk.
   for (const StreamTransaction::Share& share : chunk.shares()) {
     if (share.end == share.run->end) continue;
-    run_ = static_cast<size_t>(share.run - batch.runs().data());
+    run_ = static_cast<size_t>(share.run - runs_.data());
     at_ = share.end;
     return;
   }
@@ -224,15 +249,15 @@ void StreamTransactions::settle(StreamBatch& batch, StreamTransaction& chunk) {
   }
 }
 
-Status StreamTransactions::discard(std::span<const Reply> look, std::stop_token stop) {
+Status StreamTransactions::discard(Connection& connection, std::span<const Reply> look, std::stop_token stop) {
   for (const redisReply* reply : {look.front().get(), look.back().get()}) {
-    if (is_ok(reply)) continue;
+    if (is_ok(reply) || redis::speaks_of_place(text_of(reply)) || text_of(reply).substr(0, 8) == "TRYAGAIN") continue;
     refused_ = true;
     log_info("redis_transactions_refused", {{"error", text_of(reply)}, {"effect", "every event goes by the script"}});
     break;
   }
-  const Status status = connection_.command(std::array<std::string_view, 1>{"DISCARD"}, stop).status();
-  return connection_.is_open() ? ok_status() : status;
+  const Status status = connection.command(std::array<std::string_view, 1>{"DISCARD"}, stop).status();
+  return connection.is_open() ? ok_status() : status;
 }
 
 }  // namespace headgate::sinks

@@ -24,8 +24,6 @@
 
 #include "base/status.h"
 #include "sinks/encoding/cloud_event.h"
-#include "sinks/redis/connection.h"
-#include "sinks/redis/resp.h"
 #include "sinks/redis/stream_batch.h"
 #include "sinks/redis/stream_position.h"
 
@@ -80,32 +78,31 @@ class StreamTransaction {
 // Not thread-safe. Waits as long as the connection's time-outs, once for each chunk.
 class StreamTransactions {
  public:
-  StreamTransactions(RedisConnection& connection, const LookScript& looks, const Encoder& encoder,
-                     const RedisStreamsSettings& settings)
-      : connection_(connection),
-        encoder_(encoder),
+  StreamTransactions(const LookScript& looks, const Encoder& encoder, const RedisStreamsSettings& settings)
+      : encoder_(encoder),
         settings_(settings),
         chunks_{StreamTransaction(looks, settings), StreamTransaction(looks, settings)} {}
 
   // A new connection may be allowed what the last one was not.
   void opened() { refused_ = false; }
-  // Stores what is ordinary, of tenants with many events in the batch. The rest is left for the script. An error: the
-  // connection is closed, and what has no outcome yet may or may not be there.
-  Status run(StreamBatch& batch, std::stop_token stop);
+  // Stores what is ordinary, of tenants with many events in the batch. The rest is left for the script. All runs have
+  // this connection, those of one slot stand together. An error: the connection is closed, and what has no outcome yet
+  // may or may not be there.
+  Status run(StreamBatch& batch, std::span<TenantRun> runs, Connection& connection, std::stop_token stop);
 
  private:
   bool may_try() const;
   // Takes the next events; false when there are none.
-  bool plan(StreamBatch& batch, StreamTransaction& chunk);
+  bool plan(StreamTransaction& chunk);
   void encode(StreamBatch& batch, StreamTransaction& chunk);
   static void settle(StreamBatch& batch, StreamTransaction& chunk);
-  Status discard(std::span<const Reply> look, std::stop_token stop);
+  Status discard(Connection& connection, std::span<const Reply> look, std::stop_token stop);
 
-  RedisConnection& connection_;
   const Encoder& encoder_;
   const RedisStreamsSettings& settings_;
   std::array<StreamTransaction, 2> chunks_;
-  bool refused_ = false;  // this server, proxy or user knows no transactions over these keys
+  bool refused_ = false;       // this server, proxy or user knows no transactions over these keys
+  std::span<TenantRun> runs_;  // of the call in progress
   // Where the next chunk begins.
   size_t run_ = 0;
   size_t at_ = 0;

@@ -1,16 +1,20 @@
+#include <map>
+
 #include "base/log.h"
+#include "base/redis/client.h"
+#include "base/redis/errors.h"
 #include "sinks/encoding/cloud_event.h"
-#include "sinks/redis/connection.h"
 #include "sinks/redis/redis_sinks.h"
 #include "sinks/redis/stream_batch.h"
+#include "sinks/redis/stream_extras.h"
 #include "sinks/redis/stream_position.h"
-#include "sinks/redis/stream_scripts.h"
-#include "sinks/redis/stream_transaction.h"
+#include "sinks/redis/stream_writer.h"
 
 namespace headgate::sinks {
 namespace {
 
 constexpr size_t kTenantsPerLook = 256;
+constexpr Duration kMovingPause{20};
 
 class StreamsSink : public Sink {
  public:
@@ -18,19 +22,17 @@ class StreamsSink : public Sink {
       : info_{std::move(name), "redis_streams", Guarantee::kExactlyOnce},
         encoder_(std::move(encoder)),
         routes_(std::move(routes)),
-        settings_(std::move(settings)),
-        connection_(settings_.connection) {}
+        settings_(std::move(settings)) {}
 
   const SinkInfo& info() const override { return info_; }
-  void close() override { connection_.close(); }
+  size_t max_event_bytes() const override { return settings_.event_bytes_max; }
+  void close() override { client_.close(); }
 
   Status open(std::stop_token stop) override {
-    HG_RETURN_IF_ERROR(connection_.open(stop));
-    transactions_.opened();
-    Status loaded = scripts_.load(stop);
-    if (loaded.ok()) loaded = looks_.load(connection_, stop);
-    if (!loaded.ok()) connection_.close();
-    return loaded;
+    HG_RETURN_IF_ERROR(client_.open(stop));
+    const Status status = index_.opened(stop);
+    if (!status.ok()) client_.close();
+    return status;
   }
 
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
@@ -46,40 +48,89 @@ class StreamsSink : public Sink {
   }
 
   WriteResult write(const Batch& deliveries, std::stop_token stop) override {
-    if (!connection_.is_open()) return {0, unavailable("redis: not connected")};
+    if (!client_.is_open()) return {0, unavailable("redis: not connected")};
     StreamBatch batch(deliveries, routes_);
-    if (const Status status = transactions_.run(batch, stop); status.ok()) {
-      scripts_.run(batch, stop);
-    } else {
-      for (const TenantRun& run : batch.runs()) batch.set(run, run.next, run.end, status);
-    }
+    if (const Status listed = index_.add(batch, stop); !listed.ok()) return {0, listed};
+    writer_.run(batch, stop);
     return batch.result();
+  }
+
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    if (!client_.is_open()) return unavailable("redis: not connected");
+    return heartbeats_.send(heartbeat, index_.streams(), stop);
   }
 
  private:
   using Position = std::map<std::string, Cursor>::const_iterator;
 
+  struct Question {
+    Position tenant;
+    StreamKeys keys;
+    Connection* server;
+    Reply reply;
+  };
+
+  Status load(Connection& connection, std::stop_token stop) {
+    HG_RETURN_IF_ERROR(writer_.load(connection, stop));
+    HG_RETURN_IF_ERROR(heartbeats_.load(connection, stop));
+    return looks_.load(connection, stop);
+  }
+
   // What Redis holds of the tenants in [first, last).
   Status look(Position first, Position last, std::map<std::string, Cursor>& found, std::stop_token stop) {
-    if (!connection_.is_open()) return unavailable("redis: not connected");
-    std::vector<std::pair<Position, StreamKeys>> asked;
-    RespCommands commands;
+    if (!client_.is_open()) return unavailable("redis: not connected");
+    std::vector<Question> questions;
     for (Position it = first; it != last; ++it) {
       auto keys = routes_.keys_of(it->first);
       if (!keys.ok()) continue;  // its name makes no key, so it has never had an event here
-      looks_.append(commands, *keys);
-      asked.emplace_back(it, *std::move(keys));
+      HG_ASSIGN_OR_RETURN(Connection* const server, client_.of_key(keys->stream, stop));
+      questions.push_back({it, *std::move(keys), server, nullptr});
     }
-    connection_.append(commands);
-    std::vector<Reply> replies;
-    HG_RETURN_IF_ERROR(connection_.exchange(replies, stop));
-    for (size_t i = 0; i < asked.size(); ++i) {
-      const auto& [tenant, keys] = asked[i];
-      HG_ASSIGN_OR_RETURN(const StreamLook look, LookScript::read(replies[i].get()));
-      HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(look, keys, connection_, stop));
-      compare(tenant->first, tenant->second, held, found);
+    HG_RETURN_IF_ERROR(ask(questions, stop));
+    for (const Question& question : questions) {
+      HG_ASSIGN_OR_RETURN(const StreamLook look, LookScript::read(question.reply.get()));
+      HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(look, question.keys, client_, stop));
+      if (held) index_.know(question.keys);
+      compare(question.tenant->first, question.tenant->second, held, found);
     }
     return ok_status();
+  }
+
+  // Each server gets its questions at once.
+  Status ask(std::vector<Question>& questions, std::stop_token stop) {
+    std::map<Connection*, std::vector<Question*>> by_server;
+    for (Question& question : questions) by_server[question.server].push_back(&question);
+    for (auto& [server, asked] : by_server) {
+      RespCommands commands;
+      for (const Question* question : asked) looks_.append(commands, question->keys);
+      server->append(commands);
+      server->push();
+    }
+    for (auto& [server, asked] : by_server) {
+      std::vector<Reply> replies;
+      HG_RETURN_IF_ERROR(server->exchange(replies, stop));
+      for (size_t i = 0; i < asked.size(); ++i) {
+        if (!redis::is_error(replies[i].get())) {
+          asked[i]->reply = std::move(replies[i]);
+          continue;
+        }
+        const std::string_view error = redis::text_of(replies[i].get());
+        if (!client_.is_cluster()) return redis::status_of_error(error, server->name());
+        HG_ASSIGN_OR_RETURN(asked[i]->reply, ask_again(asked[i]->keys, stop));
+      }
+    }
+    return ok_status();
+  }
+
+  // Of a slot that moves: one by one, until both keys are on one side.
+  StatusOr<Reply> ask_again(const StreamKeys& keys, std::stop_token stop) {
+    const MonotonicTime deadline = std::chrono::steady_clock::now() + settings_.connection.command_timeout;
+    while (true) {
+      auto reply = client_.command(keys.stream, looks_.arguments(keys), stop);
+      const bool moving = !reply.ok() && message_of(reply.status()).find("TRYAGAIN") != std::string::npos;
+      if (!moving || std::chrono::steady_clock::now() > deadline) return reply;
+      if (!system_clock().sleep(kMovingPause, stop)) return reply.status();
+    }
   }
 
   void compare(const std::string& tenant, const Cursor& stored, const std::optional<Cursor>& held,
@@ -96,36 +147,30 @@ class StreamsSink : public Sink {
   const Encoder encoder_;
   const StreamRoutes routes_;
   const RedisStreamsSettings settings_;
-  RedisConnection connection_;
+  redis::Client client_{settings_.connection,
+                        [this](Connection& connection, std::stop_token stop) { return load(connection, stop); }};
   LookScript looks_;
-  StreamTransactions transactions_{connection_, looks_, encoder_, settings_};
-  StreamScripts scripts_{connection_, encoder_, settings_};
+  StreamWriter writer_{client_, looks_, encoder_, settings_};
+  StreamIndex index_{client_, routes_};
+  StreamHeartbeats heartbeats_{client_, routes_, encoder_, settings_};
 };
 
 }  // namespace
 
 StatusOr<std::unique_ptr<Sink>> make_redis_streams_sink(std::string name, const EncodingSettings& encoding,
                                                         const RedisStreamsSettings& settings) {
-  HG_RETURN_IF_ERROR(check_redis_settings(settings.connection));
+  const auto refuse = [&](const Status& status) { return invalid_argument("sink '{}': {}", name, message_of(status)); };
+  if (const Status status = redis::check(settings.connection); !status.ok()) return refuse(status);
   HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
-  HG_ASSIGN_OR_RETURN(Route stream, Route::parse(NameTarget::kRedis, settings.stream, settings.prefix));
-  HG_ASSIGN_OR_RETURN(Route position, Route::parse(NameTarget::kRedis, settings.position, settings.prefix));
-  for (const Route* route : {&stream, &position}) {
-    if (!route->needs_tenant()) {
-      return invalid_argument("sink '{}': stream and position must name {{tenant}}", name);
-    }
-  }
-  if (settings.stream == settings.position) {
-    return invalid_argument("sink '{}': stream and position need different keys", name);
-  }
+  StatusOr<StreamRoutes> routes = StreamRoutes::make(settings);
+  if (!routes.ok()) return refuse(routes.status());
   if (settings.entries_per_script == 0 || settings.entries_per_script > 256) {
     return invalid_argument("sink '{}': entries_per_script must be 1 to 256", name);
   }
   if (settings.entries_per_transaction > 4'096) {
     return invalid_argument("sink '{}': entries_per_transaction must be 0 to 4096", name);
   }
-  return std::make_unique<StreamsSink>(std::move(name), std::move(encoder),
-                                       StreamRoutes{std::move(stream), std::move(position)}, settings);
+  return std::make_unique<StreamsSink>(std::move(name), std::move(encoder), *std::move(routes), settings);
 }
 
 }  // namespace headgate::sinks

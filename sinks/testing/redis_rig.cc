@@ -14,20 +14,19 @@ std::string fresh_prefix() {
   return fmt::format("case{}", ++number);
 }
 
-RedisConnectionSettings connection_to(int port) {
-  RedisConnectionSettings settings;
+redis::ClientSettings connection_to(int port) {
+  redis::ClientSettings settings;
   settings.port = static_cast<uint16_t>(port);
   settings.command_timeout = Duration(3'000);
   return settings;
 }
 
 std::string run_command(TestServer& server, const std::vector<std::string_view>& words) {
-  RedisConnection connection(connection_to(server.port()));
-  REQUIRE(connection.open({}).ok());
-  const auto reply = connection.command(words, {});
+  redis::Client client(connection_to(server.port()));
+  const auto reply = client.command("", words, {});
   REQUIRE_MESSAGE(reply.ok(), describe(reply.status()));
   if ((*reply)->type == REDIS_REPLY_INTEGER) return std::to_string((*reply)->integer);
-  return (*reply)->str == nullptr ? "" : std::string((*reply)->str, (*reply)->len);
+  return std::string(redis::text_of(reply->get()));
 }
 
 }  // namespace headgate::sinks

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sinks/redis/connection.h"
+#include "base/redis/client.h"
 #include "sinks/redis/redis_sinks.h"
 #include "sinks/testing/servers.h"
 #include "tests/support/test_main.h"
@@ -15,7 +15,7 @@ namespace headgate::sinks {
 // One server for all cases of the program; nullptr with a reason when there is none to be had.
 TestServer* shared_redis(std::string* reason);
 std::string fresh_prefix();
-RedisConnectionSettings connection_to(int port);
+redis::ClientSettings connection_to(int port);
 // The reply as text: that of a string, or the number of an integer.
 std::string run_command(TestServer& server, const std::vector<std::string_view>& words);
 

@@ -232,7 +232,7 @@ void World::subscribe(const std::set<std::string>& sinks) {
   add("kafka", [&] { return subscribe_kafka(kafka_, prefix_ + ".permission-changes"); });
   add("nats_jetstream", [&] { return subscribe_jetstream(nats_->address(), prefix_, prefix_ + ".js.>"); });
   add("nats_core", [&] { return subscribe_nats_core(nats_->address(), prefix_ + ".core.>"); });
-  add("redis_streams", [&] { return subscribe_redis_streams(redis_->address(), prefix_ + ":*"); });
+  add("redis_streams", [&] { return subscribe_redis_streams(redis_->address(), prefix_ + ":*:changes"); });
   add("redis_pubsub", [&] { return subscribe_redis_pubsub(redis_->address(), prefix_ + ":*"); });
   for (const auto& [sink, subscriber] : subscribers_) {
     if (!subscriber->wait_ready(kReady)) throw std::runtime_error("cannot subscribe to " + sink);

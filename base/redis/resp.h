@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace headgate::sinks {
+namespace headgate::redis {
 
 // A pure value; clear() keeps the memory.
 class RespCommands {
@@ -59,4 +59,4 @@ class RespCommands {
   size_t count_ = 0;
 };
 
-}  // namespace headgate::sinks
+}  // namespace headgate::redis
