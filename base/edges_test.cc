@@ -1,5 +1,7 @@
 // Metrics, the HTTP server and signals: the parts of the floor that face operators.
+#include <arpa/inet.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CPPHTTPLIB_OPENSSL_SUPPORT
@@ -13,6 +15,27 @@
 #include "tests/support/test_main.h"
 
 namespace headgate {
+
+namespace {
+
+// What the server says to these bytes, until it hangs up.
+std::string raw_answer(int port, const std::string& request) {
+  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string answer;
+  if (connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
+      send(connection, request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size())) {
+    char buffer[4096];
+    for (ssize_t got = 0; (got = recv(connection, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, got);
+  }
+  close(connection);
+  return answer;
+}
+
+}  // namespace
 
 TEST_SUITE("base/edges") {
   TEST_CASE("metrics: what was counted is exposed with its labels") {
@@ -56,6 +79,52 @@ TEST_SUITE("base/edges") {
     const auto other = client.Get("/other");
     REQUIRE(other);
     CHECK(other->status == 404);
+  }
+
+  TEST_CASE("http server: a POST brings its body, and parts of its path") {
+    HttpServer server({.address = "127.0.0.1"});
+    server.route("/things/{}", [](const HttpRequest& in) { return HttpResponse{200, "text/plain", in.parts[0]}; });
+    server.route_post("/things/{}/turn", [](const HttpRequest& in) {
+      return HttpResponse{202, "text/plain", in.parts[0] + "|" + in.query.at("by") + "|" + in.body + in.authorization};
+    });
+    REQUIRE(server.start().ok());
+    httplib::Client client("127.0.0.1", server.port());
+    const auto turned = client.Post("/things/a%20b/turn?by=x%2Fy", "left", "text/plain");
+    REQUIRE(turned);
+    CHECK(turned->status == 202);
+    CHECK(turned->body == "a b|x/y|left");
+    const auto keyed = client.Post("/things/a/turn?by=1", {{"Authorization", "Bearer k"}}, "", "text/plain");
+    REQUIRE(keyed);
+    CHECK(keyed->body == "a|1|Bearer k");
+    CHECK(client.Get("/things/a.b")->body == "a.b");
+  }
+
+  TEST_CASE("http server: what it cannot take is refused with a reason, also without a body") {
+    HttpServer server({.address = "127.0.0.1"});
+    server.route("/page", [](const HttpRequest&) { return HttpResponse{200, "text/plain", "page"}; });
+    server.route_post("/order", [](const HttpRequest&) { return HttpResponse{200, "text/plain", "done"}; });
+    REQUIRE(server.start().ok());
+    httplib::Client client("127.0.0.1", server.port());
+    const auto posted = client.Post("/page", "x", "text/plain");
+    REQUIRE(posted);
+    CHECK(posted->status == 405);
+    CHECK(posted->get_header_value("Allow") == "GET");
+    CHECK(posted->body == "POST cannot be used with /page; use GET\n");
+    CHECK(client.Get("/order")->status == 405);
+    CHECK(client.Delete("/page")->status == 405);
+    CHECK(client.Head("/page")->status == 200);
+    CHECK(client.Get("/pageX")->status == 404);
+    CHECK(client.Get("/")->body == "nothing is at /; / tells what there is\n");
+    CHECK(client.Post("/order", std::string(HttpServer::kBodyMax, 'x'), "text/plain")->status == 200);
+    const auto large = client.Post("/order", std::string(HttpServer::kBodyMax + 1, 'x'), "text/plain");
+    REQUIRE(large);
+    CHECK(large->status == 413);
+    CHECK(large->body == "the body is larger than 65536 bytes\n");
+    // As `curl -X POST` does it: without any length.
+    CHECK(raw_answer(server.port(), "POST /order HTTP/1.1\r\nHost: x\r\n\r\n").find("done") != std::string::npos);
+    const std::string cut = raw_answer(server.port(), "POST /order HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf");
+    CHECK(cut.find("HTTP/1.1 400") == 0);
+    CHECK(cut.find("whole body") != std::string::npos);
   }
 
   TEST_CASE("http server: an address in use is refused") {

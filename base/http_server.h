@@ -1,4 +1,5 @@
-// A small HTTP server for probes, metrics and status pages: GET only, no bodies, one response a connection.
+// A small HTTP server for probes, metrics, status pages and a few orders: GET (with HEAD) and POST with a small body,
+// one response a connection. What it cannot take is answered with 400, 404, 405 or 413 and a line that says why.
 //
 // Handlers run on the server's few threads; they must be thread-safe and quick. Construct, add routes, start(), stop().
 #pragma once
@@ -7,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -14,13 +16,18 @@ namespace headgate {
 
 struct HttpRequest {
   std::string path;
+  std::vector<std::string> parts;  // what stood in the places of {}
   std::map<std::string, std::string> query;
+  std::string body;           // of POST
+  std::string authorization;  // the header
+  std::string origin;         // the header; a browser sets it when a page of another site asks
 };
 
 struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
+  std::map<std::string, std::string> headers = {};  // further ones
 };
 
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
@@ -39,8 +46,11 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // REQUIRES: not started. `path` is matched whole.
+  static constexpr size_t kBodyMax = 64 * 1024;
+
+  // REQUIRES: not started. `path` is matched whole; a {} in it stands for one part of a path, up to the next slash.
   void route(const std::string& path, HttpHandler handler);
+  void route_post(const std::string& path, HttpHandler handler);
   // Binds and answers from now on. UNAVAILABLE when the address cannot be bound.
   Status start();
   // The bound port; 0 before start().

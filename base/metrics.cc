@@ -1,5 +1,6 @@
 #include "base/metrics.h"
 
+#include <prometheus/collectable.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
@@ -39,12 +40,19 @@ void Metrics::counter_from(const std::string& name, const std::string& help, con
   });
 }
 
+void Metrics::collect_from(std::shared_ptr<prometheus::Collectable> source) {
+  MutexLock lock(mutex_);
+  collected_.push_back(std::move(source));
+}
+
 std::string Metrics::exposition() {
-  {
-    MutexLock lock(mutex_);
-    for (const std::function<void()>& refresh : before_scrape_) refresh();
+  MutexLock lock(mutex_);
+  for (const std::function<void()>& refresh : before_scrape_) refresh();
+  std::vector<prometheus::MetricFamily> families = registry_->Collect();
+  for (const auto& source : collected_) {
+    for (prometheus::MetricFamily& family : source->Collect()) families.push_back(std::move(family));
   }
-  return prometheus::TextSerializer().Serialize(registry_->Collect());
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 std::vector<double> Metrics::seconds_bounds() {

@@ -18,8 +18,9 @@
 #include "base/mutex.h"
 
 namespace prometheus {
+class Collectable;
 class Registry;
-}
+}  // namespace prometheus
 
 namespace headgate {
 
@@ -48,6 +49,9 @@ class Metrics {
   void counter_from(const std::string& name, const std::string& help, const Labels& labels,
                     std::function<double()> read);
 
+  // Families that are made anew at every scrape, for values that belong together. Asked as gauge_from() asks.
+  void collect_from(std::shared_ptr<prometheus::Collectable> source);
+
   // Prometheus' text format 0.0.4.
   std::string exposition();
   // Content type of exposition().
@@ -59,6 +63,7 @@ class Metrics {
   std::shared_ptr<prometheus::Registry> registry_;
   Mutex mutex_;
   std::vector<std::function<void()>> before_scrape_ GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<prometheus::Collectable>> collected_ GUARDED_BY(mutex_);
 };
 
 }  // namespace headgate

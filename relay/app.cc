@@ -41,7 +41,8 @@ struct App::Parts : RelayView, RelayControl {
         budget(config.connections_per_second, config.connections_burst, system_clock()),
         http({.address = config.admin.address, .port = config.admin.port}) {
     add_gauges(metrics, *this, names_of(config.sinks));
-    add_pages(http, *this, metrics, readiness);
+    add_pages(http, *this, *this, metrics, readiness,
+              {.token = config.admin.token, .loopback = is_loopback(config.admin.address)});
   }
 
   RelayReport report() const override {

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
+
 namespace headgate::relay {
 
 namespace {
@@ -11,7 +13,19 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kPageMax = 1'000;
+constexpr size_t kNamedMax = 5;  // stopped tenants that /readyz names, of each sink
 constexpr const char* kJson = "application/json";
+constexpr const char* kText = "text/plain; charset=utf-8";
+
+constexpr const char* kIndex =
+    R"(GET  /livez                   200 while the process runs
+GET  /startupz                200 once the source has stood
+GET  /readyz                  200 when the relay can work; ?verbose tells each part
+GET  /status                  JSON; ?tenant=, ?after=&limit=&stopped=1 add lines of tenants
+GET  /tenants/{tenant}        JSON: its place and state in each sink
+POST /tenants/{tenant}/resume go on with a tenant that stands still; ?sink= in one sink alone
+GET  /metrics                 Prometheus
+)";
 
 double seconds_since(int64_t now_us, int64_t then_us) {
   return then_us == 0 ? 0 : std::max(0.0, static_cast<double>(now_us - then_us) / 1e6);
@@ -54,6 +68,8 @@ json sink_json(const SinkStatus& sink, int64_t now_us) {
           {"delivered", sink.delivered},
           {"duplicates", sink.duplicates},
           {"lag_seconds", sink.lag_seconds},
+          {"max_event_bytes", sink.max_event_bytes},
+          {"stopped_reasons", sink.stopped_reasons},
           {"tenants", sink.tenants},
           {"stopped_tenants", sink.stopped_tenants}};
 }
@@ -78,18 +94,40 @@ std::string value_of(const std::map<std::string, std::string>& query, const char
   return found == query.end() ? "" : found->second;
 }
 
-std::optional<TenantQuery> tenant_query(const std::map<std::string, std::string>& query) {
+// INVALID_ARGUMENT when something in it cannot be read; nothing when tenants are not asked for.
+StatusOr<std::optional<TenantQuery>> tenant_query(const std::map<std::string, std::string>& query) {
   if (query.count("tenant") + query.count("after") + query.count("limit") + query.count("stopped") == 0) {
     return std::nullopt;
   }
   TenantQuery asked;
   asked.tenant = value_of(query, "tenant");
   asked.after = value_of(query, "after");
-  asked.stopped_only = value_of(query, "stopped") == "1";
+  const std::string stopped = value_of(query, "stopped");
+  if (!stopped.empty() && stopped != "0" && stopped != "1") {
+    return invalid_argument("stopped is '{}'; it must be 0 or 1", stopped);
+  }
+  asked.stopped_only = stopped == "1";
+  if (query.count("limit") == 0) return std::optional(asked);
   const std::string limit = value_of(query, "limit");
-  std::from_chars(limit.data(), limit.data() + limit.size(), asked.limit);
-  asked.limit = std::clamp<size_t>(asked.limit, 1, kPageMax);
-  return asked;
+  const auto [end, fault] = std::from_chars(limit.data(), limit.data() + limit.size(), asked.limit);
+  if (fault != std::errc() || end != limit.data() + limit.size() || asked.limit < 1 || asked.limit > kPageMax) {
+    return invalid_argument("limit is '{}'; it must be a number from 1 to {}", limit, kPageMax);
+  }
+  return std::optional(asked);
+}
+
+HttpResponse text_page(int status, std::string text) { return {status, kText, std::move(text) + "\n"}; }
+
+int http_status_of(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kOk: return 200;
+    case StatusCode::kInvalidArgument: return 400;
+    case StatusCode::kNotFound: return 404;
+    case StatusCode::kFailedPrecondition: return 409;
+    case StatusCode::kUnimplemented: return 501;
+    case StatusCode::kUnavailable: return 503;
+    default: return 500;
+  }
 }
 
 bool healthy(const RelayReport& report) {
@@ -100,13 +138,22 @@ bool healthy(const RelayReport& report) {
          report.source->state == SessionStatus::State::kOpen && report.source->failed_tenants == 0;
 }
 
-HttpResponse probe(bool good, const std::string& why) {
-  return {good ? 200 : 503, "text/plain; charset=utf-8", good ? "ok\n" : why + "\n"};
+HttpResponse probe(bool good, const std::string& why) { return text_page(good ? 200 : 503, good ? "ok" : why); }
+
+// "3: a in kafka (POISON), ..." without the number.
+std::string names_of_stopped(const RelayView& view) {
+  std::string names;
+  for (const TenantStatus& line : view.tenants({.limit = kNamedMax, .stopped_only = true})) {
+    names += fmt::format("{}{} in {} ({})", names.empty() ? "" : ", ", line.tenant, line.sink, line.state);
+  }
+  return names;
 }
 
 }  // namespace
 
-std::string status_json(const RelayView& view, const std::map<std::string, std::string>& query) {
+HttpResponse status_page(const RelayView& view, const std::map<std::string, std::string>& query) {
+  const auto asked = tenant_query(query);
+  if (!asked.ok()) return text_page(400, message_of(asked.status()));
   const RelayReport report = view.report();
   json page{
       {"name", report.name},
@@ -122,27 +169,80 @@ std::string status_json(const RelayView& view, const std::map<std::string, std::
       {"sinks", json::array()}};
   page["upstream"] = report.source.has_value() ? source_json(*report.source, report.now_us) : json();
   for (const SinkStatus& sink : report.sinks) page["sinks"].push_back(sink_json(sink, report.now_us));
-  const std::optional<TenantQuery> asked = tenant_query(query);
-  if (asked.has_value()) {
+  if (asked->has_value()) {
     page["tenants"] = json::array();
-    for (const TenantStatus& tenant : view.tenants(*asked)) {
+    for (const TenantStatus& tenant : view.tenants(**asked)) {
       page["tenants"].push_back(tenant_json(tenant, report.now_us));
     }
   }
-  return text_of(page);
+  return {200, kJson, text_of(page)};
 }
 
-void add_pages(HttpServer& server, const RelayView& view, Metrics& metrics, Readiness& readiness) {
+HttpResponse tenant_page(const RelayView& view, const std::string& tenant) {
+  const std::vector<TenantStatus> lines = view.tenants({.tenant = tenant});
+  if (lines.empty()) {
+    return text_page(404, fmt::format("no sink has had an event of tenant '{}', and it stands still in none", tenant));
+  }
+  const int64_t now_us = view.report().now_us;
+  json page{{"tenant", tenant}, {"sinks", json::array()}};
+  for (const TenantStatus& line : lines) page["sinks"].push_back(tenant_json(line, now_us));
+  return {200, kJson, text_of(page)};
+}
+
+HttpResponse ready_page(const RelayView& view, const ReadinessAnswer& answer, bool verbose) {
+  if (!verbose) return probe(answer.ready, answer.why);
+  const RelayReport report = view.report();
+  std::string text = answer.ready && answer.why.empty() ? "ready"
+                     : answer.ready                     ? "ready, but " + answer.why
+                                                        : answer.why;
+  text += fmt::format("\nphase: {}{}", report.phase, report.phase_error.empty() ? "" : ": " + report.phase_error);
+  text += fmt::format("\ntoken store: {}", report.fenced       ? "another relay of this name has taken over"
+                                           : report.epoch == 0 ? "not owned yet"
+                                                               : fmt::format("owned, epoch {}", report.epoch));
+  if (report.source.has_value()) {
+    text += fmt::format("\nsource: {}, opened {} times{}", state_word(report.source->state), report.source->opened,
+                        report.source->last_error.empty() ? "" : ", last error: " + report.source->last_error);
+  }
+  size_t stopped = 0;
+  for (const SinkStatus& sink : report.sinks) {
+    stopped += sink.stopped_tenants;
+    text += fmt::format("\nsink {}: {}{}", sink.name, state_word(sink.state),
+                        sink.state == SinkState::kLive || sink.last_error.empty() ? "" : ": " + sink.last_error);
+  }
+  text += fmt::format("\nstopped tenants: {}", stopped);
+  if (stopped > 0) {
+    text += fmt::format(
+        ": {}{}\nNeither they nor a sink make the relay unready, since a restart would not help them: see "
+        "/status?stopped=1, and POST /tenants/{{tenant}}/resume.",
+        names_of_stopped(view), stopped > kNamedMax ? " and others" : "");
+  }
+  return text_page(answer.ready ? 200 : 503, std::move(text));
+}
+
+HttpResponse resume_page(RelayControl& control, const AdminAccess& access, const HttpRequest& request) {
+  if (auto refused = refusal(access, request)) return *std::move(refused);
+  const std::string& tenant = request.parts.at(0);
+  const std::string sink = value_of(request.query, "sink");
+  const Status status = control.resume(tenant, sink);
+  log_info("resume_asked", {{"tenant", tenant}, {"sink", sink.empty() ? "all" : sink}, {"answer", describe(status)}});
+  if (!status.ok()) return text_page(http_status_of(status), message_of(status));
+  return text_page(202, fmt::format("tenant '{}' goes on; /tenants/{{tenant}} tells how", tenant));
+}
+
+void add_pages(HttpServer& server, const RelayView& view, RelayControl& control, Metrics& metrics, Readiness& readiness,
+               AdminAccess access) {
+  server.route("/", [](const HttpRequest&) { return HttpResponse{200, kText, kIndex}; });
   // Only the process: restarting it repairs neither the source nor a sink.
   server.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
   server.route("/startupz",
                [&view](const HttpRequest&) { return probe(has_started(view.report()), "not started yet"); });
-  server.route("/readyz", [&view, &readiness](const HttpRequest&) {
-    const ReadinessAnswer answer = readiness.judge(view.report());
-    return probe(answer.ready, answer.why);
+  server.route("/readyz", [&view, &readiness](const HttpRequest& request) {
+    return ready_page(view, readiness.judge(view.report()), request.query.count("verbose") != 0);
   });
-  server.route("/status", [&view](const HttpRequest& request) {
-    return HttpResponse{200, kJson, status_json(view, request.query)};
+  server.route("/status", [&view](const HttpRequest& request) { return status_page(view, request.query); });
+  server.route("/tenants/{}", [&view](const HttpRequest& request) { return tenant_page(view, request.parts.at(0)); });
+  server.route_post("/tenants/{}/resume", [&control, access = std::move(access)](const HttpRequest& request) {
+    return resume_page(control, access, request);
   });
   server.route("/metrics", [&metrics](const HttpRequest&) {
     return HttpResponse{200, Metrics::content_type(), metrics.exposition()};

@@ -157,6 +157,8 @@ void describe(Settings& s, RelayConfig& c) {
   s.section("admin", [&] {
     s.text("address", c.admin.address, "where probes, status and metrics are served over HTTP");
     s.integer("port", c.admin.port, "port of HTTP; 0 takes any free one", 0, 65535);
+    s.secret("token", c.admin.token,
+             "bearer token that POST needs; without one POST works on a loopback address alone");
   });
   s.section("log", [&] {
     s.choice("level", c.log.level, Settings::Words{"trace", "debug", "info", "warn", "error", "off"},

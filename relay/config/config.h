@@ -25,6 +25,7 @@ struct SinkConfig {
 struct AdminConfig {
   std::string address = "0.0.0.0";
   int port = 8080;
+  std::string token;  // of those who may change something; secret
 };
 
 struct RelayConfig {

@@ -127,7 +127,7 @@ TEST_CASE("config: the reference lists the keys of every kind of sink") {
 
 TEST_CASE("config: printing masks secrets and can be read again") {
   const Loaded loaded = load(
-      "upstream: {key: hush}\ntokens: {kind: redis, redis: {password: hush}}\nsinks:\n"
+      "upstream: {key: hush}\ntokens: {kind: redis, redis: {password: hush}}\nadmin: {token: hush}\nsinks:\n"
       "  - {name: r, kind: redis_pubsub, password: hush}\n  - {name: f, kind: file, path: /f}\n");
   CHECK(loaded.fault == "");
   const std::string text = print_config(loaded.config);
