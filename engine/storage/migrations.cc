@@ -12,8 +12,15 @@ constexpr int kServerVersionMin = 130008;
 // Any number that nobody else uses; the same in all versions of this program.
 constexpr int64_t kMigrationLock = 0x68656164'67617465;
 
-constexpr char kOwnObjects[] = R"sql(
-CREATE SCHEMA IF NOT EXISTS headgate;
+// One step of our own layout. What it makes is looked for before it is made: a role that may use it need not be allowed
+// to make it.
+struct OwnObjects {
+  int version;
+  const char* newest;  // what the step makes last
+  const char* sql;
+};
+
+constexpr OwnObjects kFirst = {1, "headgate.gc_floors_by_floor", R"sql(
 CREATE TABLE IF NOT EXISTS headgate.migrations (
   version int PRIMARY KEY,
   applied_at timestamptz NOT NULL DEFAULT now()
@@ -37,7 +44,31 @@ CREATE TABLE IF NOT EXISTS headgate.incarnations (
   seen_at timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO headgate.migrations (version) VALUES (1) ON CONFLICT DO NOTHING;
-)sql";
+)sql"};
+
+// The tenants that are there now are known without an event: their creation is not news.
+constexpr OwnObjects kLives = {2, "headgate.tenants_known", R"sql(
+CREATE TABLE IF NOT EXISTS headgate.tenant_life (
+  xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
+  tenant_id varchar NOT NULL,
+  kind smallint NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT now(),
+  schema_version varchar NOT NULL DEFAULT '',
+  previous_schema_version varchar NOT NULL DEFAULT '',
+  late boolean NOT NULL DEFAULT false
+);
+CREATE INDEX IF NOT EXISTS tenant_life_by_tenant ON headgate.tenant_life (tenant_id, xid);
+CREATE TABLE IF NOT EXISTS headgate.tenants_known (
+  tenant_id varchar PRIMARY KEY,
+  created_at timestamp,
+  schema_version varchar NOT NULL
+);
+INSERT INTO headgate.tenants_known (tenant_id, created_at, schema_version)
+SELECT t.id, t.created_at, COALESCE((SELECT s.version::varchar FROM schema_definitions s WHERE s.tenant_id = t.id
+                                     ORDER BY s.version DESC LIMIT 1), '')
+FROM tenants t ON CONFLICT DO NOTHING;
+INSERT INTO headgate.migrations (version) VALUES (2) ON CONFLICT DO NOTHING;
+)sql"};
 
 struct Index {
   const char* name;
@@ -106,27 +137,74 @@ bool has_own_objects(pqxx::connection& connection) {
   return !value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty();
 }
 
-void create_own_objects(pqxx::connection& connection) {
-  if (!value(connection, "SELECT to_regclass('headgate.gc_floors_by_floor')::text").empty()) return;
+bool has(pqxx::connection& connection, const OwnObjects& objects) {
+  return !value(connection, fmt::format("SELECT to_regclass('{}')::text", objects.newest)).empty();
+}
+
+// What the role may not do, somebody else has to.
+Status needs_owner(pqxx::connection& connection, std::string_view what, std::string_view cure) {
+  return status_of(StatusCode::kFailedPrecondition,
+                   "the role {} may not create {}; let a role that may do it run once: {}",
+                   value(connection, "SELECT quote_ident(current_user)"), what, cure);
+}
+
+Status create_schema(pqxx::connection& connection) {
+  if (!value(connection, "SELECT to_regnamespace('headgate')::text").empty()) return ok_status();
+  try {
+    pqxx::nontransaction(connection).exec("CREATE SCHEMA IF NOT EXISTS headgate");
+    return ok_status();
+  } catch (const pqxx::insufficient_privilege&) {
+    return needs_owner(connection, "the schema headgate",
+                       value(connection, "SELECT format('CREATE SCHEMA headgate AUTHORIZATION %I', current_user)"));
+  }
+}
+
+Status create_objects(pqxx::connection& connection, const OwnObjects& objects) {
+  try {
+    if (has(connection, objects)) return ok_status();
+    pqxx::work work(connection);
+    work.exec(objects.sql);
+    work.commit();
+    return ok_status();
+  } catch (const pqxx::insufficient_privilege&) {
+    return needs_owner(
+        connection, fmt::format("tables in the schema headgate (step {} of its layout)", objects.version),
+        value(connection, "SELECT format('GRANT USAGE, CREATE ON SCHEMA headgate TO %I', current_user)"));
+  }
+}
+
+Status create_own_objects(pqxx::connection& connection) {
   // What came last is missing on a standby until its primary has it; nothing depends on it.
-  if (value(connection, "SELECT pg_is_in_recovery()") == "t" && has_own_objects(connection)) return;
-  pqxx::work work(connection);
-  work.exec(kOwnObjects);
-  work.commit();
+  const bool standby = value(connection, "SELECT pg_is_in_recovery()") == "t";
+  if (standby && has_own_objects(connection)) return ok_status();
+  HG_RETURN_IF_ERROR(create_schema(connection));
+  HG_RETURN_IF_ERROR(create_objects(connection, kFirst));
+  // The engine serves without the record of lives: then deletions are noticed by comparison, and told without a place.
+  const Status lives = create_objects(connection, kLives);
+  if (lives.code() != StatusCode::kFailedPrecondition) return lives;
+  log_warn("tenant_lives_not_recorded", {{"reason", message_of(lives)}});
+  return ok_status();
 }
 
 // A build that was interrupted leaves an index that is maintained but never used; it is dropped and built again.
-void create_index(pqxx::connection& connection, const Index& index) {
+Status create_index(pqxx::connection& connection, const Index& index) {
   const std::string valid = value(
       connection, fmt::format("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}')", index.name));
-  if (valid == "t") return;
-  pqxx::nontransaction work(connection);
-  if (valid == "f") {
-    log_warn("index_repaired", {{"index", index.name}});
-    work.exec(fmt::format("DROP INDEX CONCURRENTLY {}", index.name));
+  if (valid == "t") return ok_status();
+  const std::string sql =
+      fmt::format("CREATE INDEX CONCURRENTLY {} ON {} (tenant_id, expired_tx_id) WHERE expired_tx_id <> {}", index.name,
+                  index.table, kActive);
+  try {
+    pqxx::nontransaction work(connection);
+    if (valid == "f") {
+      log_warn("index_repaired", {{"index", index.name}});
+      work.exec(fmt::format("DROP INDEX CONCURRENTLY {}", index.name));
+    }
+    work.exec(sql);
+    return ok_status();
+  } catch (const pqxx::insufficient_privilege&) {
+    return needs_owner(connection, fmt::format("an index on {}, which another role owns", index.table), sql);
   }
-  work.exec(fmt::format("CREATE INDEX CONCURRENTLY {} ON {} (tenant_id, expired_tx_id) WHERE expired_tx_id <> {}",
-                        index.name, index.table, kActive));
 }
 
 // Asks again and again instead of waiting in the server: a session that waits there holds a snapshot, for which the
@@ -147,8 +225,8 @@ Status migrate(pqxx::connection& connection) {
   HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
   if (!present) create_tables(connection);
   HG_RETURN_IF_ERROR(check_counter(connection));
-  create_own_objects(connection);
-  for (const Index& index : kIndexes) create_index(connection, index);
+  HG_RETURN_IF_ERROR(create_own_objects(connection));
+  for (const Index& index : kIndexes) HG_RETURN_IF_ERROR(create_index(connection, index));
   return ok_status();
 }
 

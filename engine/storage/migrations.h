@@ -5,10 +5,11 @@
 // is. In both cases these are added, and nothing else:
 //   headgate.migrations    our own version
 //   headgate.gc_floors     per tenant the lowest position whose state can still be read: what expired or committed
-//   below
-//                          may be gone. Written before rows are removed, so readers and Watch can refuse older tokens
+//                          below may be gone. Written before rows are removed, so that older tokens can be refused
 //   headgate.gc_holds      per process and tenant the lowest xid of a token in use, with an end; see engine/gc
 //   headgate.incarnations  identities of the database's history, written by the feed
+//   headgate.tenant_life   who was created, removed or got another schema, by xid; see tenant_life.h
+//   headgate.tenants_known the tenants that are there according to it
 //   headgate_relation_tuples_expired, headgate_attributes_expired
 //                          indexes on (tenant_id, expired_tx_id) of rows that have expired, built CONCURRENTLY
 //
@@ -31,7 +32,8 @@ struct MigrationSettings {
 };
 
 // FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, the tables are those of an
-// older Permify (which has to migrate them itself), or the rows are ahead of the server's counter of transactions.
+// older Permify (which has to migrate them itself), the rows are ahead of the server's counter of transactions, or the
+// role may not create what is missing. Only what is missing is created.
 // UNAVAILABLE when the database is away.
 Status migrate_database(const MigrationSettings& settings, std::stop_token stop = {});
 

@@ -1,6 +1,7 @@
 #include "engine/storage/migrations.h"
 
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <thread>
 
@@ -107,6 +108,60 @@ TEST_SUITE("storage/migrations") {
     CHECK(check_database(connection).code() == StatusCode::kFailedPrecondition);
     REQUIRE(migrate_database({.uri = database->uri()}).ok());
     CHECK(check_database(connection).ok());
+  }
+
+  TEST_CASE("migrations: a database of the version before learns who is there, and takes nobody for new") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    database->execute("DROP TABLE headgate.tenant_life, headgate.tenants_known");
+    database->execute("DELETE FROM headgate.migrations WHERE version = 2");
+    database->execute("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('t1', '5')");
+    database->execute("INSERT INTO tenants (id) VALUES ('a')");
+    database->execute(
+        "INSERT INTO schema_definitions (tenant_id, name, version, serialized_definition) VALUES"
+        " ('a', 'user', '00000000000000000001', ''), ('a', 'user', '00000000000000000002', '')");
+    pqxx::connection connection(database->uri());
+    CHECK(check_database(connection).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    CHECK(database->execute("SELECT string_agg(version::text, ' ' ORDER BY version) FROM headgate.migrations") ==
+          "1 2");
+    CHECK(database->execute("SELECT floor FROM headgate.gc_floors") == "5");
+    CHECK(database->execute("SELECT string_agg(tenant_id || '/' || schema_version, ' ' ORDER BY tenant_id)"
+                            " FROM headgate.tenants_known") == "a/00000000000000000002 t1/");
+    CHECK(database->execute("SELECT count(*) FROM headgate.tenant_life") == "0");
+  }
+
+  TEST_CASE("migrations: a role that may not create the schema is told who must, and then has enough") {
+    HG_OWN_POSTGRES(database);
+    const std::string role = "limited_" + database->name();
+    const std::string uri = std::regex_replace(database->uri(), std::regex("//postgres@"), "//" + role + "@");
+    REQUIRE(uri != database->uri());
+    database->execute("CREATE ROLE " + role + " LOGIN");
+    database->execute("GRANT USAGE, CREATE ON SCHEMA public TO " + role);
+    const Status refused = migrate_database({.uri = uri});
+    CHECK(refused.code() == StatusCode::kFailedPrecondition);
+    CHECK(message_of(refused).find("CREATE SCHEMA headgate AUTHORIZATION " + role) != std::string::npos);
+    database->execute("CREATE SCHEMA headgate");
+    const Status no_tables = migrate_database({.uri = uri});
+    CHECK(no_tables.code() == StatusCode::kFailedPrecondition);
+    CHECK(message_of(no_tables).find("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role) != std::string::npos);
+    database->execute("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role);
+    CHECK(migrate_database({.uri = uri}).ok());
+    // What is there is not made again, so the right to make it may go.
+    database->execute("REVOKE CREATE ON SCHEMA headgate FROM " + role);
+    CHECK(migrate_database({.uri = uri}).ok());
+    // Without the right to the newest step the engine still serves.
+    database->execute("DROP TABLE headgate.tenant_life, headgate.tenants_known");
+    CHECK(migrate_database({.uri = uri}).ok());
+    CHECK(database->execute("SELECT to_regclass('headgate.tenant_life')::text") == "");
+    // Tables of another role: the index is the owner's to make.
+    database->execute("DROP INDEX headgate_attributes_expired");
+    database->execute("ALTER TABLE attributes OWNER TO postgres");
+    const Status no_index = migrate_database({.uri = uri});
+    CHECK(no_index.code() == StatusCode::kFailedPrecondition);
+    CHECK(message_of(no_index).find("CREATE INDEX CONCURRENTLY headgate_attributes_expired") != std::string::npos);
+    database->execute("DROP OWNED BY " + role);
+    database->execute("DROP ROLE " + role);
   }
 }
 
