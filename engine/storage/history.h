@@ -98,6 +98,12 @@ struct TenantHistory {
   std::optional<PgSnapshot> snapshot;  // the raw snapshot stored with the asked xid, when has_xid
 };
 
+enum class MissedLives {
+  kNone,        // life events tell what the tables show
+  kMore,        // some were recorded; ask again
+  kImpossible,  // a standby, or a role that may not record them
+};
+
 class HistoryReader {
  public:
   virtual ~HistoryReader() = default;
@@ -128,10 +134,18 @@ class HistoryReader {
   virtual StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) = 0;
   // The number of transactions rows within `range`, all tenants. For the auditor.
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
-  // A number that changes, within a few seconds, when tenants were created or deleted; costs next to nothing.
+  // A number that changes, within a few seconds, when tenants were created or deleted or got another schema; costs next
+  // to nothing.
   virtual StatusOr<uint64_t> tenant_changes() = 0;
   // The tenants that are registered now, in byte order.
   virtual StatusOr<std::vector<std::string>> registered() = 0;
+  // Those of `tenants`, which are not registered any more, of whose removal there is no life event.
+  virtual StatusOr<std::vector<std::string>> unrecorded(std::span<const std::string> tenants) = 0;
+  // Compares all tenants with what life events tell of them, and records, late, what another program did to them; a
+  // bounded number at a time.
+  virtual StatusOr<MissedLives> record_missed_lives() = 0;
+  // The same for one tenant, all of it. False when it is locked: ask again later.
+  virtual StatusOr<bool> record_missed_life(const std::string& tenant) = 0;
   // Breaks the connection, so that a call that hangs on it returns UNAVAILABLE. Thread-safe.
   virtual void interrupt() = 0;
 

@@ -8,6 +8,7 @@
 #include "base/guard.h"
 #include "engine/storage/attribute_json.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
 
 namespace headgate::engine {
 
@@ -23,7 +24,12 @@ constexpr size_t kOvershoot = 4;
 // Bytes of long attribute values on a page.
 constexpr size_t kLongValuesMax = 2 << 20;
 
-constexpr const char* kColumns = R"(id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint)";
+// Transactions and life events in the columns that HistoryTransaction has: kind 0 is a transaction.
+constexpr const char* kColumns =
+    R"(id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint, 0 AS kind, '' AS version, '' AS previous, false)";
+constexpr const char* kLifeColumns =
+    "xid, tenant_id, (extract(epoch FROM started_at) * 1000000)::bigint, kind, schema_version, previous_schema_version,"
+    " late";
 
 // The columns of both kinds of rows. The two arms never meet in one row of an arm: a row that was created and expired
 // by one transaction comes from the second arm, once.
@@ -65,16 +71,24 @@ bool by_index(std::span<const std::string> tenants) { return !tenants.empty() &&
 constexpr size_t kTailTransactionsMax = 512;
 constexpr size_t kTailRowsMax = 4096;
 
-// $1 from; the {} is the highest floor, where the table for it exists. Kinds of rows: 0 the state, 1 a transaction, 2 a
-// tuple, 3 an attribute; the columns of changes are those of the statements above. One index probe for each transaction
-// and kind of change: OFFSET 0 keeps the planner from joining in any other way, whatever it believes about the tables.
+// $1 from; the first {} is the highest floor, where the table for it exists, the other the table of life events. Kinds
+// of rows: 0 the state, 1 a transaction, 2 a tuple, 3 an attribute, 4 a life event; the columns of changes are those of
+// the statements above. One index probe for each transaction and kind of change: OFFSET 0 keeps the planner from
+// joining in any other way, whatever it believes about the tables.
 constexpr const char* kTail = R"(
 WITH state AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot),
 t AS MATERIALIZED (
   SELECT r.* FROM state CROSS JOIN LATERAL (
     SELECT id, tenant_id, "timestamp" FROM transactions
     WHERE id >= $1::xid8 AND id < pg_snapshot_xmin(state.snapshot) ORDER BY id LIMIT 513) r)
-SELECT NULL::xid8, pg_is_in_recovery(), NULL::bigint, snapshot::text, {}, NULL, NULL, NULL, NULL, NULL, 0 FROM state
+SELECT NULL::xid8, pg_is_in_recovery(), NULL::bigint, snapshot::text, {0},
+  CASE WHEN has_table_privilege(to_regclass('headgate.tenant_life'), 'SELECT') THEN 't' END, NULL, NULL, NULL, NULL, 0
+FROM state
+UNION ALL
+SELECT l.xid, l.late, (extract(epoch FROM l.started_at) * 1000000)::bigint, l.tenant_id, l.kind::text,
+  l.schema_version, l.previous_schema_version, NULL, NULL, NULL, 4
+FROM state CROSS JOIN LATERAL (
+  SELECT * FROM {1} e WHERE xid >= $1::xid8 AND xid < pg_snapshot_xmin(state.snapshot) ORDER BY xid LIMIT 513) l
 UNION ALL
 SELECT id, false, (extract(epoch FROM "timestamp") * 1000000)::bigint, tenant_id, NULL, NULL, NULL, NULL, NULL, NULL, 1
 FROM t
@@ -102,6 +116,12 @@ LIMIT 4097)";
 
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
+
+std::optional<LifeEvent> life_of(const char* kind, const pqxx::field& version, const pqxx::field& previous,
+                                 const pqxx::field& late) {
+  if (kind[0] == '0') return std::nullopt;
+  return LifeEvent{static_cast<LifeEvent::Kind>(kind[0] - '0'), version.c_str(), previous.c_str(), truth(late)};
+}
 
 // A change with what orders it inside its transaction.
 struct Change {
@@ -201,19 +221,29 @@ void put_in_order(ChangesByXid changes, std::vector<HistoryTransaction>& transac
 pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range, std::span<const std::string> tenants,
                                    size_t rows_max) {
   const std::string from = std::to_string(range.from), to = std::to_string(range.to), limit = std::to_string(rows_max);
+  const std::string lives = life_table(has_lives(work));
   if (!by_index(tenants)) {
     const std::string sql = fmt::format(
-        "SELECT {}, ({}) FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id LIMIT $3::bigint",
-        kColumns, has_floors_ ? kHighestFloor : "NULL");
+        "SELECT x.*, ({3}) FROM ((SELECT {0} FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id"
+        " LIMIT $3::bigint) UNION ALL (SELECT {1} FROM {2} e WHERE xid >= $1::xid8 AND xid < $2::xid8 ORDER BY xid"
+        " LIMIT $3::bigint)) x ORDER BY 1 LIMIT $3::bigint",
+        kColumns, kLifeColumns, lives, has_floors_ ? kHighestFloor : "NULL");
     return work.exec_params(sql, from, to, limit);
   }
   // The row comparisons keep the planner on the index (tenant_id, id), whatever it believes about the tenant.
   const std::string sql = fmt::format(
-      "SELECT r.* FROM unnest($4::text[]) t CROSS JOIN LATERAL (SELECT {} FROM transactions"
+      "SELECT r.* FROM unnest($4::text[]) t CROSS JOIN LATERAL ((SELECT {0} FROM transactions"
       " WHERE (tenant_id, id) >= (t, $1::xid8) AND (tenant_id, id) < (t, $2::xid8)"
-      " ORDER BY tenant_id, id LIMIT $3::bigint) r ORDER BY 1 LIMIT $3::bigint",
-      kColumns);
+      " ORDER BY tenant_id, id LIMIT $3::bigint) UNION ALL (SELECT {1} FROM {2} e"
+      " WHERE (tenant_id, xid) >= (t, $1::xid8) AND (tenant_id, xid) < (t, $2::xid8)"
+      " ORDER BY tenant_id, xid LIMIT $3::bigint)) r ORDER BY 1 LIMIT $3::bigint",
+      kColumns, kLifeColumns, lives);
   return work.exec_params(sql, from, to, limit, array_text(tenants));
+}
+
+bool PageReader::has_lives(pqxx::transaction_base& work) {
+  if (!has_lives_) has_lives_ = has_life_table(work);
+  return has_lives_;
 }
 
 // On every row of a scan over all tenants; a scan without rows asks for itself, in the same snapshot.
@@ -222,7 +252,7 @@ uint64_t PageReader::highest_floor(pqxx::transaction_base& work, const pqxx::res
   if (!has_floors_ || by_index(tenants)) return 0;
   const pqxx::result own = rows.empty() ? work.exec(kHighestFloor) : pqxx::result();
   if (rows.empty() && own.empty()) return 0;
-  const pqxx::field floor = rows.empty() ? own[0][0] : rows[0][3];
+  const pqxx::field floor = rows.empty() ? own[0][0] : rows[0][7];
   return floor.is_null() ? 0 : number(floor);
 }
 
@@ -239,7 +269,11 @@ PageReader::Scan PageReader::scan(pqxx::transaction_base& work, XidRange range, 
   for (const pqxx::row& row : rows) {
     std::string tenant = row[1].c_str();
     if (!wanted.empty() && !wanted.contains(tenant)) continue;
-    scan.transactions.push_back({number(row[0]), std::move(tenant), std::strtoll(row[2].c_str(), nullptr, 10), {}});
+    scan.transactions.push_back({number(row[0]),
+                                 std::move(tenant),
+                                 std::strtoll(row[2].c_str(), nullptr, 10),
+                                 {},
+                                 life_of(row[3].c_str(), row[4], row[5], row[6])});
   }
   return scan;
 }
@@ -289,12 +323,24 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
 }
 
 StatusOr<PageReader::Tail> PageReader::read_tail(uint64_t from) {
-  if (!std::exchange(tail_prepared_, true)) {
-    const std::string floor = has_floors_ ? fmt::format("({})::text", kHighestFloor) : "NULL";
-    connection_.prepare("headgate_tail", fmt::format(kTail, floor));
-  }
-  pqxx::nontransaction work(connection_);
-  const pqxx::result rows = work.exec_prepared("headgate_tail", std::to_string(from));
+  const auto ask = [&]() -> StatusOr<Tail> {
+    pqxx::nontransaction work(connection_);
+    if (!std::exchange(tail_prepared_, true)) {
+      const std::string floor = has_floors_ ? fmt::format("({})::text", kHighestFloor) : "NULL";
+      connection_.prepare("headgate_tail", fmt::format(kTail, floor, life_table(has_lives(work))));
+    }
+    return tail_of(work.exec_prepared("headgate_tail", std::to_string(from)));
+  };
+  HG_ASSIGN_OR_RETURN(Tail tail, ask());
+  if (!tail.has_lives || has_lives_) return tail;
+  // The table has appeared, and may have rows that this answer should have.
+  has_lives_ = true;
+  connection_.unprepare("headgate_tail");
+  tail_prepared_ = false;
+  return ask();
+}
+
+StatusOr<PageReader::Tail> PageReader::tail_of(const pqxx::result& rows) {
   const LongValues none;
   Tail tail;
   tail.complete = rows.size() <= kTailRowsMax;
@@ -305,8 +351,13 @@ StatusOr<PageReader::Tail> PageReader::read_tail(uint64_t from) {
       tail.snapshot = row[3].c_str();
       tail.in_recovery = truth(row[1]);
       tail.highest_floor = row[4].is_null() ? 0 : number(row[4]);
-    } else if (kind == '1') {
-      tail.transactions.push_back({number(row[0]), row[3].c_str(), std::strtoll(row[2].c_str(), nullptr, 10), {}});
+      tail.has_lives = !row[5].is_null();
+    } else if (kind == '1' || kind == '4') {
+      tail.transactions.push_back({number(row[0]),
+                                   row[3].c_str(),
+                                   std::strtoll(row[2].c_str(), nullptr, 10),
+                                   {},
+                                   life_of(kind == '1' ? "0" : row[4].c_str(), row[5], row[6], row[1])});
     } else if (kind == '3' && row[7].is_null()) {
       tail.complete = false;
     } else {

@@ -17,6 +17,9 @@ class PageReader {
   explicit PageReader(pqxx::connection& connection) : connection_(connection) {}
   // False, the default, when the database has no table of floors.
   void has_floors(bool has_floors) { has_floors_ = has_floors; }
+  // Whether life events are read. The table may appear while the connection is open: it is looked for until it is
+  // there.
+  bool has_lives(pqxx::transaction_base& work);
   StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, size_t changes_max);
 
   // One statement, hence one state: the snapshot it ran in, and all transactions from `from` up to what had ended below
@@ -24,6 +27,7 @@ class PageReader {
   struct Tail {
     std::string snapshot;
     bool in_recovery = false;
+    bool has_lives = false;
     uint64_t highest_floor = 0;  // as in HistoryPage
     bool complete = false;       // false: too much for one answer, `transactions` is empty
     std::vector<HistoryTransaction> transactions;
@@ -42,6 +46,7 @@ class PageReader {
                          size_t rows_max);
   uint64_t highest_floor(pqxx::transaction_base& work, const pqxx::result& rows,
                          std::span<const std::string> tenants) const;
+  static StatusOr<Tail> tail_of(const pqxx::result& rows);
   // Fills in the changes. False when there are more than `rows_max`, or too many bytes of them, and nothing is filled
   // in; with 0 there are never too many.
   StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
@@ -49,6 +54,7 @@ class PageReader {
 
   pqxx::connection& connection_;
   bool has_floors_ = false;
+  bool has_lives_ = false;
   bool tail_prepared_ = false;
   // How many transactions a page takes; follows the number of changes a transaction has had lately.
   size_t rows_per_page_ = 256;

@@ -15,6 +15,7 @@
 #include "engine/storage/horizon.h"
 #include "engine/storage/pool.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
 
 namespace headgate::engine {
 
@@ -41,14 +42,16 @@ LEFT JOIN pg_stat_activity a ON a.pid = h.pid
 WHERE h.locktype = 'relation')";
 
 // The row comparisons keep the planner on the indexes that lead with tenant_id, whatever it believes about a tenant.
-// $1 tenants, $2 xids; the {} is the tenant's recorded floor, where the table for it exists.
+// $1 tenants, $2 xids; the {} are the tenant's recorded floor, where the table for it exists, and the table of lives.
 constexpr const char* kTenants = R"(
 SELECT CASE WHEN oldest.tenant_id = a.t THEN oldest.id::text ELSE '0' END,
        CASE WHEN newest.tenant_id = a.t THEN newest.id::text ELSE '0' END,
-       {},
+       {0},
        COALESCE(tuple.tenant_id = a.t AND oldest.tenant_id = a.t AND tuple.xid < oldest.id, false)
          OR COALESCE(attribute.tenant_id = a.t AND oldest.tenant_id = a.t AND attribute.xid < oldest.id, false),
-       asked.tenant_id = a.t AND asked.id < pg_snapshot_xmax(pg_current_snapshot()), asked.snapshot::text
+       asked.tenant_id = a.t AND asked.id < pg_snapshot_xmax(pg_current_snapshot()), asked.snapshot::text,
+       (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 1 ORDER BY xid DESC LIMIT 1),
+       (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 2 ORDER BY xid DESC LIMIT 1)
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
 LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) >= (a.t, '0'::xid8)
                    ORDER BY tenant_id, id LIMIT 1) oldest ON true
@@ -65,11 +68,19 @@ LEFT JOIN transactions asked ON asked.id = a.x::xid8 AND a.x <> '0'
 ORDER BY a.n)";
 
 constexpr const char* kNextAfter = R"(
-SELECT CASE WHEN r.tenant_id = a.t THEN r.id::text ELSE '0' END
+SELECT COALESCE(LEAST(CASE WHEN r.tenant_id = a.t THEN r.id END,
+                      (SELECT xid FROM {} e WHERE tenant_id = a.t AND xid > a.x::xid8 ORDER BY xid LIMIT 1))::text, '0')
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
 LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) > (a.t, a.x::xid8)
                    ORDER BY tenant_id, id LIMIT 1) r ON true
 ORDER BY a.n)";
+
+// Comparisons as numbers: xid8 knows no arithmetic.
+constexpr const char* kCollectedBehind = R"(
+SELECT tenant_id, floor, EXISTS (SELECT FROM {} e WHERE e.tenant_id = f.tenant_id AND e.kind = 2
+                                 AND e.xid::text::numeric >= f.floor::text::numeric - 1)
+FROM headgate.gc_floors f
+WHERE floor > $1::xid8 AND EXISTS (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id))";
 
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
@@ -144,7 +155,7 @@ class PostgresHistory : public HistoryReader {
                                              std::span<const uint64_t> after) override {
     return guarded<std::vector<uint64_t>>([&] {
       pqxx::nontransaction work(connection_);
-      return numbers(work.exec_params(kNextAfter, array_text(names), array_text(after)));
+      return numbers(work.exec_params(fmt::format(kNextAfter, lives(work)), array_text(names), array_text(after)));
     });
   }
 
@@ -152,7 +163,9 @@ class PostgresHistory : public HistoryReader {
     return guarded<std::vector<uint64_t>>([&] {
       pqxx::nontransaction work(connection_);
       return numbers(work.exec_params(
-          "SELECT id FROM transactions WHERE id = ANY($1::text[]::xid8[]) AND tenant_id = $2 ORDER BY id",
+          fmt::format("SELECT id FROM transactions WHERE id = ANY($1::text[]::xid8[]) AND tenant_id = $2"
+                      " UNION SELECT xid FROM {} e WHERE xid = ANY($1::text[]::xid8[]) AND tenant_id = $2 ORDER BY 1",
+                      lives(work)),
           array_text(xids), name));
     });
   }
@@ -162,11 +175,8 @@ class PostgresHistory : public HistoryReader {
       std::vector<TenantFloor> found;
       if (!has_floor_) return found;
       pqxx::nontransaction work(connection_);
-      for (const pqxx::row& row :
-           work.exec_params("SELECT tenant_id, floor FROM headgate.gc_floors f WHERE floor > $1::xid8 AND EXISTS"
-                            " (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id)",
-                            std::to_string(xid))) {
-        found.push_back({row[0].c_str(), number(row[1])});
+      for (const pqxx::row& row : work.exec_params(fmt::format(kCollectedBehind, lives(work)), std::to_string(xid))) {
+        found.push_back({row[0].c_str(), number(row[1]), truth(row[2])});
       }
       return found;
     });
@@ -175,17 +185,20 @@ class PostgresHistory : public HistoryReader {
   StatusOr<uint64_t> count(XidRange range) override {
     return guarded<uint64_t>([&] {
       pqxx::nontransaction work(connection_);
-      return number(work.exec_params1("SELECT count(*) FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8",
-                                      std::to_string(range.from), std::to_string(range.to))[0]);
+      return number(work.exec_params1(
+          fmt::format("SELECT (SELECT count(*) FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8)"
+                      " + (SELECT count(*) FROM {} e WHERE xid >= $1::xid8 AND xid < $2::xid8)",
+                      lives(work)),
+          std::to_string(range.from), std::to_string(range.to))[0]);
     });
   }
 
   StatusOr<uint64_t> tenant_changes() override {
     return guarded<uint64_t>([&] {
       pqxx::nontransaction work(connection_);
-      return number(work.exec1(
-          "SELECT pg_stat_get_tuples_inserted('tenants'::regclass) + pg_stat_get_tuples_deleted('tenants'::regclass)")
-                        [0]);
+      return number(
+          work.exec1("SELECT sum(pg_stat_get_tuples_inserted(r) + pg_stat_get_tuples_deleted(r)) FROM"
+                     " unnest('{tenants, schema_definitions}'::regclass[]) r")[0]);
     });
   }
 
@@ -200,6 +213,28 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
+  StatusOr<std::vector<std::string>> unrecorded(std::span<const std::string> names) override {
+    return guarded<std::vector<std::string>>([&] {
+      pqxx::nontransaction work(connection_);
+      std::vector<std::string> found(names.begin(), names.end());
+      if (!has_known_table(work)) return found;
+      found.clear();
+      for (const pqxx::row& row : work.exec_params(
+               "SELECT tenant_id FROM headgate.tenants_known WHERE tenant_id = ANY($1::text[])", array_text(names))) {
+        found.emplace_back(row[0].c_str());
+      }
+      return found;
+    });
+  }
+
+  StatusOr<MissedLives> record_missed_lives() override {
+    return guarded<MissedLives>([&] { return record_missed(connection_); });
+  }
+
+  StatusOr<bool> record_missed_life(const std::string& name) override {
+    return guarded<bool>([&] { return record_missed(connection_, name); });
+  }
+
   void interrupt() override { ::shutdown(socket_, SHUT_RDWR); }
 
  private:
@@ -211,6 +246,8 @@ class PostgresHistory : public HistoryReader {
       return status_of_current_exception();
     }
   }
+
+  std::string lives(pqxx::transaction_base& work) { return life_table(pages_.has_lives(work)); }
 
   static std::vector<uint64_t> numbers(const pqxx::result& rows) {
     std::vector<uint64_t> values;
@@ -282,9 +319,10 @@ class PostgresHistory : public HistoryReader {
 
   StatusOr<std::vector<TenantHistory>> read_tenants(std::span<const std::string> names,
                                                     std::span<const uint64_t> xids) {
-    const std::string sql = fmt::format(
-        kTenants, has_floor_ ? "(SELECT f.floor::text FROM headgate.gc_floors f WHERE f.tenant_id = a.t)" : "NULL");
     pqxx::nontransaction work(connection_);
+    const std::string sql = fmt::format(
+        kTenants, has_floor_ ? "(SELECT f.floor::text FROM headgate.gc_floors f WHERE f.tenant_id = a.t)" : "NULL",
+        lives(work));
     std::vector<TenantHistory> answers;
     answers.reserve(names.size());
     for (const pqxx::row& row : work.exec_params(sql, array_text(names), array_text(xids))) {
@@ -297,6 +335,8 @@ class PostgresHistory : public HistoryReader {
       if (history.has_xid) {
         HG_ASSIGN_OR_RETURN(history.snapshot, parse_pg_snapshot(row[5].c_str()));
       }
+      if (!row[6].is_null()) history.created_xid = number(row[6]);
+      if (!row[7].is_null()) history.removed_xid = number(row[7]);
       answers.push_back(std::move(history));
     }
     return answers;

@@ -2,6 +2,8 @@
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/schema_version.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
+#include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
 
@@ -18,6 +20,8 @@ class PostgresSchemas : public SchemaStore {
     std::string version;
     const Status status = pool_->run([&](pqxx::connection& connection) {
       pqxx::work work(connection);
+      // A removal of the tenant comes before this or behind it, in the order as in the tables.
+      work.exec(fmt::format("SELECT pg_advisory_xact_lock_shared({})", tenant_lock(tenant)));
       // Writers of one tenant take turns, so a version sorts behind every earlier one and the head cannot move between
       // the comparison and the insert. The next statement has a snapshot of its own and sees what the last one wrote.
       work.exec_params("SELECT pg_advisory_xact_lock(hashtext('headgate.schema'), hashtext($1))", tenant);
@@ -27,7 +31,9 @@ class PostgresSchemas : public SchemaStore {
         return api_error(base::v1::ERROR_CODE_SERIALIZATION);
       }
       HG_ASSIGN_OR_RETURN(version, versions_.next(head));
+      const bool recorded = begin_life(work);
       insert(work, tenant, version, rows);
+      if (recorded) record_schema(work, tenant, version, head);
       work.commit();
       return ok_status();
     });

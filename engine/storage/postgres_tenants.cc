@@ -3,6 +3,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -40,9 +41,16 @@ class PostgresTenants : public TenantStore {
   StatusOr<Tenant> create(const std::string& id, const std::string& name) override {
     Tenant tenant;
     const Status status = pool_->run([&](pqxx::connection& connection) {
-      pqxx::nontransaction work(connection);
+      // Another program may have removed a tenant of this name, and that belongs in front of its new life.
+      record_missed(connection, id);
+      pqxx::work work(connection);
+      // A removal of the same name gets its place in the order first, and whoever writes to the tenant comes later.
+      work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
+      const bool recorded = begin_life(work);
       tenant = tenant_of(work.exec_params1(
           fmt::format("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING {}", kColumns), id, name));
+      if (recorded) record_created(work, id);
+      work.commit();
       return ok_status();
     });
     if (status.code() == StatusCode::kAborted) return api_error(base::v1::ERROR_CODE_UNIQUE_CONSTRAINT);
@@ -55,6 +63,7 @@ class PostgresTenants : public TenantStore {
       pqxx::work work(connection);
       // Writers of the tenant that have begun finish first, and those that follow wait.
       work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
+      const bool recorded = begin_life(work);
       if (work.exec_params("SELECT 1 FROM tenants WHERE id = $1 FOR UPDATE", id).empty()) {
         return api_error(base::v1::ERROR_CODE_NOT_FOUND);
       }
@@ -63,6 +72,7 @@ class PostgresTenants : public TenantStore {
         work.exec_params(fmt::format("DELETE FROM {} WHERE tenant_id = $1", table), id);
       }
       work.exec_params("DELETE FROM tenants WHERE id = $1", id);
+      if (recorded) record_removed(work, id);
       work.commit();
       return ok_status();
     });
