@@ -151,14 +151,6 @@ void FeedCore::collected_ahead(const std::vector<TenantFloor>& tenants) {
   wake_all(wakeups);
 }
 
-bool FeedCore::wants_removals() const {
-  MutexLock lock(mutex);
-  for (const StreamImpl* stream : streams) {
-    if (stream->request_.notices) return true;
-  }
-  return false;
-}
-
 uint64_t FeedCore::lowest_live_xid() const {
   MutexLock lock(mutex);
   uint64_t lowest = UINT64_MAX;

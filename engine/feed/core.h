@@ -38,7 +38,6 @@ class FeedCore {
   void tenants_removed(const std::vector<std::string>& tenants);
   // The ring will miss a part of these tenants' history: their streams cannot go on. Before the pages are appended.
   void collected_ahead(const std::vector<TenantFloor>& tenants);
-  bool wants_removals() const;
   uint64_t lowest_live_xid() const;
   int catching_up_locked() const;
 

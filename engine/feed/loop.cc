@@ -12,6 +12,8 @@ namespace {
 constexpr Duration kWatchInterval{100};
 // Pauses of more than this many busy ones are those of a quiet database.
 constexpr int kQuietIntervals = 8;
+// The pause between two comparisons of all tenants, in times of what one takes.
+constexpr int kComparePauses = 20;
 // Far above what the server itself allows a statement: then the server is not there any more.
 constexpr Duration kHungJob{60'000};
 
@@ -233,36 +235,57 @@ void FeedLoop::end_after_outage() {
 
 void FeedLoop::look_for_removed() {
   const MonotonicTime now = system_clock().now();
-  if (now - removals_at_ < core_->settings.removal_interval || !core_->wants_removals()) return;
-  removals_at_ = now;
   {
     MutexLock lock(removals_->mutex);
-    if (std::exchange(removals_->running, true)) return;
+    // However many tenants there are, comparing them takes a small part of the time.
+    const Duration interval = std::max(core_->settings.removal_interval, removals_->took * kComparePauses);
+    if ((now - removals_at_ < interval && !removals_->more) || std::exchange(removals_->running, true)) return;
   }
+  removals_at_ = now;
   pool_->submit([removals = removals_, core = core_](HistoryReader& reader) {
     return look_for_removed_in(reader, *removals, *core);
   });
 }
 
 Status FeedLoop::look_for_removed_in(HistoryReader& reader, Removals& removals, FeedCore& core) {
-  const auto changes = reader.tenant_changes();
-  if (changes.status().code() == StatusCode::kUnavailable) return changes.status();
+  const MonotonicTime begin = system_clock().now();
+  const Status status = compare_tenants(reader, removals, core);
+  MutexLock lock(removals.mutex);
+  // A job that fails with UNAVAILABLE runs again.
+  removals.running = status.code() == StatusCode::kUnavailable;
+  removals.took = removals.more ? Duration{} : std::chrono::duration_cast<Duration>(system_clock().now() - begin);
+  return status.code() == StatusCode::kUnavailable ? status : ok_status();
+}
+
+Status FeedLoop::compare_tenants(HistoryReader& reader, Removals& removals, FeedCore& core) {
+  HG_ASSIGN_OR_RETURN(const uint64_t changes, reader.tenant_changes());
+  {
+    MutexLock lock(removals.mutex);
+    if (removals.changes == changes) return ok_status();
+  }
+  HG_ASSIGN_OR_RETURN(const MissedLives missed, reader.record_missed_lives());
+  std::vector<std::string> removed;
+  if (missed == MissedLives::kImpossible) {
+    HG_ASSIGN_OR_RETURN(removed, removed_without_record(reader, removals));
+  }
+  if (!removed.empty()) core.tenants_removed(removed);
+  MutexLock lock(removals.mutex);
+  removals.more = missed == MissedLives::kMore;
+  if (!removals.more) removals.changes = changes;
+  return ok_status();
+}
+
+// Tenants that are gone since the last look and of which no stream will get a removal.
+StatusOr<std::vector<std::string>> FeedLoop::removed_without_record(HistoryReader& reader, Removals& removals) {
+  HG_ASSIGN_OR_RETURN(std::vector<std::string> registered, reader.registered());
   std::vector<std::string> removed;
   {
     MutexLock lock(removals.mutex);
-    removals.running = false;
-    if (!changes.ok() || removals.changes == *changes) return ok_status();
+    std::ranges::set_difference(removals.known, registered, std::back_inserter(removed));
+    removals.known = std::move(registered);
   }
-  auto registered = reader.registered();
-  if (!registered.ok()) return ok_status();
-  {
-    MutexLock lock(removals.mutex);
-    std::ranges::set_difference(removals.known, *registered, std::back_inserter(removed));
-    removals.known = std::move(*registered);
-    removals.changes = *changes;
-  }
-  if (!removed.empty()) core.tenants_removed(removed);
-  return ok_status();
+  if (removed.empty()) return removed;
+  return reader.unrecorded(removed);
 }
 
 FeedLoop::Mark FeedLoop::mark() {

@@ -52,7 +52,9 @@ class FeedLoop {
     Mutex mutex;
     bool running GUARDED_BY(mutex) = false;
     std::optional<uint64_t> changes GUARDED_BY(mutex);
-    std::vector<std::string> known GUARDED_BY(mutex);
+    std::vector<std::string> known GUARDED_BY(mutex);  // only where life events cannot be recorded
+    bool more GUARDED_BY(mutex) = false;               // the last look left something
+    Duration took GUARDED_BY(mutex){};
   };
   struct Mark {
     uint64_t xid = 0;
@@ -62,6 +64,8 @@ class FeedLoop {
   };
   Mark mark();
   static Status look_for_removed_in(HistoryReader& reader, Removals& removals, FeedCore& core);
+  static Status compare_tenants(HistoryReader& reader, Removals& removals, FeedCore& core);
+  static StatusOr<std::vector<std::string>> removed_without_record(HistoryReader& reader, Removals& removals);
 
   const std::shared_ptr<Removals> removals_ = std::make_shared<Removals>();
   MonotonicTime removals_at_{};
