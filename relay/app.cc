@@ -36,6 +36,7 @@ struct App::Parts : RelayView, RelayControl {
   Parts(const RelayConfig& config, std::string version_text)
       : name(config.name),
         version(std::move(version_text)),
+        source_event_bytes(config.source_event_bytes),
         started_us(system_clock().unix_micros()),
         phase_since_us(started_us),
         budget(config.connections_per_second, config.connections_burst, system_clock()),
@@ -56,6 +57,7 @@ struct App::Parts : RelayView, RelayControl {
     made.started_us = started_us;
     made.now_us = system_clock().unix_micros();
     made.epoch = fence.epoch;
+    made.source_event_bytes = source_event_bytes;
     if (distributor == nullptr) return made;
     made.fenced = distributor->fenced();
     made.source = distributor->source();
@@ -95,6 +97,7 @@ struct App::Parts : RelayView, RelayControl {
 
   const std::string name;
   const std::string version;
+  const size_t source_event_bytes;
   const int64_t started_us;
   Metrics metrics;
   Readiness readiness{system_clock(), kReadyHold};

@@ -217,6 +217,10 @@ TEST_CASE("readyz: verbose tells each part, and stopped tenants leave it at 200"
     CHECK_MESSAGE(page.body.find(text) != std::string::npos, page.body);
   }
   CHECK(view.asked.stopped_only);
+  view.relay.sinks[0].max_event_bytes = 1000;
+  view.relay.source_event_bytes = 4000;
+  CHECK(ready_page(view, {true, ""}, true)
+            .body.find("live; takes events of 1000 bytes at most, the source may send 4000") != std::string::npos);
   CHECK(ready_page(view, {false, "no source"}, true).status == 503);
   CHECK(ready_page(view, {true, ""}, false).body == "ok\n");
 }

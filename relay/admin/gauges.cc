@@ -71,6 +71,8 @@ class RelayGauges : public prometheus::Collectable {
     scrape.single("headgate_relay_hub_bytes_max", "Bound of the ring", static_cast<double>(report.hub_bytes_max));
     scrape.single("headgate_relay_hub_blocked", "1 while the source is held back because all sinks stand still",
                   report.hub_blocked ? 1 : 0);
+    scrape.single("headgate_relay_source_event_bytes_max", "Largest event that is to be expected of the source",
+                  static_cast<double>(report.source_event_bytes));
     add_source(scrape, report.source);
     add_sinks(scrape, report.sinks);
     return scrape.take();

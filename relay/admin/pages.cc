@@ -208,6 +208,10 @@ HttpResponse ready_page(const RelayView& view, const ReadinessAnswer& answer, bo
     stopped += sink.stopped_tenants;
     text += fmt::format("\nsink {}: {}{}", sink.name, state_word(sink.state),
                         sink.state == SinkState::kLive || sink.last_error.empty() ? "" : ": " + sink.last_error);
+    if (sink.max_event_bytes > 0 && sink.max_event_bytes < report.source_event_bytes) {
+      text += fmt::format("; takes events of {} bytes at most, the source may send {}", sink.max_event_bytes,
+                          report.source_event_bytes);
+    }
   }
   text += fmt::format("\nstopped tenants: {}", stopped);
   if (stopped > 0) {

@@ -25,6 +25,7 @@ struct RelayReport {
   size_t hub_bytes = 0;
   size_t hub_bytes_max = 0;
   bool hub_blocked = false;
+  size_t source_event_bytes = 0;  // the largest event to be expected
   std::vector<SinkStatus> sinks;
 };
 

@@ -31,6 +31,7 @@ struct AdminConfig {
 struct RelayConfig {
   std::string name = "default";  // of this relay; cursors are kept under it
   UpstreamSettings upstream;
+  size_t source_event_bytes = 4 << 20;  // what the engine takes in one call, unless it is told otherwise
   double connections_per_second = 10;
   double connections_burst = 20;
   DistributorSettings delivery;

@@ -175,6 +175,7 @@ struct SinkStore {
   int writing = 0;
   int opened = 0;
   size_t largest_batch = 0;
+  size_t max_event_bytes = 0;
   std::function<void()> on_written;
 
   void fail_with(Status status) {
@@ -214,6 +215,7 @@ class StoreSink : public sinks::Sink {
       : info_{std::move(name), "fake", sinks::Guarantee::kAtLeastOnce}, store_(std::move(store)) {}
 
   const sinks::SinkInfo& info() const override { return info_; }
+  size_t max_event_bytes() const override { return store_->max_event_bytes; }
   Status open(std::stop_token) override {
     MutexLock lock(store_->mutex);
     ++store_->opened;

@@ -1,6 +1,8 @@
 // The part of SinkWorker that answers /status.
 #include <algorithm>
+#include <utility>
 
+#include "base/log.h"
 #include "relay/delivery/sink_worker.h"
 
 namespace headgate::relay {
@@ -16,6 +18,23 @@ const char* state_word(SinkState state) {
     case SinkState::kStopped: return "stopped";
   }
   return "unknown";
+}
+
+void SinkWorker::note_limit() {
+  const size_t bytes = sink_->max_event_bytes();
+  {
+    MutexLock lock(mutex_);
+    if (std::exchange(status_.max_event_bytes, bytes) == bytes) return;
+  }
+  if (bytes == 0 || bytes >= settings_.source_event_bytes) return;
+  log_warn("sink_takes_less_than_the_source_sends",
+           {{"sink", name_},
+            {"max_event_bytes", bytes},
+            {"source_event_bytes", settings_.source_event_bytes},
+            {"effect", "a larger event is refused, and on_poison decides what becomes of its tenant"},
+            {"help",
+             "raise the sink's limit (message_bytes_max and the topic's max.message.bytes, max_payload, "
+             "event_bytes_max), or lower the engine's and say so in upstream.event_bytes_max"}});
 }
 
 SinkStatus SinkWorker::status() const {

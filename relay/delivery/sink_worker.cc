@@ -89,10 +89,7 @@ bool SinkWorker::open(std::stop_token stop) {
 
 Status SinkWorker::open_once(std::stop_token stop) {
   HG_RETURN_IF_ERROR(sink_->open(stop));
-  {
-    MutexLock lock(mutex_);
-    status_.max_event_bytes = sink_->max_event_bytes();
-  }
+  note_limit();
   const Status status = recover(stop);
   return_free_memory();
   return status;

@@ -38,6 +38,8 @@ struct WorkerSettings {
   PoisonPolicy on_poison = PoisonPolicy::kStop;
   std::string dead_letter_file;
   size_t catch_up_bytes = 8 << 20;  // of the private ring while behind
+  // The largest event that the source may send; a sink that takes less is warned of. 0: not known.
+  size_t source_event_bytes = 0;
 };
 
 class SinkWorker {
@@ -80,6 +82,8 @@ class SinkWorker {
   void run(std::stop_token stop);
   bool open(std::stop_token stop);
   Status open_once(std::stop_token stop);
+  // What an open sink tells of itself.
+  void note_limit();
   Status recover(std::stop_token stop);
   void loop(std::stop_token stop);
   ReadResult read(std::stop_token stop);

@@ -40,6 +40,7 @@ class IdempotentSink : public Sink {
         producer_(std::move(encoder), std::move(routes), settings_) {}
 
   const SinkInfo& info() const override { return info_; }
+  size_t max_event_bytes() const override { return producer_.max_event_bytes(); }
   Status open(std::stop_token stop) override { return producer_.open(stop); }
   void close() override { producer_.close(); }
 

@@ -1,5 +1,6 @@
 #include "sinks/kafka/producer.h"
 
+#include "sinks/kafka/limits.h"
 #include "sinks/kafka/topics.h"
 
 namespace headgate::sinks {
@@ -23,6 +24,7 @@ Status EventProducer::open(std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(client_, make_producer(settings_, &EventProducer::on_delivery, this));
   Status status = await_broker(client_.get(), settings_, stop);
   if (status.ok() && !routes_.topic.needs_tenant()) status = open_topic(stop);
+  if (status.ok()) learn_limit(stop);
   if (!status.ok()) close();
   return status;
 }
@@ -31,6 +33,13 @@ Status EventProducer::open(std::stop_token stop) {
 Status EventProducer::open_topic(std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(const std::string name, routes_.topic.render_tenant(""));
   return prepare(name, topics_[name], std::move(stop));
+}
+
+void EventProducer::learn_limit(std::stop_token stop) {
+  std::string topic;
+  if (!routes_.topic.needs_tenant()) topic = routes_.topic.render_tenant("").value_or("");
+  const size_t of_topic = record_bytes_max(client_.get(), topic, settings_, std::move(stop));
+  max_event_bytes_ = of_topic == 0 ? settings_.message_bytes_max : std::min(settings_.message_bytes_max, of_topic);
 }
 
 void EventProducer::close() {

@@ -37,6 +37,8 @@ class EventProducer {
   void close();
   bool is_open() const { return client_ != nullptr; }
   rd_kafka_t* client() { return client_.get(); }
+  // The smaller of our limit and the topic's, or, with a topic for each tenant, the broker's; as of the last open().
+  size_t max_event_bytes() const { return max_event_bytes_; }
   Status create(const std::string& topic, const KafkaSettings& how, std::stop_token stop);
 
   // A new batch of so many messages.
@@ -74,6 +76,7 @@ class EventProducer {
   Status await(size_t count, size_t bytes, MonotonicTime deadline, std::stop_token stop);
   Status post(const Record& record, size_t index, MonotonicTime deadline, std::stop_token stop);
   Status open_topic(std::stop_token stop);
+  void learn_limit(std::stop_token stop);
   // Makes the topic when it may, and waits until it can be used.
   Status prepare(const std::string& name, Topic& topic, std::stop_token stop);
   void take_back(Outcome& outcome);
@@ -83,6 +86,7 @@ class EventProducer {
   const Routes routes_;
   const KafkaSettings& settings_;
 
+  size_t max_event_bytes_ = 0;
   KafkaOwned<rd_kafka_t> client_;
   std::map<std::string, Topic> topics_;  // that events went to; after the client, whose they are
 

@@ -39,6 +39,7 @@ class TransactionalSink : public Sink {
         producer_(std::move(encoder), std::move(routes), settings_) {}
 
   const SinkInfo& info() const override { return info_; }
+  size_t max_event_bytes() const override { return producer_.max_event_bytes(); }
 
   void close() override {
     producer_.close();

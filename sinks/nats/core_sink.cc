@@ -14,6 +14,7 @@ class CoreSink : public Sink {
         settings_(std::move(settings)) {}
 
   const SinkInfo& info() const override { return info_; }
+  size_t max_event_bytes() const override { return max_event_bytes_; }
   void close() override { connection_.reset(); }
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>&, std::stop_token) override {
     return std::map<std::string, Cursor>();
@@ -22,6 +23,7 @@ class CoreSink : public Sink {
   Status open(std::stop_token) override {
     close();
     HG_ASSIGN_OR_RETURN(connection_, connect_to_nats(settings_.connection));
+    max_event_bytes_ = static_cast<size_t>(std::max<int64_t>(0, natsConnection_GetMaxPayload(connection_.get())));
     return ok_status();
   }
 
@@ -79,6 +81,7 @@ class CoreSink : public Sink {
   const Route subject_;
   const NatsCoreSettings settings_;
   NatsOwned<natsConnection> connection_;
+  size_t max_event_bytes_ = 0;
   Encoded encoded_;
   MessageMaker maker_;
   std::string line_;

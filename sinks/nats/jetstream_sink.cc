@@ -84,9 +84,20 @@ Status JetStreamSink::ensure_stream() {
   }
   stream_last_ = info->State.LastSeq;
   room_.update(*info);
+  learn_limit(*info->Config);
   warn_of_drops(*info->Config);
   ++chain_;
   return ok_status();
+}
+
+void JetStreamSink::learn_limit(const jsStreamConfig& config) {
+  max_event_bytes_ = 0;
+  for (const int64_t limit : {static_cast<int64_t>(settings_.event_bytes_max),
+                              natsConnection_GetMaxPayload(connection_.get()), int64_t{config.MaxMsgSize}}) {
+    if (limit <= 0) continue;
+    const auto bytes = static_cast<size_t>(limit);
+    max_event_bytes_ = max_event_bytes_ == 0 ? bytes : std::min(max_event_bytes_, bytes);
+  }
 }
 
 // Somebody may want to keep only the latest events, so this is not refused.

@@ -32,6 +32,7 @@ class JetStreamSink : public Sink {
   JetStreamSink(std::string name, Encoder encoder, Route subject, JetStreamSettings settings);
 
   const SinkInfo& info() const override { return info_; }
+  size_t max_event_bytes() const override { return max_event_bytes_; }
   Status open(std::stop_token stop) override;
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                   std::stop_token stop) override;
@@ -67,6 +68,8 @@ class JetStreamSink : public Sink {
   };
 
   Status ensure_stream();
+  // The least of our limit, the server's and the stream's.
+  void learn_limit(const jsStreamConfig& config);
   void warn_of_drops(const jsStreamConfig& config);
   // True when the stream was taken for full and another look shows room.
   bool found_room();
@@ -104,6 +107,7 @@ class JetStreamSink : public Sink {
   std::unordered_map<std::string, Tenant> tenants_;  // that had events since open(); there may be many quiet ones
   uint64_t stream_last_ = 0;                         // number of the stream's last message, as far as we know
   StreamRoom room_;
+  size_t max_event_bytes_ = 0;
   std::string drops_;       // what was warned of
   int careful_rounds_ = 0;  // so many more rounds without predictions
   uint64_t chain_ = 1;      // rises when anything but our own predicted messages has moved stream_last_

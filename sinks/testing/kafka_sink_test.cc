@@ -107,6 +107,29 @@ TEST_SUITE("kafka/kafka_sink") {
     HG_KAFKA(server);
     check_oversize(contract_of(server));
   }
+  TEST_CASE("kafka: tells the largest event: the least of its own limit, the topic's and the broker's") {
+    HG_KAFKA(server);
+    const auto told = [&](KafkaSettings settings) {
+      const auto sink = make(settings);
+      const Status opened = sink->open({});
+      REQUIRE_MESSAGE(opened.ok(), describe(opened));
+      return sink->max_event_bytes();
+    };
+    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    settings.topic_config["max.message.bytes"] = "70000";
+    for (const auto mode : {kIdempotent, kTransactional}) {
+      settings.mode = mode;
+      CHECK(told(settings) == 70'000);
+    }
+    settings.message_bytes_max = 50'000;
+    CHECK(told(settings) == 50'000);
+    settings = settings_for(server.address(), fresh_prefix());
+    settings.topic = "{prefix}.{tenant}";
+    settings.message_bytes_max = 100 << 20;
+    const size_t of_broker = told(settings);
+    CHECK(of_broker > 0);
+    CHECK(of_broker < settings.message_bytes_max);
+  }
   TEST_CASE("kafka: finds tenants without a cursor in the tail, whatever the topics are called") {
     HG_KAFKA(server);
     KafkaSettings settings = settings_for(server.address(), fresh_prefix());

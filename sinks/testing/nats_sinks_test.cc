@@ -94,6 +94,28 @@ jsStreamState state_of(TestServer& server, const std::string& stream) {
   return NatsOwned<jsStreamInfo>(info)->State;
 }
 
+// Sets the largest message of a stream that is there.
+void limit_messages(TestServer& server, const std::string& stream, const std::string& subjects, int32_t bytes) {
+  NatsConnectionSettings settings;
+  settings.url = "nats://" + server.address();
+  const auto connection = connect_to_nats(settings);
+  REQUIRE(connection.ok());
+  jsCtx* context = nullptr;
+  REQUIRE(natsConnection_JetStream(&context, connection->get(), nullptr) == NATS_OK);
+  const NatsOwned<jsCtx> owned(context);
+  jsStreamConfig config;
+  jsStreamConfig_Init(&config);
+  const char* list[] = {subjects.c_str()};
+  config.Name = stream.c_str();
+  config.Subjects = list;
+  config.SubjectsLen = 1;
+  config.Discard = js_DiscardNew;
+  config.MaxMsgSize = bytes;
+  jsStreamInfo* info = nullptr;
+  REQUIRE(js_UpdateStream(&info, context, &config, nullptr, nullptr) == NATS_OK);
+  jsStreamInfo_Destroy(info);
+}
+
 uint64_t taken_by(TestServer& server, const std::string& stream) { return state_of(server, stream).LastSeq; }
 
 uint64_t dropped_by(TestServer& server, const std::string& stream) { return state_of(server, stream).FirstSeq - 1; }
@@ -247,6 +269,24 @@ TEST_SUITE("nats/jetstream_sink") {
     const WriteResult result = sink->write({sample_deliveries({"t"}, 1, 2 << 20), {}}, {});
     CHECK(result.written == 0);
     CHECK(result.status.code() == StatusCode::kInvalidArgument);
+  }
+  TEST_CASE("nats: tells the largest event: the least of its own limit, the stream's and the server's") {
+    HG_NATS(server);
+    const auto core = make_core(server.port(), fresh_prefix(), false);
+    REQUIRE(core->open({}).ok());
+    const size_t payload = core->max_event_bytes();
+    CHECK(payload > 0);
+    const std::string prefix = fresh_prefix();
+    const Contract contract = jetstream_contract(server, prefix);
+    const auto sink = contract.make();
+    REQUIRE(sink->open({}).ok());
+    CHECK(sink->max_event_bytes() == payload);
+    const auto limited = contract.make_limited(3'000);
+    REQUIRE(limited->open({}).ok());
+    CHECK(limited->max_event_bytes() == 3'000);
+    limit_messages(server, "S-" + prefix, prefix + ".>", 2'000);
+    REQUIRE(sink->open({}).ok());
+    CHECK(sink->max_event_bytes() == 2'000);
   }
   TEST_CASE("jetstream: a stale owner is fenced") {
     HG_NATS(server);
