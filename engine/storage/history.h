@@ -5,6 +5,7 @@
 // then thrown away and a new one opened.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -86,10 +87,14 @@ struct TenantHistory {
   uint64_t oldest_xid = 0;  // smallest transactions row, 0 when there is none
   uint64_t newest_xid = 0;  // largest
   uint64_t floor = 0;       // history below this xid was collected (by us, or visibly by Permify's collector)
-  // Newest life events of each kind, 0 when none is recorded. A removal raises the floor, too: to removed_xid + 1 or a
-  // little lower. What a stream of life events misses below such a floor ends with that removal.
+  // The newest life events, 0 when none is recorded. A removal by an engine raises the floor, too: to removed_xid + 1
+  // or a little lower. What a stream of life events misses below such a floor ends with that removal.
   uint64_t created_xid = 0;
   uint64_t removed_xid = 0;
+  // A removal by another program, recorded late: what lies in front of it may be of the life behind it.
+  uint64_t removed_late_xid = 0;
+  // Whoever was at `xid` gets to a removal, so its transaction may be gone.
+  bool removed_behind(uint64_t xid) const { return std::max(removed_xid, removed_late_xid) > xid; }
   bool floor_is_removal() const { return floor != 0 && removed_xid != 0 && floor <= removed_xid + 1; }
   // The asked xid is a transactions row of this tenant. A row that the server has not come to yet was restored from a
   // dump of another one and does not count.

@@ -51,7 +51,8 @@ SELECT CASE WHEN oldest.tenant_id = a.t THEN oldest.id::text ELSE '0' END,
          OR COALESCE(attribute.tenant_id = a.t AND oldest.tenant_id = a.t AND attribute.xid < oldest.id, false),
        asked.tenant_id = a.t AND asked.id < pg_snapshot_xmax(pg_current_snapshot()), asked.snapshot::text,
        (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 1 ORDER BY xid DESC LIMIT 1),
-       (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 2 ORDER BY xid DESC LIMIT 1)
+       (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 2 AND NOT late ORDER BY xid DESC LIMIT 1),
+       (SELECT xid FROM {1} e WHERE tenant_id = a.t AND kind = 2 AND late ORDER BY xid DESC LIMIT 1)
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(t, x, n)
 LEFT JOIN LATERAL (SELECT tenant_id, id FROM transactions WHERE (tenant_id, id) >= (a.t, '0'::xid8)
                    ORDER BY tenant_id, id LIMIT 1) oldest ON true
@@ -77,7 +78,7 @@ ORDER BY a.n)";
 
 // Comparisons as numbers: xid8 knows no arithmetic.
 constexpr const char* kCollectedBehind = R"(
-SELECT tenant_id, floor, EXISTS (SELECT FROM {} e WHERE e.tenant_id = f.tenant_id AND e.kind = 2
+SELECT tenant_id, floor, EXISTS (SELECT FROM {} e WHERE e.tenant_id = f.tenant_id AND e.kind = 2 AND NOT e.late
                                  AND e.xid::text::numeric >= f.floor::text::numeric - 1)
 FROM headgate.gc_floors f
 WHERE floor > $1::xid8 AND EXISTS (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id))";
@@ -337,6 +338,7 @@ class PostgresHistory : public HistoryReader {
       }
       if (!row[6].is_null()) history.created_xid = number(row[6]);
       if (!row[7].is_null()) history.removed_xid = number(row[7]);
+      if (!row[8].is_null()) history.removed_late_xid = number(row[8]);
       answers.push_back(std::move(history));
     }
     return answers;

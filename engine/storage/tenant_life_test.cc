@@ -263,6 +263,15 @@ TEST_SUITE("storage/tenant_life") {
     database->execute(fmt::format("UPDATE headgate.gc_floors SET floor = '{}'", next));
     CHECK_FALSE(reader->tenant("a", xid)->floor_is_removal());
     CHECK_FALSE(reader->collected_behind(xid)->front().by_removal);
+    // A removal that was noticed later than a collection explains nothing.
+    database->execute("DELETE FROM tenants WHERE id = 'a'");
+    CHECK(*reader->record_missed_life("a"));
+    after = *reader->tenant("a", xid);
+    CHECK(after.removed_late_xid > next);
+    CHECK(after.removed_behind(next));
+    CHECK_FALSE(after.removed_behind(after.removed_late_xid));
+    CHECK_FALSE(after.floor_is_removal());
+    CHECK_FALSE(reader->collected_behind(xid)->front().by_removal);
   }
 
   TEST_CASE("tenant life: a reader that came before the table reads it as soon as it is there") {
