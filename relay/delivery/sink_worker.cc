@@ -19,6 +19,14 @@ const T* held(const HubItem& item) {
   return found == nullptr ? nullptr : found->get();
 }
 
+// What a token store that lost everything has to be told anew.
+std::vector<CursorUpdate> all_of(const SinkPlace& place) {
+  std::vector<CursorUpdate> all;
+  for (auto& [tenant, cursor] : place.cursors()) all.push_back({tenant, cursor});
+  if (!place.progress().snap_token.empty()) all.push_back({kProgressTenant, {}});
+  return all;
+}
+
 // After these the connection may be of no use any more.
 bool needs_reopening(const Status& status) {
   return status.code() != StatusCode::kResourceExhausted && status.code() != StatusCode::kDeadlineExceeded;
@@ -413,6 +421,7 @@ bool SinkWorker::settle_commit(const std::optional<Committer::Outcome>& outcome)
   {
     MutexLock lock(mutex_);
     if (!outcome->status.ok()) place_.put_back(outcome->updates);
+    if (outcome->status.code() == StatusCode::kDataLoss) place_.put_back(all_of(place_));
     status_.uncommitted = committer_.uncommitted();
   }
   if (outcome->status.code() == StatusCode::kFailedPrecondition) {

@@ -1,7 +1,5 @@
 #include "relay/tokens/memory_store.h"
 
-#include "relay/tokens/ownership.h"
-
 namespace headgate::relay {
 
 StatusOr<Fence> MemoryStore::acquire(const std::string& owner) {
@@ -20,6 +18,7 @@ StatusOr<std::map<std::string, Cursor>> MemoryStore::load(const std::string& sin
 Status MemoryStore::commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) {
   MutexLock lock(mutex_);
   HG_RETURN_IF_ERROR(check(fence));
+  HG_RETURN_IF_ERROR(losses_.tell(sink));
   for (const CursorUpdate& update : updates) sinks_[sink][update.tenant] = update.cursor;
   ++commits_;
   return ok_status();
@@ -40,6 +39,12 @@ Status MemoryStore::ping() {
 void MemoryStore::fail_with(Status status) {
   MutexLock lock(mutex_);
   failure_ = std::move(status);
+}
+
+void MemoryStore::lose() {
+  MutexLock lock(mutex_);
+  sinks_.clear();
+  losses_.add();
 }
 
 int MemoryStore::commits() const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/mutex.h"
+#include "relay/tokens/ownership.h"
 #include "relay/tokens/token_store.h"
 
 namespace headgate::relay {
@@ -19,6 +20,8 @@ class MemoryStore : public TokenStore {
 
   // From now on every call answers with this, until it is OK again. For tests.
   void fail_with(Status status);
+  // Everything is gone, under whoever owns it. For tests.
+  void lose();
   // How many commits were accepted.
   int commits() const;
 
@@ -26,6 +29,7 @@ class MemoryStore : public TokenStore {
   Status check(const Fence& fence) const REQUIRES_LOCK(mutex_);
 
   mutable Mutex mutex_;
+  Losses losses_ GUARDED_BY(mutex_);
   Status failure_ GUARDED_BY(mutex_);
   uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   int commits_ GUARDED_BY(mutex_) = 0;
