@@ -114,7 +114,8 @@ TEST_SUITE("base/edges") {
     CHECK(client.Delete("/page")->status == 405);
     CHECK(client.Head("/page")->status == 200);
     CHECK(client.Get("/pageX")->status == 404);
-    CHECK(client.Get("/")->body == "nothing is at /; / tells what there is\n");
+    CHECK(client.Get("/other")->body == "nothing is at /other; / tells what there is\n");
+    CHECK(client.Get("/")->body == "GET  /page\nPOST /order\n");
     CHECK(client.Post("/order", std::string(HttpServer::kBodyMax, 'x'), "text/plain")->status == 200);
     const auto large = client.Post("/order", std::string(HttpServer::kBodyMax + 1, 'x'), "text/plain");
     REQUIRE(large);

@@ -75,6 +75,12 @@ struct HttpServer::Impl {
     out.set_content(response.body, response.content_type);
   }
 
+  std::string index() const {
+    std::string text;
+    for (const Route& route : routes) text += fmt::format("{:<4} {}\n", route.method, route.path);
+    return text;
+  }
+
   // What can be answered without the body, which nobody has read yet. False: read it.
   bool answer_at_once(const httplib::Request& in, httplib::Response& out) const {
     const std::string method = in.method == "HEAD" ? "GET" : in.method;
@@ -90,7 +96,9 @@ struct HttpServer::Impl {
       }
       allowed += (allowed.empty() ? "" : ", ") + route.method;
     }
-    if (allowed.empty()) {
+    if (allowed.empty() && in.path == "/" && method == "GET") {
+      out.set_content(index(), "text/plain; charset=utf-8");
+    } else if (allowed.empty()) {
       refuse(out, 404, fmt::format("nothing is at {}; / tells what there is", in.path));
     } else {
       out.set_header("Allow", allowed);

@@ -48,6 +48,7 @@ class HttpServer {
 
   static constexpr size_t kBodyMax = 64 * 1024;
 
+  // `/` lists the routes unless it is one.
   // REQUIRES: not started. `path` is matched whole; a {} in it stands for one part of a path, up to the next slash.
   void route(const std::string& path, HttpHandler handler);
   void route_post(const std::string& path, HttpHandler handler);

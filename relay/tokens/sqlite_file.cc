@@ -61,14 +61,18 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-int64_t number_of(sqlite3* database, const char* sql) {
-  int64_t number = 0;
+// The first field of the first row, or what is wrong with the statement.
+std::string text_of(sqlite3* database, const char* sql) {
+  std::string text;
   const auto take = [](void* out, int, char** values, char**) {
-    *static_cast<int64_t*>(out) = values[0] == nullptr ? 0 : std::strtoll(values[0], nullptr, 10);
+    if (values[0] != nullptr) *static_cast<std::string*>(out) = values[0];
     return 0;
   };
-  sqlite3_exec(database, sql, take, &number, nullptr);
-  return number;
+  return sqlite3_exec(database, sql, take, &text, nullptr) == SQLITE_OK ? text : sqlite3_errmsg(database);
+}
+
+int64_t number_of(sqlite3* database, const char* sql) {
+  return std::strtoll(text_of(database, sql).c_str(), nullptr, 10);
 }
 
 }  // namespace
@@ -101,6 +105,13 @@ StatusOr<SqliteFile::Database> SqliteFile::connect() const {
   sqlite3_extended_result_codes(raw, 1);
   HG_RETURN_IF_ERROR(execute(raw, kPragmas, "open"));
   HG_RETURN_IF_ERROR(execute(raw, schema_, "open"));
+  // A file that was put back beside a log of another one, say, may be a mix of both.
+  if (const std::string fault = text_of(raw, "PRAGMA quick_check(1)"); fault != "ok") {
+    return unavailable(
+        "token store {}: the file is damaged ({}); put a good copy in its place, without a -wal file beside "
+        "it, or move it away: then the relay begins as one without cursors does",
+        path_, fault);
+  }
   if (number_of(raw, "PRAGMA application_id") == 0) {
     // Tells this file from any other that has seen as many transactions.
     const uint32_t instance = std::random_device()() | 1;

@@ -191,6 +191,25 @@ TEST_CASE("sqlite store: an older copy written over the file is told, moved asid
   CHECK(cursors.at("t1").xid == 9);
 }
 
+TEST_CASE("sqlite store: a damaged file is told at the start, with what to do") {
+  Tampering t;
+  std::vector<CursorUpdate> many;
+  for (int i = 0; i < 3000; ++i) many.push_back(update_of(fmt::format("tenant-{}", i), i, 1));
+  REQUIRE(t.store->commit("kafka", many, t.fence).ok());
+  t.store.reset();
+  std::string text = read_file(t.backend.path());
+  text.replace(text.size() / 2, 8192, std::string(8192, 'x'));
+  write_file(t.backend.path(), text);
+  const Status told = t.backend.open("main").status();
+  CHECK(told.code() == StatusCode::kUnavailable);
+  CHECK_MESSAGE(message_of(told).find("the file is damaged") != std::string::npos, describe(told));
+  write_file(t.backend.path(),
+             "this is no database at all, but it is as long as a header of one would be, or longer, yes");
+  CHECK(t.backend.open("main").status().code() == StatusCode::kUnavailable);
+  std::filesystem::remove(t.backend.path());
+  CHECK(t.backend.open("main").ok());
+}
+
 TEST_CASE("sqlite store: what another owner of a closed file left behind makes the epoch rise") {
   SqliteBackend backend;
   const uint64_t newest = backend.open("main").value()->acquire("pod").value().epoch;
