@@ -1,7 +1,11 @@
 #include "tests/support/program.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
 
 #include "tests/support/test_main.h"
@@ -52,6 +56,16 @@ std::string Program::log_tail(size_t lines) const {
   std::string text;
   for (const std::string& line : kept) text += line + "\n";
   return text;
+}
+
+std::string find_program(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  std::stringstream folders((path == nullptr ? "" : path) + std::string(":/usr/sbin:/usr/local/bin"));
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string file = folder + "/" + name;
+    if (!folder.empty() && ::access(file.c_str(), X_OK) == 0) return file;
+  }
+  return "";
 }
 
 }  // namespace headgate::testing

@@ -59,4 +59,7 @@ class Program {
   std::unique_ptr<Process> process_;
 };
 
+// Empty when the program is not in PATH.
+std::string find_program(const std::string& name);
+
 }  // namespace headgate::testing

@@ -36,16 +36,6 @@ std::optional<std::string> http_get(int port, const std::string& path) {
   return answer->body;
 }
 
-std::string find_program(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::stringstream folders((path == nullptr ? "" : path) + std::string(":/usr/sbin:/usr/local/bin"));
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string file = folder + "/" + name;
-    if (!folder.empty() && ::access(file.c_str(), X_OK) == 0) return file;
-  }
-  return "";
-}
-
 RedisServer::RedisServer(const std::string& folder, int port)
     : Program({.name = "redis-server",
                .argv = {"redis-server", "--port", std::to_string(port), "--bind", "127.0.0.1", "--dir", folder,

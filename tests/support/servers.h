@@ -17,9 +17,6 @@ bool port_answers(int port);
 // The body of GET http://127.0.0.1:port/path; nothing when it failed or the status was not 200.
 std::optional<std::string> http_get(int port, const std::string& path);
 
-// Empty when the program is not in PATH.
-std::string find_program(const std::string& name);
-
 // With append-only file, so that its data survives stop() and kill(), and with patience for slow subscribers.
 class RedisServer : public Program {
  public:
