@@ -67,7 +67,7 @@ Status StreamHeartbeats::send(const Heartbeat& heartbeat, const std::map<std::st
   } else {
     for (const Delivery& delivery : deliveries) {
       const auto keys = routes_.keys_of(delivery.event->tenant);
-      if (!keys.ok()) continue;  // it has never had an event here
+      if (!keys.ok() || delivery.sequence == 0) continue;  // it has never had an event here
       status.Update(append(delivery, keys->stream, keys->shared() ? keys->birth : keys->position, stop));
     }
   }

@@ -1,6 +1,7 @@
 #include "tests/support/redis_servers.h"
 
 #include <filesystem>
+#include <set>
 #include <stdexcept>
 
 #include "base/redis/connection.h"
@@ -177,17 +178,6 @@ void RedisSentinels::fail_over() {
   must(wait_until(moved, seconds(20)), "the sentinels choose nobody");
 }
 
-void RedisSentinels::restart_other() {
-  for (const auto& node : nodes_) {
-    if (node->running()) continue;
-    node->start();
-    const auto follows = [&] {
-      return node->command({"INFO", "replication"}).find("link_status:up") != std::string::npos;
-    };
-    must(wait_until(follows, seconds(30)), "the old master does not follow");
-  }
-}
-
 RedisCluster::RedisCluster() {
   used_server("redis cluster");
   std::vector<std::string> bus;
@@ -196,7 +186,7 @@ RedisCluster::RedisCluster() {
     nodes_.push_back(
         std::make_unique<RedisNode>(folder_.path() + "/" + std::to_string(i),
                                     std::vector<std::string>{"--cluster-enabled", "yes", "--cluster-port", bus.back(),
-                                                             "--cluster-node-timeout", "1000"}));
+                                                             "--cluster-node-timeout", "1500"}));
     nodes_.back()->launch();
   }
   for (const auto& node : nodes_) node->await_ready();
@@ -255,6 +245,17 @@ size_t RedisCluster::owner(uint16_t slot) {
 }
 
 void RedisCluster::migrate(uint16_t slot, size_t to, const std::function<void()>& between) {
+  // A node that has not heard of the last move's epoch would take this slot with one that is too low.
+  const auto agree = [&] {
+    std::set<std::string> views;
+    for (const auto& node : nodes_) {
+      const std::string info = node->command({"CLUSTER", "INFO"});
+      const size_t at = info.find("cluster_current_epoch:");
+      views.insert(info.substr(at, info.find('\r', at) - at));
+    }
+    return views.size() == 1;
+  };
+  must(wait_until(agree, seconds(10)), "the nodes do not agree");
   const size_t from = owner(slot);
   const std::string number = std::to_string(slot);
   nodes_[to]->command({"CLUSTER", "SETSLOT", number, "IMPORTING", id(from)});

@@ -60,8 +60,6 @@ class RedisSentinels {
   RedisNode* master();
   // Kills the master and returns when the other one has its place.
   void fail_over();
-  // Starts the server that was killed; returns when it follows the master.
-  void restart_other();
   Program& sentinel(size_t index) { return *sentinels_[index]; }
 
  private:
