@@ -15,25 +15,26 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Streams that are new, and those that no longer hold what was read last: they were lost, and are read again.
-func find(ctx context.Context, server *redis.Client, pattern string, copies map[string]*tenant) error {
-	streams := server.Scan(ctx, 0, pattern, 1000).Iterator()
-	for streams.Next(ctx) {
-		t := copies[streams.Val()]
+// The index lists all streams. Finds new ones, and those that no longer hold what was read last: they were lost, and
+// are read again.
+func find(ctx context.Context, server *redis.Client, index string, copies map[string]*tenant) error {
+	streams, err := server.SMembers(ctx, index).Result()
+	for _, stream := range streams {
+		t := copies[stream]
 		if t == nil {
 			t = &tenant{Place: "0-0", Rows: map[string]json.RawMessage{}}
-			copies[streams.Val()] = t
+			copies[stream] = t
 		}
 		if t.read == "" {
 			t.read, t.count = t.Place, t.Sequence
 		}
-		if held, err := server.XRange(ctx, streams.Val(), t.read, t.read).Result(); err != nil {
+		if held, err := server.XRange(ctx, stream, t.read, t.read).Result(); err != nil {
 			return err
 		} else if len(held) == 0 {
 			t.read = "0-0"
 		}
 	}
-	return streams.Err()
+	return err
 }
 
 // One round of reading; true when something came.
@@ -77,7 +78,7 @@ func save(path string, copies map[string]*tenant) {
 
 func main() {
 	address := flag.String("redis", "127.0.0.1:6379", "host:port")
-	pattern := flag.String("streams", "headgate:*:changes", "pattern of the streams' keys")
+	index := flag.String("index", "headgate:{streams}", "set of the streams' keys")
 	path := flag.String("file", "copy.json", "the copy")
 	flag.Parse()
 	ctx := context.Background()
@@ -91,7 +92,7 @@ func main() {
 	for listed := (time.Time{}); ; {
 		var err error
 		if time.Since(listed) > time.Second {
-			err, listed = find(ctx, server, *pattern, copies), time.Now()
+			err, listed = find(ctx, server, *index, copies), time.Now()
 		}
 		came := false
 		if err == nil {

@@ -9,18 +9,7 @@ TEST_SUITE("robustness/history_gone") {
   using namespace std::chrono_literals;
   using nlohmann::json;
 
-  // What a collector with a very short window does to one tenant: only its newest transaction stays.
-  void collect(World & world, const std::string& tenant) {
-    EngineSession session(world.database_uri());
-    session.run(
-        "INSERT INTO headgate.gc_floors AS f (tenant_id, floor) SELECT tenant_id, id FROM transactions WHERE tenant_id "
-        "= '" +
-        tenant +
-        "' ORDER BY id DESC LIMIT 1"
-        " ON CONFLICT (tenant_id) DO UPDATE SET floor = excluded.floor");
-    session.run("DELETE FROM transactions t USING headgate.gc_floors f WHERE t.tenant_id = '" + tenant +
-                "' AND f.tenant_id = t.tenant_id AND t.id < f.floor");
-  }
+  void collect(World & world, const std::string& tenant) { EngineSession(world.database_uri()).collect(tenant); }
 
   std::vector<Received> of_tenant(const Subscriber& subscriber, const std::string& tenant) {
     std::vector<Received> own;

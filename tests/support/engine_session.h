@@ -58,6 +58,14 @@ class EngineSession {
         " pg_current_xact_id(), '" +
         tenant_ + "' FROM generate_series(1, " + std::to_string(count) + ") g");
   }
+  // What a collector with a very short window does to one tenant: only its newest transaction stays.
+  void collect(const std::string& tenant) {
+    run("INSERT INTO headgate.gc_floors AS f (tenant_id, floor) SELECT tenant_id, id FROM transactions"
+        " WHERE tenant_id = '" +
+        tenant + "' ORDER BY id DESC LIMIT 1 ON CONFLICT (tenant_id) DO UPDATE SET floor = excluded.floor");
+    run("DELETE FROM transactions t USING headgate.gc_floors f WHERE t.tenant_id = '" + tenant +
+        "' AND f.tenant_id = t.tenant_id AND t.id < f.floor");
+  }
   void commit() { run("COMMIT"); }
   void rollback() { run("ROLLBACK"); }
   // begin, add, commit.

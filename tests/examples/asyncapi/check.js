@@ -1,6 +1,7 @@
 // Parses docs/asyncapi.yaml with AsyncAPI's own parser, and holds the golden events against its schemas: as they are, and
 // as headers of Kafka and NATS and fields of Redis.
-// usage: node check.js FILE FOLDER     exit 0 and a line "ok ..." when all of it agrees
+// So are the events that a page for readers shows.
+// usage: node check.js FILE FOLDER PAGE     exit 0 and a line "ok ..." when all of it agrees
 "use strict";
 
 const fs = require("node:fs");
@@ -31,6 +32,17 @@ function check(ajv, where, schema, value) {
   }
 }
 
+// [where, event] of the golden files, and of the blocks of JSON in the page.
+function* eventsOf(folder, page) {
+  for (const name of fs.readdirSync(folder).sort()) {
+    yield [name, JSON.parse(fs.readFileSync(path.join(folder, name), "utf8"))];
+  }
+  for (const [, text] of fs.readFileSync(page, "utf8").matchAll(/```json\n(.*?)\n```/gs)) {
+    const event = JSON.parse(text);
+    yield [`${path.basename(page)}: ${event.id}`, event];
+  }
+}
+
 function prefixed(event, prefix) {
   const { data, data_base64: base64, datacontenttype, ...attributes } = event;
   const headers = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [prefix + name, value]));
@@ -42,7 +54,7 @@ function fields(event) {
   return { ...attributes, data: data ? JSON.stringify(data) : Buffer.from(base64, "base64").toString("latin1") };
 }
 
-async function main([file, folder]) {
+async function main([file, folder, page]) {
   const document = await parse(file);
   if (!document) throw new Error(faults.join("\n"));
   const { schemas } = document.json().components;
@@ -54,8 +66,7 @@ async function main([file, folder]) {
   }
   const ajv = new Ajv({ strict: false, validateFormats: false });
   const seen = new Map();
-  for (const name of fs.readdirSync(folder).sort()) {
-    const event = JSON.parse(fs.readFileSync(path.join(folder, name), "utf8"));
+  for (const [name, event] of eventsOf(folder, page)) {
     const id = kinds.get(event.type);
     if (id === undefined) {
       faults.push(`${name}: ${event.type} is not described`);
@@ -73,7 +84,7 @@ async function main([file, folder]) {
     if (!seen.has(id)) faults.push(`no golden event of kind ${id} in ${folder}`);
   }
   if (faults.length > 0) throw new Error(faults.join("\n"));
-  console.log(`ok ${document.channels().all().length} channels, ${kinds.size} kinds, ${[...seen.values()].flat().length} golden events`);
+  console.log(`ok ${document.channels().all().length} channels, ${kinds.size} kinds, ${[...seen.values()].flat().length} events`);
 }
 
 main(process.argv.slice(2)).catch((error) => {
