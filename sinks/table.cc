@@ -87,6 +87,12 @@ std::string_view kind_of(const KindSettings& settings) { return sink_kinds()[set
 
 StatusOr<std::unique_ptr<Sink>> make_sink(const SinkSettings& settings) {
   if (settings.name.empty()) return invalid_argument("a sink needs a name");
+  const auto* kafka = std::get_if<KafkaSettings>(&settings.kind);
+  if (kafka != nullptr && settings.heartbeat.scope == HeartbeatScope::kSink &&
+      kafka->topic.find("{tenant}") != std::string::npos) {
+    return invalid_argument("sink '{}': heartbeats of scope sink need one topic for all tenants; use scope tenant",
+                            settings.name);
+  }
   return std::visit(Maker{settings.name, settings.encoding}, settings.kind);
 }
 

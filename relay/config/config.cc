@@ -111,7 +111,7 @@ void describe(Settings& s, sinks::EncodingSettings& c) {
             {"confluent", sinks::PayloadFormat::kConfluent}},
            "of the payload");
   s.integer("schema_id", c.schema_id, "of the schema registry, for format confluent", 0u);
-  s.text("dataschema", c.dataschema, "attribute of events; empty leaves it out");
+  s.text("dataschema", c.dataschema, "attribute of events; empty names headgate.v1.Event, none leaves it out");
 }
 
 void describe(Settings& s, sinks::HeartbeatSettings& c) {

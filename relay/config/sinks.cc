@@ -28,8 +28,9 @@ void describe(Settings& s, in::KafkaSettings& c) {
            "idempotent: at least once; transactional: exactly once for readers of committed messages");
   s.text("transactional_id", c.transactional_id, "of mode transactional; empty takes <prefix>.<name of the sink>");
   s.text("cursor_topic", c.cursor_topic, "of mode transactional; empty takes <prefix>.<name of the sink>.cursors");
+  s.text("client_id", c.client_id, "of the client at the broker; empty takes headgate-relay.<name of the sink>");
   s.choice("compression", c.compression, Settings::Words{"none", "gzip", "snappy", "lz4", "zstd"},
-           "of message batches");
+           "of message batches; every client reads none and gzip, others need libraries of their own");
   s.integer("linger_ms", c.linger_ms, "how long the library waits for more messages of a batch", 0, 10'000);
   s.bytes("inflight_bytes_max", c.inflight_bytes_max, "handed to the library and not yet acknowledged", 1 << 16);
   s.bytes("message_bytes_max", c.message_bytes_max, "largest event", 1024);
@@ -39,6 +40,7 @@ void describe(Settings& s, in::KafkaSettings& c) {
   s.integer("partitions", c.partitions, "of topics that are created", 1, 100'000);
   s.integer("replication_factor", c.replication_factor, "of topics that are created", 1, 100);
   s.map("topic_config", c.topic_config, "further settings of topics that are created");
+  s.duration("retention_min", c.retention_min, "a topic that keeps events for less is warned about; 0 never warns");
   s.integer("recover_records", c.recover_records, "records read back from the end of each partition at start",
             size_t{0}, size_t{10'000'000});
   s.duration("recover_timeout", c.recover_timeout, "time for that", 100ms);
@@ -63,6 +65,7 @@ void describe(Settings& s, in::RedisPubsubSettings& c) {
   describe_redis(s, c.connection, {"user", "command_timeout"});
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
   s.text("channel", c.channel, "template of the channel");
+  s.text("heartbeat_channel", c.heartbeat_channel, "template; :sink or :tenant:<name> is added");
   s.bytes("event_bytes_max", c.event_bytes_max, "largest event", 1024);
 }
 
@@ -85,6 +88,7 @@ void describe(Settings& s, in::JetStreamSettings& c) {
   s.text("stream", c.stream, "name of the stream");
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
   s.text("subject", c.subject, "template of the subject, one for each tenant");
+  s.text("heartbeat_subject", c.heartbeat_subject, "template; .sink or .tenant.<name> is added");
   s.flag("create_stream", c.create_stream, "create the stream when it is missing");
   s.integer("replicas", c.replicas, "of a stream that is created", 1, 5);
   s.integer("stream_bytes_max", c.stream_bytes_max, "of a stream that is created; 0 is no limit", int64_t{0});
@@ -98,6 +102,7 @@ void describe(Settings& s, in::NatsCoreSettings& c) {
   describe(s, c.connection);
   s.text("prefix", c.prefix, "stands for {prefix} in templates");
   s.text("subject", c.subject, "template of the subject");
+  s.text("heartbeat_subject", c.heartbeat_subject, "template; .sink or .tenant.<name> is added");
   s.flag("structured", c.structured, "JSON in the body instead of headers");
   s.duration("flush_timeout", c.flush_timeout, "time for the server to take what was sent", 10ms);
 }

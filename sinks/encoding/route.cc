@@ -157,4 +157,24 @@ std::optional<std::string> Route::tenant_of(std::string_view text) const {
   return again.ok() && *again == text ? std::optional(*std::move(tenant)) : std::nullopt;
 }
 
+StatusOr<HeartbeatRoutes> HeartbeatRoutes::parse(NameTarget target, std::string_view text, std::string_view prefix,
+                                                 const Route& events) {
+  const char separator = target == NameTarget::kRedis ? ':' : '.';
+  HeartbeatRoutes routes;
+  HG_ASSIGN_OR_RETURN(routes.all_, Route::parse(target, fmt::format("{}{}sink", text, separator), prefix));
+  HG_ASSIGN_OR_RETURN(routes.one_,
+                      Route::parse(target, fmt::format("{0}{1}tenant{1}{{tenant}}", text, separator), prefix));
+  if (routes.all_.needs_tenant()) {
+    return invalid_argument("heartbeats: '{}' may not name {{tenant}}; it is added where it is wanted", text);
+  }
+  for (const std::string_view tenant : {"", "x"}) {
+    HG_ASSIGN_OR_RETURN(const std::string place, routes.render(tenant));
+    if (events.tenant_of(place)) {
+      return invalid_argument("heartbeats: '{}' is a place of events as well; choose another start than '{}'", place,
+                              text);
+    }
+  }
+  return routes;
+}
+
 }  // namespace headgate::sinks

@@ -46,4 +46,21 @@ class Route {
   bool needs_tenant_ = false;
 };
 
+// Where heartbeats go: "<template>.sink" those for all tenants, "<template>.tenant.<name>" those for one.
+class HeartbeatRoutes {
+ public:
+  // INVALID_ARGUMENT also when a tenant's events could go to the same place.
+  static StatusOr<HeartbeatRoutes> parse(NameTarget target, std::string_view text, std::string_view prefix,
+                                         const Route& events);
+
+  // `tenant` is empty for all.
+  StatusOr<std::string> render(std::string_view tenant) const {
+    return tenant.empty() ? all_.render_tenant("") : one_.render_tenant(tenant);
+  }
+
+ private:
+  Route all_;
+  Route one_;
+};
+
 }  // namespace headgate::sinks

@@ -34,10 +34,10 @@ class Run {
 class IdempotentSink : public Sink {
  public:
   IdempotentSink(std::string name, Encoder encoder, EventProducer::Routes routes, KafkaSettings settings)
-      : info_{std::move(name), "kafka", Guarantee::kAtLeastOnce},
+      : info_{name, "kafka", Guarantee::kAtLeastOnce},
         topic_(routes.topic),
         settings_(std::move(settings)),
-        producer_(std::move(encoder), std::move(routes), settings_) {}
+        producer_(std::move(name), std::move(encoder), std::move(routes), settings_) {}
 
   const SinkInfo& info() const override { return info_; }
   size_t max_event_bytes() const override { return producer_.max_event_bytes(); }
@@ -84,6 +84,16 @@ class IdempotentSink : public Sink {
     if (status.ok()) status = acknowledged;
     if (producer_.waiting() > 0 || producer_.failed()) give_up(batch);
     return result(batch, status);
+  }
+
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    if (!producer_.is_open()) return unavailable("kafka: not connected");
+    const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
+    Status status = producer_.produce_heartbeat(heartbeat, deadline, stop);
+    if (status.ok()) status = producer_.await_all(deadline, stop);
+    if (status.ok() && producer_.failed()) status = unavailable("kafka: a heartbeat was refused");
+    if (!status.ok()) close();
+    return status;
   }
 
  private:

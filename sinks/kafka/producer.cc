@@ -15,24 +15,23 @@ void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_
 
 }  // namespace
 
-EventProducer::EventProducer(Encoder encoder, Routes routes, const KafkaSettings& settings)
-    : encoder_(std::move(encoder)), routes_(std::move(routes)), settings_(settings) {}
+EventProducer::EventProducer(std::string sink, Encoder encoder, Routes routes, const KafkaSettings& settings)
+    : sink_(std::move(sink)), encoder_(std::move(encoder)), routes_(std::move(routes)), settings_(settings) {}
 
 Status EventProducer::open(std::stop_token stop) {
   if (is_open() && rd_kafka_fatal_error(client_.get(), nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
   close();
   HG_ASSIGN_OR_RETURN(client_, make_producer(settings_, &EventProducer::on_delivery, this));
+  warned_ = false;
   Status status = await_broker(client_.get(), settings_, stop);
-  if (status.ok() && !routes_.topic.needs_tenant()) status = open_topic(stop);
-  if (status.ok()) learn_limit(stop);
+  // The only topic there is: whether it can be used is known before an event comes.
+  if (status.ok() && !routes_.topic.needs_tenant()) {
+    const auto name = routes_.topic.render_tenant("");
+    status = name.ok() ? prepare(*name, topics_[*name], stop) : name.status();
+  }
+  if (status.ok()) learn_limit(std::move(stop));
   if (!status.ok()) close();
   return status;
-}
-
-// The only topic there is: whether it can be used is known before an event comes.
-Status EventProducer::open_topic(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(const std::string name, routes_.topic.render_tenant(""));
-  return prepare(name, topics_[name], std::move(stop));
 }
 
 void EventProducer::learn_limit(std::stop_token stop) {
@@ -50,9 +49,19 @@ void EventProducer::close() {
   client_.reset();
 }
 
-Status EventProducer::create(const std::string& topic, const KafkaSettings& how, std::stop_token stop) {
-  HG_RETURN_IF_ERROR(create_topic(client_.get(), topic, how, stop));
-  topics_[topic].created = true;
+Status EventProducer::open_topic(const std::string& name, const KafkaSettings& how, TopicUse use,
+                                 std::stop_token stop) {
+  Topic& topic = topics_[name];
+  if (how.create_topics && !topic.created) {
+    HG_RETURN_IF_ERROR(create_topic(client_.get(), name, how, stop));
+    topic.created = true;
+  }
+  HG_ASSIGN_OR_RETURN(const TopicFacts facts, await_topic(client_.get(), name, how, stop));
+  topic.partitions = facts.partitions;
+  // Of many topics the first one stands for all, which are made alike.
+  if (use == TopicUse::kCursors || !std::exchange(warned_, true)) {
+    warn_of_topic(client_.get(), sink_, name, facts, how, use, std::move(stop));
+  }
   return ok_status();
 }
 
@@ -120,6 +129,29 @@ Status EventProducer::produce_cursor(const Delivery& delivery, const std::string
   return post({topic, delivery.event->tenant, "cursor", epoch}, index, deadline, stop);
 }
 
+Status EventProducer::produce_heartbeat(const Heartbeat& heartbeat, MonotonicTime deadline, std::stop_token stop) {
+  const std::vector<Delivery> deliveries = heartbeat_deliveries(heartbeat);
+  begin(deliveries.size());
+  if (!heartbeat.tenants.empty()) {
+    for (size_t i = 0; i < deliveries.size() && !failed_; ++i) {
+      HG_RETURN_IF_ERROR(produce(deliveries[i], i, deadline, stop));
+      HG_RETURN_IF_ERROR(make_room(deadline, stop));
+    }
+    return ok_status();
+  }
+  Record record;
+  HG_ASSIGN_OR_RETURN(record.topic, routes_.topic.render_tenant(""));
+  HG_RETURN_IF_ERROR(encoder_.encode(deliveries[0], encoded_));
+  record.value = encoded_.data();
+  // Partitions that were added meanwhile have events too.
+  HG_ASSIGN_OR_RETURN(const TopicFacts facts, await_topic(client_.get(), record.topic, settings_, stop));
+  begin(facts.partitions);
+  for (record.partition = 0; record.partition < facts.partitions && !failed_; ++record.partition) {
+    HG_RETURN_IF_ERROR(post(record, record.partition, deadline, stop));
+  }
+  return ok_status();
+}
+
 Status EventProducer::post(const Record& record, size_t index, MonotonicTime deadline, std::stop_token stop) {
   const auto entry = topics_.try_emplace(record.topic).first;
   HG_RETURN_IF_ERROR(prepare(entry->first, entry->second, stop));
@@ -148,12 +180,8 @@ Status EventProducer::post(const Record& record, size_t index, MonotonicTime dea
 
 // Looking a topic up by its name, for every event, is what the handle saves.
 Status EventProducer::prepare(const std::string& name, Topic& topic, std::stop_token stop) {
-  if (settings_.create_topics && !topic.created) {
-    HG_RETURN_IF_ERROR(create_topic(client_.get(), name, settings_, stop));
-    topic.created = true;
-  }
   if (topic.handle != nullptr) return ok_status();
-  HG_RETURN_IF_ERROR(await_topic(client_.get(), name, settings_, stop).status());
+  HG_RETURN_IF_ERROR(open_topic(name, settings_, TopicUse::kEvents, std::move(stop)));
   topic.handle.reset(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
   if (topic.handle != nullptr) return ok_status();
   return status_of_kafka(rd_kafka_last_error(), fmt::format("use topic '{}'", name));
@@ -175,11 +203,12 @@ rd_kafka_resp_err_t EventProducer::hand_over(const Topic& topic, const Record& r
   }
   add_header(headers, "content-type", encoded_.content_type());
   if (record.epoch > 0) add_header(headers, kEpochHeader, std::to_string(record.epoch));
-  const rd_kafka_resp_err_t error = rd_kafka_producev(
-      client_.get(), RD_KAFKA_V_RKT(topic.handle.get()), RD_KAFKA_V_KEY(record.key.data(), record.key.size()),
-      RD_KAFKA_V_VALUE(const_cast<char*>(record.value.data()), record.value.size()),
-      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
-      RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(index)), RD_KAFKA_V_END);
+  const rd_kafka_resp_err_t error =
+      rd_kafka_producev(client_.get(), RD_KAFKA_V_RKT(topic.handle.get()), RD_KAFKA_V_PARTITION(record.partition),
+                        RD_KAFKA_V_KEY(record.key.data(), record.key.size()),
+                        RD_KAFKA_V_VALUE(const_cast<char*>(record.value.data()), record.value.size()),
+                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
+                        RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(index)), RD_KAFKA_V_END);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_headers_destroy(headers);
   return error;
 }

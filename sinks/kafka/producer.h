@@ -10,7 +10,9 @@
 
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/encoding/route.h"
+#include "sinks/heartbeat.h"
 #include "sinks/kafka/client.h"
+#include "sinks/kafka/topic_settings.h"
 
 namespace headgate::sinks {
 
@@ -27,7 +29,8 @@ class EventProducer {
     Route key;
   };
 
-  EventProducer(Encoder encoder, Routes routes, const KafkaSettings& settings);
+  // `sink` is its name, for the log.
+  EventProducer(std::string sink, Encoder encoder, Routes routes, const KafkaSettings& settings);
   ~EventProducer() { close(); }
   EventProducer(const EventProducer&) = delete;
 
@@ -39,7 +42,8 @@ class EventProducer {
   rd_kafka_t* client() { return client_.get(); }
   // The smaller of our limit and the topic's, or, with a topic for each tenant, the broker's; as of the last open().
   size_t max_event_bytes() const { return max_event_bytes_; }
-  Status create(const std::string& topic, const KafkaSettings& how, std::stop_token stop);
+  // Makes the topic when it may, waits until it can be used, and warns of settings that lose records.
+  Status open_topic(const std::string& name, const KafkaSettings& how, TopicUse use, std::stop_token stop);
 
   // A new batch of so many messages.
   void begin(size_t messages);
@@ -49,6 +53,8 @@ class EventProducer {
   // The attributes of the event alone, with an epoch, under the tenant's name.
   Status produce_cursor(const Delivery& delivery, const std::string& topic, uint64_t epoch, size_t index,
                         MonotonicTime deadline, std::stop_token stop);
+  // Begins a new batch and hands a heartbeat over: to each partition of the topic, or by the tenants' keys.
+  Status produce_heartbeat(const Heartbeat& heartbeat, MonotonicTime deadline, std::stop_token stop);
   // Until at most half of what may be in flight is. Returns at once when there is room.
   Status make_room(MonotonicTime deadline, std::stop_token stop);
   // Until nothing waits any more, or something has failed.
@@ -63,25 +69,26 @@ class EventProducer {
   struct Topic {
     KafkaOwned<rd_kafka_topic_t> handle;
     bool created = false;
+    int partitions = 0;  // when it was opened
   };
   struct Record {
     std::string topic;
     std::string key;
     std::string_view value;
     uint64_t epoch = 0;  // 0: not told
+    int32_t partition = RD_KAFKA_PARTITION_UA;
   };
 
   static void on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque);
   // Until at most `count` messages of `bytes` bytes await their acknowledgement (0 bytes: any), or one has failed.
   Status await(size_t count, size_t bytes, MonotonicTime deadline, std::stop_token stop);
   Status post(const Record& record, size_t index, MonotonicTime deadline, std::stop_token stop);
-  Status open_topic(std::stop_token stop);
   void learn_limit(std::stop_token stop);
-  // Makes the topic when it may, and waits until it can be used.
   Status prepare(const std::string& name, Topic& topic, std::stop_token stop);
   void take_back(Outcome& outcome);
   rd_kafka_resp_err_t hand_over(const Topic& topic, const Record& record, size_t index);
 
+  const std::string sink_;
   const Encoder encoder_;
   const Routes routes_;
   const KafkaSettings& settings_;
@@ -95,6 +102,7 @@ class EventProducer {
   size_t waiting_ = 0;
   size_t waiting_bytes_ = 0;
   bool failed_ = false;
+  bool warned_ = false;  // of the first topic since open()
   Encoded encoded_;
 };
 

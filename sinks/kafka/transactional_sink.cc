@@ -34,9 +34,9 @@ KafkaSettings of_cursor_topic(const KafkaSettings& settings) {
 class TransactionalSink : public Sink {
  public:
   TransactionalSink(std::string name, Encoder encoder, EventProducer::Routes routes, KafkaSettings settings)
-      : info_{std::move(name), "kafka", Guarantee::kExactlyOnce},
+      : info_{name, "kafka", Guarantee::kExactlyOnce},
         settings_(std::move(settings)),
-        producer_(std::move(encoder), std::move(routes), settings_) {}
+        producer_(std::move(name), std::move(encoder), std::move(routes), settings_) {}
 
   const SinkInfo& info() const override { return info_; }
   size_t max_event_bytes() const override { return producer_.max_event_bytes(); }
@@ -82,6 +82,22 @@ class TransactionalSink : public Sink {
     return {sent.end, sent.refused};
   }
 
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    if (!ready_) return unavailable("kafka: not connected");
+    const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
+    Status status =
+        repeat("begin a transaction", deadline, stop, [&] { return rd_kafka_begin_transaction(producer_.client()); });
+    if (status.ok()) status = producer_.produce_heartbeat(heartbeat, deadline, stop);
+    if (status.ok()) status = producer_.await_all(deadline, stop);
+    if (status.ok() && producer_.failed()) status = unavailable("kafka: a heartbeat was refused");
+    if (status.ok()) {
+      status = repeat("commit a transaction", deadline, stop,
+                      [&] { return rd_kafka_commit_transaction(producer_.client(), kSliceMs); });
+    }
+    if (!status.ok()) close();
+    return status;
+  }
+
  private:
   // What of a batch goes into one transaction: the deliveries before `end` that are not held yet.
   struct Plan {
@@ -98,8 +114,7 @@ class TransactionalSink : public Sink {
     const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
     HG_RETURN_IF_ERROR(repeat("begin to use transactions", deadline, stop,
                               [&] { return rd_kafka_init_transactions(producer_.client(), kSliceMs); }));
-    if (!settings_.create_topics) return ok_status();
-    return producer_.create(settings_.cursor_topic, of_cursor_topic(settings_), stop);
+    return producer_.open_topic(settings_.cursor_topic, of_cursor_topic(settings_), TopicUse::kCursors, stop);
   }
 
   // The library goes on where a call that took too long left off.

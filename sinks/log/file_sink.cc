@@ -26,10 +26,13 @@ class FileSink : public Sink {
                                                   std::stop_token stop) override {
     std::map<std::string, Cursor> found;
     size_t missing = stored.size();
+    // Tenants without a cursor stand behind what is committed; with a store that was lost, anywhere.
+    bool committed = false;
     const auto take = [&](std::string_view line) {
       const auto event = read_back_structured(line);
       if (event.ok() && found.emplace(event->tenant, event->cursor).second) missing -= stored.count(event->tenant);
-      return !stop.stop_requested() && (missing > 0 || stored.empty());
+      committed = committed || (event.ok() && is_committed(*event, stored));
+      return !stop.stop_requested() && (missing > 0 || !committed);
     };
     HG_RETURN_IF_ERROR(for_lines_from_end(settings_.path, kRecoverBytes, take));
     if (missing > 0 && settings_.rotate_bytes > 0) {
@@ -58,7 +61,24 @@ class FileSink : public Sink {
     return {appended, status};
   }
 
+  // Without a sync: it says only what was acknowledged before, and may be lost.
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token) override {
+    if (!file_.is_open()) return unavailable("'{}' is not open", settings_.path);
+    std::string lines;
+    for (const Delivery& delivery : heartbeat_deliveries(heartbeat)) {
+      HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, lines));
+      lines += '\n';
+    }
+    return file_.append(lines);
+  }
+
  private:
+  // True when the stored cursors say that this event was acknowledged, and so all before it.
+  static bool is_committed(const Found& event, const std::map<std::string, Cursor>& stored) {
+    const auto known = stored.find(event.tenant);
+    return known != stored.end() && event.cursor.sequence <= known->second.sequence;
+  }
+
   Status append(const Batch& batch, std::stop_token stop, size_t& appended) {
     std::string lines;
     const size_t count = batch.deliveries.size();

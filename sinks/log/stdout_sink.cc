@@ -44,6 +44,16 @@ class StdoutSink : public Sink {
     return {static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), done) - ends.begin()), status};
   }
 
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    std::string lines;
+    for (const Delivery& delivery : heartbeat_deliveries(heartbeat)) {
+      HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, lines));
+      lines += '\n';
+    }
+    size_t done = 0;
+    return put(lines, done, std::move(stop));
+  }
+
  private:
   // When a line was torn by an error, the next call ends it with a line feed, so that its repetition is readable.
   Status put(std::string_view text, size_t& done, std::stop_token stop) {

@@ -1,5 +1,8 @@
 #include "sinks/nats/connection.h"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
+
 namespace headgate::sinks {
 namespace {
 
@@ -49,6 +52,17 @@ Status status_of_nats(natsStatus status, std::string_view tried) {
     case NATS_TIMEOUT: return status_of(StatusCode::kDeadlineExceeded, "nats: cannot {}: no answer in time", tried);
     default: return unavailable("nats: cannot {}: {}", tried, natsStatus_GetText(status));
   }
+}
+
+Status refusal_of(natsConnection* connection) {
+  const char* text = nullptr;
+  const natsStatus status = natsConnection_GetLastError(connection, &text);
+  if (status == NATS_OK) return ok_status();
+  const std::string told = text == nullptr || *text == '\0' ? natsStatus_GetText(status) : text;
+  const bool denied =
+      status == NATS_NOT_PERMITTED || absl::StrContains(absl::AsciiStrToLower(told), "permissions violation");
+  return status_of(denied ? StatusCode::kPermissionDenied : StatusCode::kUnavailable, "nats: the server refused: {}",
+                   told);
 }
 
 StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings& settings) {

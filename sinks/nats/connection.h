@@ -30,6 +30,10 @@ Status set_header(natsMsg* message, const std::string& name, const std::string& 
 // Empty when absent.
 std::string header_of(natsMsg* message, const std::string& name);
 
+// What the server has refused meanwhile, by errors that belong to no call: PERMISSION_DENIED for a subject that may not
+// be published to. Known once a flush has returned, because the server sends them before its answer.
+Status refusal_of(natsConnection* connection);
+
 // INVALID_ARGUMENT for a message over the server's limit, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
 Status status_of_nats(natsStatus status, std::string_view tried);
 

@@ -7,10 +7,11 @@ namespace {
 
 class CoreSink : public Sink {
  public:
-  CoreSink(std::string name, Encoder encoder, Route subject, NatsCoreSettings settings)
+  CoreSink(std::string name, Encoder encoder, Route subject, HeartbeatRoutes heartbeats, NatsCoreSettings settings)
       : info_{std::move(name), "nats_core", Guarantee::kSignal},
         encoder_(std::move(encoder)),
         subject_(std::move(subject)),
+        heartbeats_(std::move(heartbeats)),
         settings_(std::move(settings)) {}
 
   const SinkInfo& info() const override { return info_; }
@@ -29,22 +30,48 @@ class CoreSink : public Sink {
 
   WriteResult write(const Batch& batch, std::stop_token stop) override {
     if (connection_ == nullptr) return {0, unavailable("nats: not connected")};
+    size_t delivered = 0;
     size_t published = 0;
     Status status;
-    for (const Delivery& delivery : batch.deliveries) {
-      status = publish(delivery);
-      if (!status.ok()) break;
-      ++published;
+    while (published < batch.deliveries.size() && status.ok()) {
+      status = publish_event(batch.deliveries[published]);
+      if (status.ok()) ++published;
+      // After a refusal one at a time, so that it is known which events the server took.
+      if (!careful_ || !status.ok()) continue;
+      if (const Status taken = confirm(stop); !taken.ok()) return {delivered, taken};
+      delivered = published;
     }
-    const Status flushed = flush(stop);
-    if (flushed.ok()) return {published, status};
-    close();
-    return {0, flushed};
+    if (const Status taken = confirm(stop); !taken.ok()) return {delivered, taken};
+    if (status.ok()) careful_ = false;
+    return {published, status};
+  }
+
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
+    if (connection_ == nullptr) return unavailable("nats: not connected");
+    for (const Delivery& delivery : heartbeat_deliveries(heartbeat)) {
+      HG_ASSIGN_OR_RETURN(const std::string subject, heartbeats_.render(delivery.event->tenant));
+      HG_RETURN_IF_ERROR(publish(delivery, subject));
+    }
+    return confirm(stop);
   }
 
  private:
-  Status publish(const Delivery& delivery) {
+  Status publish_event(const Delivery& delivery) {
     HG_ASSIGN_OR_RETURN(const std::string subject, subject_.render_tenant(delivery.event->tenant));
+    return publish(delivery, subject);
+  }
+
+  // Everything that was published is with the server, and it refused none of it. Else the connection is closed.
+  Status confirm(std::stop_token stop) {
+    Status status = flush(std::move(stop));
+    if (status.ok()) status = refusal_of(connection_.get());
+    if (status.ok()) return status;
+    careful_ = careful_ || status.code() == StatusCode::kPermissionDenied;
+    close();
+    return status;
+  }
+
+  Status publish(const Delivery& delivery, const std::string& subject) {
     if (settings_.structured) {
       line_.clear();
       HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
@@ -79,12 +106,14 @@ class CoreSink : public Sink {
   const SinkInfo info_;
   const Encoder encoder_;
   const Route subject_;
+  const HeartbeatRoutes heartbeats_;
   const NatsCoreSettings settings_;
   NatsOwned<natsConnection> connection_;
   size_t max_event_bytes_ = 0;
   Encoded encoded_;
   MessageMaker maker_;
   std::string line_;
+  bool careful_ = false;  // one event at a time
 };
 
 }  // namespace
@@ -93,7 +122,10 @@ StatusOr<std::unique_ptr<Sink>> make_nats_core_sink(std::string name, const Enco
                                                     const NatsCoreSettings& settings) {
   HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
   HG_ASSIGN_OR_RETURN(Route subject, Route::parse(NameTarget::kNats, settings.subject, settings.prefix));
-  return std::make_unique<CoreSink>(std::move(name), std::move(encoder), std::move(subject), settings);
+  HG_ASSIGN_OR_RETURN(HeartbeatRoutes heartbeats,
+                      HeartbeatRoutes::parse(NameTarget::kNats, settings.heartbeat_subject, settings.prefix, subject));
+  return std::make_unique<CoreSink>(std::move(name), std::move(encoder), std::move(subject), std::move(heartbeats),
+                                    settings);
 }
 
 }  // namespace headgate::sinks

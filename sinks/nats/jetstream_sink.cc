@@ -13,18 +13,16 @@ constexpr Duration kSlice{50};
 constexpr size_t kLink = 128;
 constexpr int kCarefulRounds = 200;
 constexpr int kFruitlessRounds = 4;
-constexpr char kEpochHeader[] = "Headgate-Epoch";
 constexpr jsErrCode kStreamNotFound = static_cast<jsErrCode>(10059);
-constexpr jsErrCode kMessageNotFound = static_cast<jsErrCode>(10037);
-
-std::string text_or(const std::string& value, const char* otherwise) { return value.empty() ? otherwise : value; }
 
 }  // namespace
 
-JetStreamSink::JetStreamSink(std::string name, Encoder encoder, Route subject, JetStreamSettings settings)
+JetStreamSink::JetStreamSink(std::string name, Encoder encoder, Route subject, HeartbeatRoutes heartbeats,
+                             JetStreamSettings settings)
     : info_{std::move(name), "nats_jetstream", Guarantee::kExactlyOnce},
       encoder_(std::move(encoder)),
       subject_(std::move(subject)),
+      heartbeats_(std::move(heartbeats)),
       settings_(std::move(settings)) {}
 
 void JetStreamSink::close() {
@@ -138,51 +136,6 @@ Status JetStreamSink::meet_tenants(const Batch& batch, std::stop_token stop) {
   return ok_status();
 }
 
-Status JetStreamSink::look(Tenant& tenant) {
-  natsMsg* raw = nullptr;
-  jsErrCode code{};
-  const natsStatus status =
-      js_GetLastMsg(&raw, context_.get(), settings_.stream.c_str(), tenant.subject.c_str(), nullptr, &code);
-  const NatsOwned<natsMsg> message(raw);
-  tenant.last = 0;
-  tenant.held.reset();
-  tenant.epoch = 0;
-  if (status == NATS_NOT_FOUND || code == kMessageNotFound) return ok_status();
-  HG_RETURN_IF_ERROR(status_of_nats(status, "read the last message of a tenant"));
-  tenant.last = natsMsg_GetSequence(raw);
-  tenant.epoch = std::strtoull(text_or(header_of(raw, kEpochHeader), "0").c_str(), nullptr, 10);
-  const auto found = read_back([&](std::string_view name) -> std::optional<std::string> {
-    const std::string value = header_of(raw, "ce-" + std::string(name));
-    if (value.empty()) return std::nullopt;
-    return decode_header_value(value);
-  });
-  if (found.ok()) tenant.held = found->cursor;
-  return ok_status();
-}
-
-StatusOr<std::map<std::string, Cursor>> JetStreamSink::recover(const std::map<std::string, Cursor>& stored,
-                                                               std::stop_token stop) {
-  if (!inbox_) return unavailable("jetstream: not connected");
-  std::map<std::string, Cursor> found;
-  for (const auto& [id, cursor] : stored) {
-    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
-    auto subject = subject_.render_tenant(id);
-    if (!subject.ok()) continue;  // its name makes no subject, so it has never had an event here
-    Tenant tenant;
-    tenant.subject = *std::move(subject);
-    HG_RETURN_IF_ERROR(look(tenant));
-    if (tenant.held) found[id] = *tenant.held;
-    // Single messages go with max_age or by hand; a stream that never had any is not the one that we have written to.
-    if (!tenant.held && stream_last_ == 0 && cursor.sequence > 0) found[id] = {};
-    const uint64_t held = tenant.held ? tenant.held->sequence : 0;
-    if (held < cursor.sequence) {
-      log_warn("jetstream_behind",
-               {{"sink", info_.name}, {"tenant", id}, {"stored_sequence", cursor.sequence}, {"held_sequence", held}});
-    }
-  }
-  return found;
-}
-
 void JetStreamSink::skip_held(const Batch& batch, std::vector<bool>& done) const {
   for (size_t i = 0; i < batch.deliveries.size(); ++i) {
     if (done[i]) continue;
@@ -226,7 +179,7 @@ Status JetStreamSink::publish(const Delivery& delivery, const Fence& fence, size
   maker_.begin(encoded_);
   maker_.add("Nats-Expected-Stream", settings_.stream);
   if (guarded(Guard::kStreamSequence)) add_conditions(delivery, number, tenant, expected_stream_last);
-  if (fence.epoch > 0) maker_.add(kEpochHeader, fence.epoch);
+  if (fence.epoch > 0) maker_.add(kJetStreamEpochHeader, fence.epoch);
   HG_ASSIGN_OR_RETURN(const NatsOwned<natsMsg> message, maker_.end(tenant.subject, reply));
   const natsStatus status = natsConnection_PublishMsg(connection_.get(), message.get());
   if (status == NATS_OK) return ok_status();
@@ -448,7 +401,10 @@ StatusOr<std::unique_ptr<Sink>> make_jetstream_sink(std::string name, const Enco
     return invalid_argument("sink '{}': a stream's name has no blanks, no '.', '*' or '>'", name);
   }
   if (settings.pending_max == 0) return invalid_argument("sink '{}': pending_max must be positive", name);
-  return std::make_unique<JetStreamSink>(std::move(name), std::move(encoder), std::move(subject), settings);
+  HG_ASSIGN_OR_RETURN(HeartbeatRoutes heartbeats,
+                      HeartbeatRoutes::parse(NameTarget::kNats, settings.heartbeat_subject, settings.prefix, subject));
+  return std::make_unique<JetStreamSink>(std::move(name), std::move(encoder), std::move(subject), std::move(heartbeats),
+                                         settings);
 }
 
 }  // namespace headgate::sinks

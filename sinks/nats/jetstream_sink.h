@@ -27,9 +27,13 @@
 
 namespace headgate::sinks {
 
+// Names the owner who wrote a message.
+inline constexpr char kJetStreamEpochHeader[] = "Headgate-Epoch";
+
 class JetStreamSink : public Sink {
  public:
-  JetStreamSink(std::string name, Encoder encoder, Route subject, JetStreamSettings settings);
+  JetStreamSink(std::string name, Encoder encoder, Route subject, HeartbeatRoutes heartbeats,
+                JetStreamSettings settings);
 
   const SinkInfo& info() const override { return info_; }
   size_t max_event_bytes() const override { return max_event_bytes_; }
@@ -37,6 +41,7 @@ class JetStreamSink : public Sink {
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                   std::stop_token stop) override;
   WriteResult write(const Batch& batch, std::stop_token stop) override;
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override;
   void close() override;
 
  private:
@@ -76,6 +81,10 @@ class JetStreamSink : public Sink {
   StatusOr<Tenant*> tenant_of(const std::string& id);
   // Looks at the subjects of tenants that have had no event since open().
   Status meet_tenants(const Batch& batch, std::stop_token stop);
+  // Adds the tenants that have a subject in the stream and none of these cursors.
+  Status find_unknown(const std::map<std::string, Cursor>& stored, std::map<std::string, Cursor>& found,
+                      std::stop_token stop);
+  Status await_heartbeat(size_t number, std::stop_token stop);
   // Reads the last message of the tenant's subject.
   Status look(Tenant& tenant);
 
@@ -97,6 +106,7 @@ class JetStreamSink : public Sink {
   const SinkInfo info_;
   const Encoder encoder_;
   const Route subject_;
+  const HeartbeatRoutes heartbeats_;
   const JetStreamSettings settings_;
 
   // Cut in reverse order: the inbox belongs to the connection.

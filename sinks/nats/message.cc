@@ -14,6 +14,8 @@ void MessageMaker::begin(const Encoded& encoded) {
     append_header_value(lines_, attribute.value);
     lines_ += "\r\n";
   }
+  // The binding of CloudEvents says so; content-type, which the library's other users look at, follows in end().
+  add("ce-datacontenttype", encoded.content_type());
 }
 
 void MessageMaker::add(std::string_view name, std::string_view value) {

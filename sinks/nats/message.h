@@ -1,4 +1,4 @@
-// Messages in binary mode: ce- headers, content-type, data.
+// Messages in binary mode: ce- headers (ce-datacontenttype among them), content-type, data.
 //
 // The library keeps headers in a map, at four allocations each, which is more than everything else of an event costs.
 // It writes names as they are given, so all lines travel in one entry: its name is everything up to the last name. What

@@ -26,12 +26,13 @@ struct JetStreamSettings {
   NatsConnectionSettings connection;
   std::string stream = "HEADGATE";
   std::string prefix = "headgate";
-  std::string subject = "{prefix}.{tenant}";  // template; one subject for each tenant
-  bool create_stream = false;                 // when it is absent: file storage, subjects "<prefix>.>"
-  int replicas = 1;                           // of a stream that is created
-  int64_t stream_bytes_max = 0;               // of a stream that is created; 0: no limit
-  Duration max_age{0};                        // of a stream that is created; 0: for ever
-  size_t pending_max = 4'000;                 // publishes awaiting their acknowledgement
+  std::string subject = "{prefix}.{tenant}";             // template; one subject for each tenant
+  std::string heartbeat_subject = "{prefix}.heartbeat";  // template; ".sink" or ".tenant.<name>" follows
+  bool create_stream = false;                            // when it is absent: file storage, subjects "<prefix>.>"
+  int replicas = 1;                                      // of a stream that is created
+  int64_t stream_bytes_max = 0;                          // of a stream that is created; 0: no limit
+  Duration max_age{0};                                   // of a stream that is created; 0: for ever
+  size_t pending_max = 4'000;                            // publishes awaiting their acknowledgement
   Duration ack_timeout{5'000};
   size_t event_bytes_max = 0;  // 0: what the server allows (max_payload)
 };
@@ -41,7 +42,8 @@ struct NatsCoreSettings {
   NatsConnectionSettings connection;
   std::string prefix = "headgate";
   std::string subject = "{prefix}.{tenant}";
-  bool structured = false;  // JSON in the body instead of ce- headers
+  std::string heartbeat_subject = "{prefix}.heartbeat";  // template; ".sink" or ".tenant.<name>" follows
+  bool structured = false;                               // JSON in the body instead of ce- headers
   Duration flush_timeout{2'000};
 };
 

@@ -13,10 +13,11 @@ constexpr size_t kPushed = 64;  // commands that the server may have while other
 
 class PubsubSink : public Sink {
  public:
-  PubsubSink(std::string name, Encoder encoder, Route channel, RedisPubsubSettings settings)
+  PubsubSink(std::string name, Encoder encoder, Route channel, HeartbeatRoutes heartbeats, RedisPubsubSettings settings)
       : info_{std::move(name), "redis_pubsub", Guarantee::kSignal},
         encoder_(std::move(encoder)),
         channel_(std::move(channel)),
+        heartbeats_(std::move(heartbeats)),
         settings_(std::move(settings)) {}
 
   const SinkInfo& info() const override { return info_; }
@@ -55,7 +56,9 @@ class PubsubSink : public Sink {
   }
 
   Status publish(redis::Connection& connection, const Delivery& delivery) {
-    HG_ASSIGN_OR_RETURN(const std::string channel, channel_.render_tenant(delivery.event->tenant));
+    const std::string& tenant = delivery.event->tenant;
+    const bool beat = delivery.event->kind == EventKind::kHeartbeat;
+    HG_ASSIGN_OR_RETURN(const std::string channel, beat ? heartbeats_.render(tenant) : channel_.render_tenant(tenant));
     line_.clear();
     HG_RETURN_IF_ERROR(encoder_.encode_structured(delivery, line_));
     if (line_.size() > settings_.event_bytes_max) {
@@ -69,6 +72,7 @@ class PubsubSink : public Sink {
   const SinkInfo info_;
   const Encoder encoder_;
   const Route channel_;
+  const HeartbeatRoutes heartbeats_;
   const RedisPubsubSettings settings_;
   redis::Client client_{settings_.connection};
   std::string line_;
@@ -83,7 +87,10 @@ StatusOr<std::unique_ptr<Sink>> make_redis_pubsub_sink(std::string name, const E
   }
   HG_ASSIGN_OR_RETURN(Encoder encoder, Encoder::make(encoding));
   HG_ASSIGN_OR_RETURN(Route channel, Route::parse(NameTarget::kRedis, settings.channel, settings.prefix));
-  return std::make_unique<PubsubSink>(std::move(name), std::move(encoder), std::move(channel), settings);
+  HG_ASSIGN_OR_RETURN(HeartbeatRoutes heartbeats,
+                      HeartbeatRoutes::parse(NameTarget::kRedis, settings.heartbeat_channel, settings.prefix, channel));
+  return std::make_unique<PubsubSink>(std::move(name), std::move(encoder), std::move(channel), std::move(heartbeats),
+                                      settings);
 }
 
 }  // namespace headgate::sinks

@@ -30,6 +30,7 @@ struct RedisPubsubSettings {
   redis::ClientSettings connection;
   std::string prefix = "headgate";
   std::string channel = "{prefix}:{tenant}";
+  std::string heartbeat_channel = "{prefix}:heartbeat";  // template; ":sink" or ":tenant:<name>" follows
   size_t event_bytes_max = 16 << 20;
 };
 

@@ -319,6 +319,46 @@ void check_recover_in_snapshot(const Contract& contract) {
   written_ok(write_all(*sink, std::span(kinds).subspan(3)), kinds.size() - 3);
 }
 
+void check_heartbeats(const Contract& contract) {
+  const auto sink = contract.make();
+  const bool apart = contract.subscribe_heartbeats != nullptr;
+  const auto deliveries = sample_deliveries({"t"}, 4);
+  open_ok(*sink);
+  const auto subscriber = contract.subscribe();
+  const auto listener = apart ? contract.subscribe_heartbeats() : contract.subscribe();
+  for (const auto& one : {subscriber.get(), listener.get()}) REQUIRE(one->wait_ready(milliseconds(10'000)));
+  written_ok(write_all(*sink, std::span(deliveries).first(3)), 3);
+  const std::vector<TenantMark> marks = {{"t", 3, "token-1002"}};
+  Heartbeat heartbeat{1003, "token-of-position", "1-1", 1'700'000'000'000'000, {}};
+  CHECK(describe(sink->heartbeat(heartbeat, {})) == "OK");
+  heartbeat.tenants = marks;
+  CHECK(describe(sink->heartbeat(heartbeat, {})) == "OK");
+  const size_t before = apart ? 0 : 3;
+  REQUIRE(listener->wait_for(before + contract.heartbeats + 1, milliseconds(20'000)));
+  std::vector<Received> beats = listener->received();
+  std::erase_if(beats, [](const Received& event) { return !event.is_heartbeat(); });
+  REQUIRE(beats.size() == contract.heartbeats + 1);
+  CHECK(std::count_if(beats.begin(), beats.end(), [](const Received& b) { return b.tenant.empty(); }) ==
+        static_cast<ptrdiff_t>(contract.heartbeats));
+  for (const Received& beat : beats) {
+    CHECK(beat.token == "token-of-position");
+    CHECK(beat.xid == 1003);
+    CHECK(beat.sequence == (beat.tenant.empty() ? 0 : 3));
+  }
+  // They have no number and are no place: what follows goes on behind the last event.
+  written_ok(write_all(*sink, std::span(deliveries).subspan(3)), 1);
+  if (sink->info().guarantee == Guarantee::kSignal || sink->info().kind == "stdout") return;
+  CHECK(describe(sink->heartbeat(heartbeat, {})) == "OK");
+  sink->close();
+  open_ok(*sink);
+  const auto held = sink->recover({{"t", cursor_of(deliveries[2])}}, {});
+  REQUIRE_MESSAGE(held.ok(), describe(held.status()));
+  REQUIRE(held->count("t") == 1);
+  CHECK(held->at("t").sequence == 4);
+  CHECK(held->size() == 1);
+  for (const std::string& fault : listener->faults()) FAIL_CHECK(fault);
+}
+
 void check_oversize(const Contract& contract) {
   const auto sink = contract.make_limited(20'000);
   open_ok(*sink);

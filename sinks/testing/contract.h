@@ -18,6 +18,9 @@ struct Contract {
   // A sink whose server is not there.
   std::function<std::unique_ptr<Sink>()> make_absent;
   std::function<std::unique_ptr<testing::Subscriber>()> subscribe;
+  // Where heartbeats go, when that is another place.
+  std::function<std::unique_ptr<testing::Subscriber>()> subscribe_heartbeats = {};
+  size_t heartbeats = 1;  // that one for all tenants becomes
   // The server; empty for sinks without one.
   std::function<void()> kill;
   std::function<void()> start;
@@ -37,6 +40,7 @@ bool deliver_all(Sink& sink, std::span<const Delivery> deliveries, std::chrono::
 void check_order_per_tenant(const Contract& contract);
 void check_close(const Contract& contract);
 void check_absent_server(const Contract& contract);
+void check_heartbeats(const Contract& contract);
 void check_stop_token(const Contract& contract);
 
 // For durable sinks.

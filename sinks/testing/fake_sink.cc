@@ -42,6 +42,19 @@ WriteResult FakeSink::write(const Batch& batch, std::stop_token stop) {
   return {takes, write_failure_.status};
 }
 
+Status FakeSink::heartbeat(const Heartbeat& heartbeat, std::stop_token) {
+  MutexLock lock(mutex_);
+  if (!open_) return unavailable("fake: not open");
+  for (Delivery& delivery : heartbeat_deliveries(heartbeat)) heartbeats_.push_back(std::move(delivery));
+  changed_.notify_all();
+  return ok_status();
+}
+
+std::vector<Delivery> FakeSink::heartbeats() const {
+  MutexLock lock(mutex_);
+  return heartbeats_;
+}
+
 void FakeSink::close() {
   MutexLock lock(mutex_);
   open_ = false;

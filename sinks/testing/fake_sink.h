@@ -20,6 +20,7 @@ class FakeSink : public Sink {
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                   std::stop_token stop) override;
   WriteResult write(const Batch& batch, std::stop_token stop) override;
+  Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override;
   void close() override;
 
   // While corked, write() blocks until uncork() or its stop token.
@@ -34,6 +35,8 @@ class FakeSink : public Sink {
   void fence(uint64_t epoch);
 
   std::vector<Delivery> received() const;
+  // As events; see heartbeat_deliveries().
+  std::vector<Delivery> heartbeats() const;
   // Event ids "<tenant>/<xid>/<part>" of one tenant, in order.
   std::vector<std::string> ids_of(const std::string& tenant) const;
   size_t count() const;
@@ -60,6 +63,7 @@ class FakeSink : public Sink {
   Failure write_failure_ GUARDED_BY(mutex_);
   std::optional<std::map<std::string, Cursor>> recovered_ GUARDED_BY(mutex_);
   std::vector<Delivery> received_ GUARDED_BY(mutex_);
+  std::vector<Delivery> heartbeats_ GUARDED_BY(mutex_);
 };
 
 }  // namespace headgate::sinks

@@ -62,6 +62,21 @@ TEST_SUITE("log/file_sink") {
   TEST_CASE("file: a repeated batch loses nothing") { check_repeated_batch(Place().contract); }
   TEST_CASE("file: tells the last event after it was opened again") { check_recover(Place().contract); }
   TEST_CASE("file: takes control events") { check_control_events(Place().contract); }
+  TEST_CASE("file: heartbeats are lines that nobody takes for a place") { check_heartbeats(Place().contract); }
+  TEST_CASE("file: finds tenants without a cursor") {
+    Place place;
+    const auto deliveries = sample_deliveries({"t1", "t2"}, 8);
+    const auto sink = place.contract.make();
+    REQUIRE(sink->open({}).ok());
+    REQUIRE(sink->write({deliveries, {}}, {}).written == 8);
+    CHECK(sink->recover({}, {})->size() == 2);
+    const auto beside = sink->recover({{"t2", cursor_of(deliveries[7])}}, {});
+    CHECK(beside->count("t2") == 1);
+    // Whoever commits t2's last event has committed t1's, which stands before it.
+    const auto newer = sample_deliveries({"t3"}, 1);
+    REQUIRE(sink->write({newer, {}}, {}).written == 1);
+    CHECK(sink->recover({{"t2", cursor_of(deliveries[7])}}, {})->count("t3") == 1);
+  }
   TEST_CASE("file: knows how far a snapshot came") { check_recover_in_snapshot(Place().contract); }
 
   TEST_CASE("file: a torn last line is cut off and not told") {

@@ -1,5 +1,6 @@
 #include "sinks/kafka/kafka_sink.h"
 #include "sinks/kafka/client.h"
+#include "sinks/kafka/topic_settings.h"
 #include "sinks/testing/contract.h"
 #include "sinks/testing/servers.h"
 #include "tests/support/test_main.h"
@@ -99,6 +100,12 @@ TEST_SUITE("kafka/kafka_sink") {
     HG_KAFKA(server);
     check_control_events(contract_of(server));
   }
+  TEST_CASE("kafka: a heartbeat reaches every partition, and is nobody's place") {
+    HG_KAFKA(server);
+    Contract contract = contract_of(server);
+    contract.heartbeats = 3;
+    check_heartbeats(contract);
+  }
   TEST_CASE("kafka: knows how far a snapshot came") {
     HG_KAFKA(server);
     check_recover_in_snapshot(contract_of(server));
@@ -173,6 +180,40 @@ TEST_SUITE("kafka/kafka_sink") {
     REQUIRE(held->count("t") == 1);
     CHECK(held->at("t").sequence == 0);
   }
+  TEST_CASE("kafka: an absent topic is told by name, before an event comes") {
+    HG_KAFKA(server);
+    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    std::string missing = settings.prefix + ".permission-changes";
+    SUBCASE("of events") {}
+    SUBCASE("of cursors") {
+      REQUIRE(make(settings)->open({}).ok());
+      settings.mode = kTransactional;
+      missing = settings.prefix + ".kafka.cursors";
+    }
+    settings.create_topics = false;
+    const auto sink = make(settings);
+    const Status status = sink->open({});
+    CHECK(status.code() == StatusCode::kUnavailable);
+    CHECK(message_of(status).find("'" + missing + "'") != std::string::npos);
+    CHECK(message_of(status).find("create_topics") != std::string::npos);
+  }
+  TEST_CASE("kafka: the settings of a topic are read, and those that lose events are named") {
+    HG_KAFKA(server);
+    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    settings.topic_config = {
+        {"cleanup.policy", "compact,delete"}, {"retention.ms", "60000"}, {"retention.bytes", "1000"}};
+    const auto sink = make(settings);
+    REQUIRE(sink->open({}).ok());
+    const auto client = *make_producer(settings, nullptr, nullptr);
+    const std::string topic = settings.prefix + ".permission-changes";
+    const auto told = describe_topic(client.get(), topic, settings, {});
+    REQUIRE_MESSAGE(told.ok(), describe(told.status()));
+    const auto facts = await_topic(client.get(), topic, settings, {});
+    REQUIRE(facts.ok());
+    CHECK(facts->partitions == 3);
+    CHECK(losing_settings(*told, *facts, settings, TopicUse::kEvents) ==
+          "cleanup.policy=compact,delete, retention.ms=60000, retention.bytes=1000");
+  }
   TEST_CASE("kafka: a broker that is killed loses nothing") {
     HG_KAFKA(server);
     check_server_killed(contract_of(server));
@@ -239,6 +280,12 @@ TEST_SUITE("kafka/kafka_sink") {
     HG_KAFKA(server);
     check_control_events(contract_of(server, kTransactional));
   }
+  TEST_CASE("kafka, transactional: a heartbeat reaches every partition, and is nobody's place") {
+    HG_KAFKA(server);
+    Contract contract = contract_of(server, kTransactional);
+    contract.heartbeats = 3;
+    check_heartbeats(contract);
+  }
   TEST_CASE("kafka, transactional: knows how far a snapshot came") {
     HG_KAFKA(server);
     check_recover_in_snapshot(contract_of(server, kTransactional));
@@ -274,6 +321,40 @@ TEST_SUITE("kafka/kafka_sink") {
     const auto subscriber = contract.subscribe();
     REQUIRE(subscriber->wait_for(6, std::chrono::seconds(20)));
     for (size_t i = 0; i < 6; ++i) CHECK(subscriber->received()[i].sequence == i + 1);
+  }
+
+  TEST_CASE("settings: a topic that keeps everything on three brokers is not warned about") {
+    const KafkaSettings settings;
+    const TopicFacts three{12, 3, 3, 3};
+    const auto losing = [&](const TopicSettings& topic, const TopicFacts& facts, TopicUse use = TopicUse::kEvents) {
+      return losing_settings(topic, facts, settings, use);
+    };
+    const TopicSettings good = {{"cleanup.policy", "delete"},
+                                {"retention.ms", "604800000"},
+                                {"retention.bytes", "-1"},
+                                {"min.insync.replicas", "2"}};
+    CHECK(losing(good, three).empty());
+    TopicSettings other = good;
+    other["retention.ms"] = "-1";
+    CHECK(losing(other, three).empty());
+    other["min.insync.replicas"] = "1";
+    CHECK(losing(other, three) == "min.insync.replicas=1 of 3 replicas");
+    CHECK(losing(good, {12, 1, 1, 3}) ==
+          "one replica on 3 brokers, min.insync.replicas=2 with 1 in sync now, so nothing can be written");
+    CHECK(losing({{"cleanup.policy", "compact"}}, {1, 1, 1, 1}, TopicUse::kCursors).empty());
+    CHECK(losing(good, three, TopicUse::kCursors) == "cleanup.policy=delete");
+  }
+
+  TEST_CASE("settings: every common client reads the default compression") {
+    CHECK(KafkaSettings().compression == "none");
+  }
+
+  TEST_CASE("errors: a right that is missing is no event's fault") {
+    for (const auto error :
+         {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+          RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED}) {
+      CHECK(status_of_kafka(error, "try").code() == StatusCode::kPermissionDenied);
+    }
   }
 
   TEST_CASE("settings: what would break the promise is refused") {

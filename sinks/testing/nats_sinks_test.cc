@@ -4,19 +4,11 @@
 #include "sinks/nats/nats_sinks.h"
 #include "sinks/nats/stream_room.h"
 #include "sinks/testing/contract.h"
-#include "sinks/testing/servers.h"
+#include "sinks/testing/nats_rig.h"
 #include "tests/support/test_main.h"
 
 namespace headgate::sinks {
 namespace {
-
-// One server for all cases of this file.
-TestServer* nats(std::string* reason) {
-  static std::string why;
-  static const std::unique_ptr<TestServer> server = start_nats(&why);
-  *reason = why;
-  return server.get();
-}
 
 JetStreamSettings jetstream_settings(int port, const std::string& prefix) {
   JetStreamSettings settings;
@@ -34,21 +26,6 @@ std::unique_ptr<Sink> make_jetstream(const JetStreamSettings& settings) {
   return *std::move(sink);
 }
 
-std::unique_ptr<Sink> make_core(int port, const std::string& prefix, bool structured) {
-  NatsCoreSettings settings;
-  settings.connection.url = fmt::format("nats://127.0.0.1:{}", port);
-  settings.prefix = prefix;
-  settings.structured = structured;
-  auto sink = make_nats_core_sink("nats", {}, settings);
-  REQUIRE(sink.ok());
-  return *std::move(sink);
-}
-
-std::string fresh_prefix() {
-  static int number = 0;
-  return fmt::format("case{}", ++number);
-}
-
 // The last sequence of each tenant; no event may be missing before it, or come twice.
 std::map<std::string, uint64_t> last_sequences(const testing::Subscriber& subscriber) {
   std::map<std::string, uint64_t> last;
@@ -56,15 +33,7 @@ std::map<std::string, uint64_t> last_sequences(const testing::Subscriber& subscr
   return last;
 }
 
-void steer(Contract& contract, TestServer& server) {
-  TestServer* s = &server;
-  contract.kill = [=] { s->kill(); };
-  contract.start = [=] { s->start(); };
-  contract.pause = [=] { s->pause(); };
-  contract.resume = [=] { s->resume(); };
-}
-
-Contract jetstream_contract(TestServer& server, const std::string& prefix = fresh_prefix()) {
+Contract jetstream_contract(TestServer& server, const std::string& prefix = fresh_nats_prefix()) {
   const JetStreamSettings settings = jetstream_settings(server.port(), prefix);
   const std::string address = server.address();
   Contract contract;
@@ -120,25 +89,7 @@ uint64_t taken_by(TestServer& server, const std::string& stream) { return state_
 
 uint64_t dropped_by(TestServer& server, const std::string& stream) { return state_of(server, stream).FirstSeq - 1; }
 
-Contract core_contract(TestServer& server, bool structured) {
-  const std::string prefix = fresh_prefix();
-  const std::string address = server.address();
-  const int port = server.port();
-  Contract contract;
-  contract.make = [=] { return make_core(port, prefix, structured); };
-  contract.make_absent = [=] { return make_core(testing::free_port(), prefix, structured); };
-  contract.subscribe = [=] { return testing::subscribe_nats_core(address, prefix + ".>"); };
-  steer(contract, server);
-  return contract;
-}
-
 }  // namespace
-
-#define HG_NATS(name)                      \
-  std::string reason;                      \
-  TestServer* const found = nats(&reason); \
-  if (found == nullptr) HG_SKIP(reason);   \
-  TestServer& name = *found
 
 TEST_SUITE("nats/jetstream_sink") {
   TEST_CASE("jetstream: keeps the order per tenant") {
@@ -169,6 +120,32 @@ TEST_SUITE("nats/jetstream_sink") {
     HG_NATS(server);
     check_control_events(jetstream_contract(server));
   }
+  TEST_CASE("jetstream: heartbeats are in nobody's way") {
+    HG_NATS(server);
+    check_heartbeats(jetstream_contract(server));
+  }
+  TEST_CASE("jetstream: finds tenants without a cursor by their subjects") {
+    HG_NATS(server);
+    const Contract contract = jetstream_contract(server);
+    const auto deliveries = sample_deliveries({"t1", "t.2_x"}, 8);
+    const auto sink = contract.make();
+    REQUIRE(sink->open({}).ok());
+    REQUIRE(sink->write({deliveries, {}}, {}).written == 8);
+    sink->close();
+    REQUIRE(sink->open({}).ok());
+    const auto held = sink->recover({}, {});
+    REQUIRE_MESSAGE(held.ok(), describe(held.status()));
+    REQUIRE(held->size() == 2);
+    CHECK(held->at("t1") == cursor_of(deliveries[6]));
+    CHECK(held->at("t.2_x") == cursor_of(deliveries[7]));
+  }
+  TEST_CASE("jetstream: heartbeats may not go where a tenant's events go") {
+    JetStreamSettings settings = jetstream_settings(4222, "p");
+    settings.heartbeat_subject = "{prefix}";
+    CHECK(make_jetstream_sink("nats", {}, settings).status().code() == StatusCode::kInvalidArgument);
+    settings.heartbeat_subject = "{prefix}.{tenant}";
+    CHECK(make_jetstream_sink("nats", {}, settings).status().code() == StatusCode::kInvalidArgument);
+  }
   TEST_CASE("jetstream: knows how far a snapshot came") {
     HG_NATS(server);
     check_recover_in_snapshot(jetstream_contract(server));
@@ -192,7 +169,7 @@ TEST_SUITE("nats/jetstream_sink") {
   }
   TEST_CASE("jetstream: what was sent before a refused event, without asking for an answer, counts as written") {
     HG_NATS(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     const Contract contract = jetstream_contract(server, prefix);
     const auto sink = contract.make_limited(3'000);
     REQUIRE(sink->open({}).ok());
@@ -210,7 +187,7 @@ TEST_SUITE("nats/jetstream_sink") {
   }
   TEST_CASE("jetstream: a duplicate at the end of a chain does not vouch for what stands before it") {
     HG_NATS(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     const Contract contract = jetstream_contract(server, prefix);
     const auto first = contract.make();
     const auto second = contract.make();
@@ -229,7 +206,7 @@ TEST_SUITE("nats/jetstream_sink") {
   }
   TEST_CASE("jetstream: tenants that were quiet since the start are looked at before they are written to") {
     HG_NATS(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     const Contract contract = jetstream_contract(server, prefix);
     const auto deliveries = sample_deliveries({"a", "b", "c"}, 63);
     const auto before = contract.make();
@@ -249,7 +226,7 @@ TEST_SUITE("nats/jetstream_sink") {
 
   TEST_CASE("jetstream: a tenant whose name makes no subject is refused, and nobody else is taken for written") {
     HG_NATS(server);
-    JetStreamSettings settings = jetstream_settings(server.port(), fresh_prefix());
+    JetStreamSettings settings = jetstream_settings(server.port(), fresh_nats_prefix());
     settings.subject = "{prefix}." + std::string(900, 'x') + ".{tenant}";
     settings.create_stream = true;
     const auto sink = make_jetstream(settings);
@@ -272,11 +249,11 @@ TEST_SUITE("nats/jetstream_sink") {
   }
   TEST_CASE("nats: tells the largest event: the least of its own limit, the stream's and the server's") {
     HG_NATS(server);
-    const auto core = make_core(server.port(), fresh_prefix(), false);
+    const auto core = make_core(server.port(), fresh_nats_prefix(), false);
     REQUIRE(core->open({}).ok());
     const size_t payload = core->max_event_bytes();
     CHECK(payload > 0);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     const Contract contract = jetstream_contract(server, prefix);
     const auto sink = contract.make();
     REQUIRE(sink->open({}).ok());
@@ -299,7 +276,7 @@ TEST_SUITE("nats/jetstream_sink") {
 
   TEST_CASE("jetstream: two publishers on one stream keep all orders") {
     HG_NATS(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     const Contract contract = jetstream_contract(server, prefix);
     const auto first = contract.make();
     const auto second = contract.make();
@@ -321,7 +298,7 @@ TEST_SUITE("nats/jetstream_sink") {
 
   TEST_CASE("jetstream: a full stream is RESOURCE_EXHAUSTED and keeps a prefix of every tenant") {
     HG_NATS(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_nats_prefix();
     JetStreamSettings settings = jetstream_settings(server.port(), prefix);
     settings.stream_bytes_max = 50'000;
     const auto sink = make_jetstream(settings);
@@ -344,7 +321,7 @@ TEST_SUITE("nats/jetstream_sink") {
     const auto deliveries = sample_deliveries({"a"}, 100, 300);
     for (int64_t bytes = 20'000; bytes < 20'600; bytes += 20) {
       CAPTURE(bytes);
-      const std::string prefix = fresh_prefix();
+      const std::string prefix = fresh_nats_prefix();
       JetStreamSettings settings = jetstream_settings(server.port(), prefix);
       settings.stream_bytes_max = bytes;
       const auto sink = make_jetstream(settings);
@@ -378,7 +355,7 @@ TEST_SUITE("nats/jetstream_sink") {
 
   TEST_CASE("jetstream: an absent stream is UNAVAILABLE unless it may be created") {
     HG_NATS(server);
-    JetStreamSettings settings = jetstream_settings(server.port(), fresh_prefix());
+    JetStreamSettings settings = jetstream_settings(server.port(), fresh_nats_prefix());
     settings.create_stream = false;
     const Status status = make_jetstream(settings)->open({});
     CHECK(status.code() == StatusCode::kUnavailable);
@@ -396,51 +373,6 @@ TEST_SUITE("nats/jetstream_sink") {
         parse_publish_answer(R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}})");
     CHECK(full.status.code() == StatusCode::kResourceExhausted);
     CHECK(!parse_publish_answer("garbage").status.ok());
-  }
-}
-
-TEST_SUITE("nats/core_sink") {
-  TEST_CASE("core: keeps the order per tenant") {
-    HG_NATS(server);
-    check_order_per_tenant(core_contract(server, false));
-  }
-  TEST_CASE("core: structured mode puts one JSON object into the body") {
-    HG_NATS(server);
-    const std::string prefix = fresh_prefix();
-    NatsConnectionSettings settings;
-    settings.url = "nats://" + server.address();
-    const auto connection = connect_to_nats(settings);
-    REQUIRE(connection.ok());
-    natsSubscription* raw = nullptr;
-    REQUIRE(natsConnection_SubscribeSync(&raw, connection->get(), (prefix + ".*").c_str()) == NATS_OK);
-    const NatsOwned<natsSubscription> subscription(raw);
-    REQUIRE(natsConnection_FlushTimeout(connection->get(), 2'000) == NATS_OK);
-    const auto sink = make_core(server.port(), prefix, true);
-    REQUIRE(sink->open({}).ok());
-    const auto deliveries = sample_deliveries({"a.b"}, 1);
-    REQUIRE(sink->write({deliveries, {}}, {}).written == 1);
-    natsMsg* message = nullptr;
-    REQUIRE(natsSubscription_NextMsg(&message, raw, 5'000) == NATS_OK);
-    const NatsOwned<natsMsg> owned(message);
-    CHECK(std::string(natsMsg_GetSubject(message)) == prefix + ".a%2Eb");
-    CHECK(header_of(message, "content-type") == kStructuredType);
-    const auto event =
-        read_back_structured({natsMsg_GetData(message), static_cast<size_t>(natsMsg_GetDataLength(message))});
-    REQUIRE(event.ok());
-    CHECK(event->tenant == "a.b");
-    CHECK(event->cursor == cursor_of(deliveries[0]));
-  }
-  TEST_CASE("core: the sink may be closed at any time") {
-    HG_NATS(server);
-    check_close(core_contract(server, false));
-  }
-  TEST_CASE("core: an absent server is UNAVAILABLE") {
-    HG_NATS(server);
-    check_absent_server(core_contract(server, false));
-  }
-  TEST_CASE("core: the stop token is honoured while the server hangs") {
-    HG_NATS(server);
-    check_stop_token(core_contract(server, false));
   }
 }
 

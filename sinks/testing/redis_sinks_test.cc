@@ -205,6 +205,10 @@ TEST_SUITE("redis/pubsub_sink") {
     HG_REDIS(server);
     check_order_per_tenant(contract_of(server, false));
   }
+  TEST_CASE("pubsub: heartbeats have channels of their own") {
+    HG_REDIS(server);
+    check_heartbeats(contract_of(server, false));
+  }
   TEST_CASE("pubsub: the sink may be closed at any time") {
     HG_REDIS(server);
     check_close(contract_of(server, false));

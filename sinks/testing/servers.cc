@@ -71,7 +71,8 @@ std::string kafka_properties(const std::string& folder, int port, int controller
       "offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n"
       "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
       "transaction.state.log.num.partitions=1\ngroup.initial.rebalance.delay.ms=0\n"
-      "num.io.threads=2\nnum.network.threads=2\nlog.cleaner.dedupe.buffer.size=8388608\n",
+      "auto.create.topics.enable=false\nnum.io.threads=2\nnum.network.threads=2\nlog.cleaner.dedupe.buffer.size="
+      "8388608\n",
       port, controller, folder);
 }
 
@@ -131,15 +132,19 @@ std::unique_ptr<TestServer> start_redis(std::string* reason, const std::vector<s
   return std::make_unique<TestServer>(std::move(folder), port, TestServer::Options{"redis-server", argv, log, ready});
 }
 
-std::unique_ptr<TestServer> start_nats(std::string* reason) {
+std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& config) {
   if (!in_path("nats-server")) {
     *reason = "no nats-server on this machine";
     return nullptr;
   }
   auto folder = std::make_unique<TempFolder>("headgate-nats");
   const int port = testing::free_port();
-  const std::vector<std::string> argv = {"nats-server",        "-a",  "127.0.0.1", "-p",
-                                         std::to_string(port), "-js", "-sd",       folder->path() + "/js"};
+  std::vector<std::string> argv = {"nats-server",        "-a",  "127.0.0.1", "-p",
+                                   std::to_string(port), "-js", "-sd",       folder->path() + "/js"};
+  if (!config.empty()) {
+    testing::write_file(folder->path() + "/nats.conf", config);
+    argv.insert(argv.end(), {"-c", folder->path() + "/nats.conf"});
+  }
   const std::string version = run_for_output({"nats-server", "--version"}, folder->path() + "/version");
   testing::used_server(version.substr(0, version.find('\n')));
   const std::string log = folder->path() + "/log";

@@ -42,7 +42,8 @@ class TestServer {
 
 // Started; nullptr when the program is not on this machine, and `reason` says so.
 std::unique_ptr<TestServer> start_redis(std::string* reason, const std::vector<std::string>& more_arguments = {});
-std::unique_ptr<TestServer> start_nats(std::string* reason);
+// `config`: the text of a configuration file, beside the usual arguments.
+std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& config = "");
 // A broker in KRaft mode. Fetches its jars with Maven into the user's cache at the first use.
 std::unique_ptr<TestServer> start_kafka(std::string* reason);
 

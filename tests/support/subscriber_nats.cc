@@ -46,11 +46,11 @@ class NatsSubscriber : public SubscriberBase {
   void take(natsMsg* message) {
     const auto get = [&](const std::string& name) -> std::optional<std::string> {
       const char* value = nullptr;
-      const std::string header = name == "datacontenttype" ? "content-type" : "ce-" + name;
-      if (natsMsgHeader_Get(message, header.c_str(), &value) != NATS_OK &&
-          natsMsgHeader_Get(message, ("ce-" + name).c_str(), &value) != NATS_OK) {
-        return std::nullopt;
-      }
+      const char* plain = nullptr;
+      if (natsMsgHeader_Get(message, ("ce-" + name).c_str(), &value) != NATS_OK) return std::nullopt;
+      // Both kinds of readers find the type of the data.
+      const bool typed = natsMsgHeader_Get(message, "content-type", &plain) == NATS_OK;
+      if (name == "datacontenttype" && (!typed || std::string_view(plain) != value)) return "(not in content-type)";
       return decode_header(value);
     };
     const std::string_view data(natsMsg_GetData(message), static_cast<size_t>(natsMsg_GetDataLength(message)));
