@@ -47,10 +47,7 @@ void CatchUpPool::run(Worker& worker, std::stop_token stop) {
       backoff.reset();
       continue;
     }
-    {
-      MutexLock lock(worker.mutex);
-      worker.reader.reset();
-    }
+    replace(worker, nullptr);
     submit(std::move(job));
     if (!system_clock().sleep(backoff.next(), stop)) return;
   }
@@ -58,21 +55,26 @@ void CatchUpPool::run(Worker& worker, std::stop_token stop) {
 
 Status CatchUpPool::run_once(Worker& worker, const Job& job) {
   const uint64_t generation = generation_;
-  if (worker.reader == nullptr || worker.generation != generation) {
+  if (worker.own_reader == nullptr || worker.generation != generation) {
     worker.generation = generation;
     auto opened = opener_();
     if (!opened.ok()) return unavailable("{}", message_of(opened.status()));
-    MutexLock lock(worker.mutex);
-    worker.reader = std::move(*opened);
+    replace(worker, std::move(*opened));
   }
   {
     MutexLock lock(worker.mutex);
     worker.since = system_clock().now();
   }
-  const Status status = job(*worker.reader);
+  const Status status = job(*worker.own_reader);
   MutexLock lock(worker.mutex);
   worker.since = {};
   return status;
+}
+
+void CatchUpPool::replace(Worker& worker, std::unique_ptr<HistoryReader> reader) {
+  worker.own_reader = reader.get();
+  MutexLock lock(worker.mutex);
+  worker.reader = std::move(reader);
 }
 
 void CatchUpPool::break_hung(Duration limit) {

@@ -33,23 +33,28 @@ class CatchUpPool {
 
  private:
   struct Worker {
-    Mutex mutex;
-    std::unique_ptr<HistoryReader> reader;    // replaced with the mutex held, used by the worker's thread without it
-    MonotonicTime since GUARDED_BY(mutex){};  // when the present job began; zero without one
+    // Of the worker's thread alone:
+    HistoryReader* own_reader = nullptr;  // what `reader` holds
     uint64_t generation = 0;
+
+    Mutex mutex;
+    std::unique_ptr<HistoryReader> reader GUARDED_BY(mutex);  // for others, who may interrupt it
+    MonotonicTime since GUARDED_BY(mutex){};                  // when the present job began; zero without one
     std::jthread thread;
   };
 
   void run(Worker& worker, std::stop_token stop);
   bool take(Job* job, std::stop_token stop);
   Status run_once(Worker& worker, const Job& job);
+  void replace(Worker& worker, std::unique_ptr<HistoryReader> reader);
 
   const HistoryOpener opener_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // filled by the constructor
   std::atomic<uint64_t> generation_ = 0;
+
   Mutex mutex_;
   Condition changed_;
   std::deque<Job> jobs_ GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<Worker>> workers_;
 };
 
 }  // namespace headgate::engine

@@ -36,7 +36,9 @@ bool FeedCore::connected(const Incarnation& now, uint64_t horizon) {
     }
     for (const auto& weak : waiting_to_open) {
       opening.push_back(weak.lock());
-      if (opening.back()) opening.back()->submit_opening_locked();
+      if (opening.back() == nullptr) continue;
+      opening.back()->assert_locked();
+      opening.back()->submit_opening_locked();
     }
     waiting_to_open.clear();
   }
@@ -91,11 +93,13 @@ void FeedCore::wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* w
     const auto woken = std::move(waiting->second);
     parked_one.erase(waiting);
     for (StreamImpl* stream : woken) {
+      stream->assert_locked();
       stream->unpark_locked(first.xid);
       wakeups->push_back(stream->wakeup_);
     }
   }
   std::erase_if(parked_many, [&](StreamImpl* stream) {
+    stream->assert_locked();
     if (!stream->filter_.wants(first.tenant, first.xid)) return false;
     stream->unpark_locked(first.xid);
     wakeups->push_back(stream->wakeup_);
@@ -114,6 +118,7 @@ void FeedCore::end_streams(const Status& status) {
 
 void FeedCore::end_streams_locked(const Status& status, Wakeups* wakeups) {
   for (StreamImpl* stream : streams) {
+    stream->assert_locked();
     stream->end_locked(status);
     wakeups->push_back(stream->wakeup_);
   }
@@ -127,6 +132,7 @@ void FeedCore::tenants_removed(const std::vector<std::string>& tenants) {
   {
     MutexLock lock(mutex);
     for (StreamImpl* stream : streams) {
+      stream->assert_locked();
       if (!stream->request_.notices || stream->phase_ != StreamImpl::Phase::kRunning) continue;
       for (const std::string& tenant : tenants) {
         if (stream->filter_.covers(tenant)) {
@@ -145,6 +151,7 @@ void FeedCore::collected_ahead(const std::vector<TenantFloor>& tenants) {
     MutexLock lock(mutex);
     ++ring_losses;
     for (StreamImpl* stream : streams) {
+      stream->assert_locked();
       if (stream->lose_locked(tenants)) wakeups.push_back(stream->wakeup_);
     }
   }
@@ -155,6 +162,7 @@ uint64_t FeedCore::lowest_live_xid() const {
   MutexLock lock(mutex);
   uint64_t lowest = UINT64_MAX;
   for (const StreamImpl* stream : streams) {
+    stream->assert_locked();
     if (stream->phase_ == StreamImpl::Phase::kEnded) continue;
     lowest = std::min(lowest, stream->parked_ ? ring.end() : stream->place_.xid);
   }
@@ -162,7 +170,10 @@ uint64_t FeedCore::lowest_live_xid() const {
 }
 
 int FeedCore::catching_up_locked() const {
-  return static_cast<int>(std::ranges::count_if(streams, [](const StreamImpl* stream) { return stream->reading_; }));
+  return static_cast<int>(std::ranges::count_if(streams, [](const StreamImpl* stream) {
+    stream->assert_locked();
+    return stream->reading_;
+  }));
 }
 
 }  // namespace headgate::engine

@@ -39,38 +39,37 @@ class FeedCore {
   // The ring will miss a part of these tenants' history: their streams cannot go on. Before the pages are appended.
   void collected_ahead(const std::vector<TenantFloor>& tenants);
   uint64_t lowest_live_xid() const;
-  int catching_up_locked() const;
+  int catching_up_locked() const REQUIRES_LOCK(mutex);
 
   const FeedSettings settings;
   std::weak_ptr<CatchUpPool> pool;  // set once, before any stream
 
-  mutable Mutex mutex;
-  // Guarded by the mutex, also for the streams:
-  Ring ring;
-  Incarnation incarnation;
-  bool is_connected = false;
-  bool was_connected = false;
-  bool must_reconnect = false;
-  uint64_t ring_restarts = 0;  // how often the ring began anew
-  uint64_t ring_losses = 0;    // calls of collected_ahead()
-  bool closed = false;
-  MonotonicTime outage_since{};
-  std::unordered_set<StreamImpl*> streams;
-  std::unordered_map<std::string, std::unordered_set<StreamImpl*>> parked_one;  // by tenant
-  std::unordered_set<StreamImpl*> parked_many;
-  std::vector<std::weak_ptr<StreamImpl>> waiting_to_open;
-  FeedStats stats;
+  mutable Mutex mutex;  // of the streams, too
+  Ring ring GUARDED_BY(mutex);
+  Incarnation incarnation GUARDED_BY(mutex);
+  bool is_connected GUARDED_BY(mutex) = false;
+  bool was_connected GUARDED_BY(mutex) = false;
+  bool must_reconnect GUARDED_BY(mutex) = false;
+  uint64_t ring_restarts GUARDED_BY(mutex) = 0;  // how often the ring began anew
+  uint64_t ring_losses GUARDED_BY(mutex) = 0;    // calls of collected_ahead()
+  bool closed GUARDED_BY(mutex) = false;
+  MonotonicTime outage_since GUARDED_BY(mutex){};
+  std::unordered_set<StreamImpl*> streams GUARDED_BY(mutex);
+  std::unordered_map<std::string, std::unordered_set<StreamImpl*>> parked_one GUARDED_BY(mutex);  // by tenant
+  std::unordered_set<StreamImpl*> parked_many GUARDED_BY(mutex);
+  std::vector<std::weak_ptr<StreamImpl>> waiting_to_open GUARDED_BY(mutex);
+  FeedStats stats GUARDED_BY(mutex);
 
   using Wakeups = std::vector<std::weak_ptr<Wakeup>>;
 
  private:
-  void end_streams_locked(const Status& status, Wakeups* wakeups);
-  void wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups);
+  void end_streams_locked(const Status& status, Wakeups* wakeups) REQUIRES_LOCK(mutex);
+  void wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups) REQUIRES_LOCK(mutex);
 };
 
 void wake_all(const FeedCore::Wakeups& wakeups);
 
-// The stream behind Feed::open(). Its fields are guarded by the core's mutex.
+// The stream behind Feed::open().
 class StreamImpl : public FeedStream, public std::enable_shared_from_this<StreamImpl> {
  public:
   StreamImpl(std::shared_ptr<FeedCore> core, StreamRequest request, std::weak_ptr<Wakeup> wakeup);
@@ -93,41 +92,49 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   std::vector<FeedItemPtr> encode_page(const HistoryPage& page, FeedPlace* place) const;
 
   // Base clients do not know life events.
-  bool wants(const FeedItem& item) const {
+  bool wants(const FeedItem& item) const REQUIRES_LOCK(core_->mutex) {
     return filter_.wants(item.tenant, item.xid) && (request_.notices || item.life == nullptr);
   }
   // What is missing below such a floor ends with a removal that the stream delivers.
   bool is_told(const TenantFloor& lost) const { return lost.by_removal && request_.notices; }
 
+  // For FeedCore, which knows its mutex by another name.
+  void assert_locked() const ASSERTS_LOCK(core_->mutex) { core_->mutex.assert_held(); }
+  // For the stream's job, of which there is at most one: nobody else changes the filter once the stream runs.
+  const StreamFilter& filter_of_job() const NO_LOCK_ANALYSIS { return filter_; }
+
   // With the mutex held:
-  void end_locked(const Status& status);
+  void end_locked(const Status& status) REQUIRES_LOCK(core_->mutex);
   // Of these tenants the ring will miss what the stream has not read. True when the stream is concerned.
-  bool lose_locked(const std::vector<TenantFloor>& tenants);
+  bool lose_locked(const std::vector<TenantFloor>& tenants) REQUIRES_LOCK(core_->mutex);
   // A notice, and nothing more of the tenant.
-  void drop_locked(const TenantFloor& lost);
-  void submit_opening_locked();
-  void submit_page_locked();
-  void read_ring_locked(ReadLimit limit, Pull* pull);
-  void take_buffer_locked(ReadLimit limit, Pull* pull);
-  void park_locked();
-  void unpark_locked(uint64_t xid);
-  void leave_locked();
+  void drop_locked(const TenantFloor& lost) REQUIRES_LOCK(core_->mutex);
+  void submit_opening_locked() REQUIRES_LOCK(core_->mutex);
+  void submit_page_locked() REQUIRES_LOCK(core_->mutex);
+  void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  void park_locked() REQUIRES_LOCK(core_->mutex);
+  void unpark_locked(uint64_t xid) REQUIRES_LOCK(core_->mutex);
+  void leave_locked() REQUIRES_LOCK(core_->mutex);
 
   const std::shared_ptr<FeedCore> core_;
   const StreamRequest request_;
   const std::weak_ptr<Wakeup> wakeup_;
 
-  Phase phase_ = Phase::kOpening;
-  Status end_;
-  StreamFilter filter_;  // changed only by a job of the stream, of which there is at most one, and with the mutex held
-  FeedPlace place_;      // behind what is in buffer_
-  uint64_t position_ = 0;           // the last one told
-  std::deque<FeedItemPtr> buffer_;  // read from the database, not yet pulled
-  bool reading_ = false;            // a job is under way
-  bool parked_ = false;             // read to the ring's end; the feed moves place_ when something comes
-  std::optional<StreamOpening> opening_;
-  std::vector<StreamNotice> notices_;
-  std::vector<TenantFloor> lost_;  // to be dropped by the job under way, which reads filter_ without the mutex
+  Phase phase_ GUARDED_BY(core_->mutex) = Phase::kOpening;
+  Status end_ GUARDED_BY(core_->mutex);
+  // Changed only when no job is under way, or by the job: see filter_of_job().
+  StreamFilter filter_ GUARDED_BY(core_->mutex);
+  FeedPlace place_ GUARDED_BY(core_->mutex);                 // behind what is in buffer_
+  uint64_t position_ GUARDED_BY(core_->mutex) = 0;           // the last one told
+  std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database, not yet pulled
+  bool reading_ GUARDED_BY(core_->mutex) = false;            // a job is under way
+  // Read to the ring's end; the feed moves place_ when something comes.
+  bool parked_ GUARDED_BY(core_->mutex) = false;
+  std::optional<StreamOpening> opening_ GUARDED_BY(core_->mutex);
+  std::vector<StreamNotice> notices_ GUARDED_BY(core_->mutex);
+  // To be dropped by the job under way, which reads filter_ without the mutex.
+  std::vector<TenantFloor> lost_ GUARDED_BY(core_->mutex);
 };
 
 }  // namespace headgate::engine

@@ -52,7 +52,7 @@ void FeedLoop::run(std::stop_token stop) {
       call_since_ = system_clock().now();
     }
     StatusOr<bool> found = false;
-    if (reader_ == nullptr) {
+    if (own_reader_ == nullptr) {
       const Status status = connect();
       if (!status.ok()) found = status;
     }
@@ -71,10 +71,7 @@ void FeedLoop::run(std::stop_token stop) {
 }
 
 void FeedLoop::lost(const Status& status, Backoff& backoff, std::stop_token stop) {
-  {
-    MutexLock lock(mutex_);
-    reader_.reset();
-  }
+  replace(nullptr);
   core_->disconnected();
   if (stop.stop_requested()) return;
   const int attempt = backoff.attempts();
@@ -85,16 +82,19 @@ void FeedLoop::lost(const Status& status, Backoff& backoff, std::stop_token stop
   system_clock().sleep(backoff.next(), stop);
 }
 
+void FeedLoop::replace(std::unique_ptr<HistoryReader> reader) {
+  own_reader_ = reader.get();
+  MutexLock lock(mutex_);
+  reader_ = std::move(reader);
+}
+
 Status FeedLoop::connect() {
   auto opened = opener_();
   if (!opened.ok()) return opened.status();
-  {
-    MutexLock lock(mutex_);
-    reader_ = std::move(*opened);
-  }
-  HG_ASSIGN_OR_RETURN(const Incarnation incarnation, reader_->incarnation());
-  HG_ASSIGN_OR_RETURN(const PgSnapshot now, reader_->now());
-  HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+  replace(std::move(*opened));
+  HG_ASSIGN_OR_RETURN(const Incarnation incarnation, own_reader_->incarnation());
+  HG_ASSIGN_OR_RETURN(const PgSnapshot now, own_reader_->now());
+  HG_ASSIGN_OR_RETURN(const uint64_t horizon, own_reader_->horizon());
   if (!core_->connected(incarnation, horizon)) {
     log_info("feed_connected", {{"incarnation", incarnation.id}, {"horizon", horizon}});
     return ok_status();
@@ -108,7 +108,7 @@ Status FeedLoop::connect() {
     kept = {core_->ring.start(), core_->ring.end()};
     in_ring = core_->ring.transactions();
   }
-  HG_ASSIGN_OR_RETURN(const uint64_t in_database, reader_->count(kept));
+  HG_ASSIGN_OR_RETURN(const uint64_t in_database, own_reader_->count(kept));
   if ((now.xmax >= kept.to && in_database <= in_ring) || !guarded(Guard::kRingRecount)) {
     log_info("feed_reconnected", {{"horizon", horizon}});
     return ok_status();
@@ -147,10 +147,10 @@ StatusOr<bool> FeedLoop::poll() {
 // A look that is not likely to find anything only asks for the horizon.
 StatusOr<HistoryTail> FeedLoop::look(uint64_t from) {
   if (interval_ > core_->settings.poll_busy * kQuietIntervals) {
-    HG_ASSIGN_OR_RETURN(const uint64_t horizon, reader_->horizon());
+    HG_ASSIGN_OR_RETURN(const uint64_t horizon, own_reader_->horizon());
     if (horizon <= from) return HistoryTail{horizon, {{}, from}};
   }
-  return reader_->tail(from, core_->settings.page_changes);
+  return own_reader_->tail(from, core_->settings.page_changes);
 }
 
 Status FeedLoop::append(uint64_t from, const HistoryPage& page) {
@@ -170,7 +170,7 @@ Status FeedLoop::read_to(uint64_t horizon) {
     range.from = core_->ring.end();
   }
   while (range.from < range.to) {
-    HG_ASSIGN_OR_RETURN(const HistoryPage page, reader_->page(range, {}, core_->settings.page_changes));
+    HG_ASSIGN_OR_RETURN(const HistoryPage page, own_reader_->page(range, {}, core_->settings.page_changes));
     HG_RETURN_IF_ERROR(append(range.from, page));
     range.from = page.next;
     MutexLock lock(mutex_);
@@ -181,7 +181,7 @@ Status FeedLoop::read_to(uint64_t horizon) {
 
 // A collector was faster than this feed, which had been frozen or cut off for longer than its holds last.
 Status FeedLoop::tell_collected(uint64_t from) {
-  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader_->collected_behind(from));
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, own_reader_->collected_behind(from));
   for (const TenantFloor& lost : collected) {
     log_warn("history_collected_ahead",
              {{"tenant", lost.tenant}, {"read_to", from}, {"floor", lost.floor}, {"by_removal", lost.by_removal}});

@@ -27,6 +27,7 @@ class FeedLoop {
   Status tell_collected(uint64_t from);
   void pause(bool busy, std::stop_token stop);
   void lost(const Status& status, Backoff& backoff, std::stop_token stop);
+  void replace(std::unique_ptr<HistoryReader> reader);
 
   // Watches over it. Never waits for the database itself: the pool does.
   void watch(std::stop_token stop);
@@ -39,13 +40,16 @@ class FeedLoop {
   const std::shared_ptr<CatchUpPool> pool_;
   const HistoryOpener opener_;
 
+  // Of the following thread alone:
+  HistoryReader* own_reader_ = nullptr;  // what reader_ holds
+  Duration interval_{1};
+  MonotonicTime polled_at_{};
+
   Mutex mutex_;
   Condition changed_;
   bool woken_ GUARDED_BY(mutex_) = false;
-  std::unique_ptr<HistoryReader> reader_;          // replaced with the mutex held, used by the feed's thread without it
-  MonotonicTime call_since_ GUARDED_BY(mutex_){};  // when the present round began; zero between rounds
-  Duration interval_{1};
-  MonotonicTime polled_at_{};
+  std::unique_ptr<HistoryReader> reader_ GUARDED_BY(mutex_);  // for the watching thread, which may interrupt it
+  MonotonicTime call_since_ GUARDED_BY(mutex_){};             // when the present round began; zero between rounds
 
   // Of the watching thread and its jobs in the pool.
   struct Removals {
@@ -68,6 +72,7 @@ class FeedLoop {
   static StatusOr<std::vector<std::string>> removed_without_record(HistoryReader& reader, Removals& removals);
 
   const std::shared_ptr<Removals> removals_ = std::make_shared<Removals>();
+  // Of the watching thread alone:
   MonotonicTime removals_at_{};
   std::optional<Mark> audited_;   // counted up to here
   std::optional<Mark> to_audit_;  // counted next, when everybody has committed for sure

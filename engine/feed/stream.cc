@@ -139,12 +139,12 @@ void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
 }
 
 void StreamImpl::read_ring_locked(ReadLimit limit, Pull* pull) {
-  const Ring& ring = core_->ring;
   const std::string* single = filter_.single();
-  const auto wanted = [this](const FeedItem& item) { return wants(item); };
-  while (pull->items.empty() && place_.xid < ring.end()) {
-    pull->items = single ? ring.read(*single, &place_, limit) : ring.read(wanted, &place_, limit);
-    if (single) std::erase_if(pull->items, [&](const FeedItemPtr& item) { return !wanted(*item); });
+  const auto wanted = [this](const FeedItem& item) REQUIRES_LOCK(core_->mutex) { return wants(item); };
+  while (pull->items.empty() && place_.xid < core_->ring.end()) {
+    pull->items = single ? core_->ring.read(*single, &place_, limit) : core_->ring.read(wanted, &place_, limit);
+    if (single)
+      std::erase_if(pull->items, [&](const FeedItemPtr& item) REQUIRES_LOCK(core_->mutex) { return !wanted(*item); });
   }
   if (pull->items.empty()) park_locked();
 }
@@ -215,7 +215,7 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
   std::vector<FeedItemPtr> kept, parts;
   size_t bytes = 0;
   for (const HistoryTransaction& transaction : page.transactions) {
-    if (!filter_.wants(transaction.tenant, transaction.xid)) continue;
+    if (!filter_of_job().wants(transaction.tenant, transaction.xid)) continue;
     if (transaction.life && !request_.notices) continue;
     parts.clear();
     encode_transaction(transaction, core_->settings.part_bytes_max, &parts);
@@ -237,7 +237,8 @@ StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader
   std::set<std::string> names;
   // Tenants of which nothing is left on the page are missing there; the floors of more than a few come with the page.
   constexpr size_t kFew = 32;
-  if (filter_.tenants().size() <= kFew) names.insert(filter_.tenants().begin(), filter_.tenants().end());
+  if (filter_of_job().tenants().size() <= kFew)
+    names.insert(filter_of_job().tenants().begin(), filter_of_job().tenants().end());
   for (const HistoryTransaction& transaction : page.transactions) names.insert(transaction.tenant);
   const std::vector<std::string> asked(names.begin(), names.end());
   HG_ASSIGN_OR_RETURN(const auto known, reader.tenants(asked, std::vector<uint64_t>(asked.size(), 0)));
@@ -258,8 +259,8 @@ Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, 
   if (!guarded(Guard::kPageFloors)) return ok_status();
   HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> floors, read_floors(reader, page, from));
   for (const TenantFloor& lost : floors) {
-    const uint64_t needed = std::max(from.xid, filter_.start_of(lost.tenant));
-    if (!filter_.covers(lost.tenant) || lost.floor <= needed || is_told(lost)) continue;
+    const uint64_t needed = std::max(from.xid, filter_of_job().start_of(lost.tenant));
+    if (!filter_of_job().covers(lost.tenant) || lost.floor <= needed || is_told(lost)) continue;
     if (!request_.notices) return collected_meanwhile();
     MutexLock lock(core_->mutex);
     drop_locked(lost);
@@ -279,8 +280,9 @@ Status StreamImpl::run_page(HistoryReader& reader) {
   FeedPlace place = from;
   std::vector<FeedItemPtr> items;
   Status status;
-  auto page = filter_.empty() ? StatusOr<HistoryPage>(HistoryPage{{}, to})
-                              : reader.page({from.xid, to}, filter_.tenants(), core_->settings.page_changes);
+  auto page = filter_of_job().empty()
+                  ? StatusOr<HistoryPage>(HistoryPage{{}, to})
+                  : reader.page({from.xid, to}, filter_of_job().tenants(), core_->settings.page_changes);
   status = page.status();
   if (status.ok()) status = check_floors(reader, *page, from);
   if (status.code() == StatusCode::kUnavailable) return status;
