@@ -254,6 +254,33 @@ TEST_SUITE("redis/rights") {
     run_command(server, {"ACL", "DELUSER", "relay"});
   }
 
+  TEST_CASE("rights: the commands that the README names are enough") {
+    HG_REDIS(server);
+    for (const std::string& stream : {RedisStreamsSettings().stream, Place(server).settings.stream}) {
+      CAPTURE(stream);
+      Place place(server, stream);
+      place.settings.max_length = 1'000'000;
+      std::vector<std::string> words{"ACL",  "SETUSER", "narrow", "on", ">npw", "~" + place.settings.prefix + ":*",
+                                     "-@all"};
+      for (const char* allowed :
+           {"eval",  "evalsha", "script|load", "exists",       "get",     "set",       "time",  "hget",
+            "hmget", "hset",    "xadd",        "xinfo|stream", "xtrim",   "xrevrange", "sadd",  "sismember",
+            "watch", "multi",   "exec",        "discard",      "publish", "ping",      "select"}) {
+        words.push_back(std::string("+") + allowed);
+      }
+      run_command(server, std::vector<std::string_view>(words.begin(), words.end()));
+      place.settings.connection.user = "narrow";
+      place.settings.connection.password = "npw";
+      const auto deliveries = sample_deliveries({"a"}, 100, 20);
+      const auto sink = place.open();
+      REQUIRE(sink->write({{&deliveries[0], 3}, kFence}, {}).written == 3);
+      REQUIRE(sink->write({{&deliveries[3], 97}, kFence}, {}).written == 97);
+      CHECK(sink->heartbeat({1'100, "t", "1-1", 1, {}}, {}).ok());
+      CHECK(sink->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
+      run_command(server, {"ACL", "DELUSER", "narrow"});
+    }
+  }
+
   TEST_CASE("rights: a password that is changed is PERMISSION_DENIED") {
     HG_REDIS(server);
     RedisStreamsSettings settings = Place(server).settings;
