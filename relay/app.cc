@@ -74,8 +74,7 @@ struct App::Parts : RelayView, RelayControl {
   Status resume(const std::string& tenant, const std::string& sink) override {
     MutexLock lock(mutex);
     if (distributor == nullptr) return unavailable("the relay does not deliver: {}", phase);
-    return status_of(StatusCode::kUnimplemented, "tenant '{}' cannot be resumed in sink '{}' without a restart", tenant,
-                     sink);
+    return distributor->resume(tenant, sink);
   }
   void enter(const std::string& to, const std::string& error = "") {
     MutexLock lock(mutex);
@@ -132,7 +131,9 @@ StatusOr<std::vector<SinkPart>> App::make_sinks() const {
   std::vector<SinkPart> made;
   for (const SinkConfig& sink : config_.sinks) {
     HG_ASSIGN_OR_RETURN(auto one, sinks::make_sink(sink.settings));
-    made.push_back({std::move(one), sink.worker});
+    WorkerSettings worker = sink.worker;
+    worker.heartbeat = sink.settings.heartbeat;
+    made.push_back({std::move(one), std::move(worker)});
   }
   return made;
 }

@@ -27,6 +27,9 @@ struct SinkInfo {
   std::string name;  // from the configuration, unique in one relay; part of the cursor's key
   std::string kind;  // "kafka", "redis_streams", "redis_pubsub", "nats_jetstream", "nats_core", "stdout", "file"
   Guarantee guarantee = Guarantee::kAtLeastOnce;
+  // recover() tells of every tenant that the sink was ever sent an event of. Without that a number given before the
+  // token store was lost might be given again, so numbers begin with the time instead of 1.
+  bool keeps_place = true;
 };
 
 struct Batch {

@@ -51,10 +51,13 @@ void describe(Settings& s, RelayConfig& c, UpstreamSettings& u) {
 
 void describe(Settings& s, SessionSettings& c) {
   s.list("include", c.tenants.patterns, "names or patterns with * and ?");
-  s.choice("start", c.default_start, {{"head", StartPolicy::kHead}, {"earliest", StartPolicy::kEarliest}},
-           "where a relay without cursors begins");
-  s.choice("on_gap", c.on_gap, {{"fail", GapPolicy::kFail}, {"from_head", GapPolicy::kFromHead}},
-           "when the source has lost history: stop the tenant, or tell subscribers and go on at the head");
+  s.choice("start", c.default_start,
+           {{"head", StartPolicy::kHead}, {"earliest", StartPolicy::kEarliest}, {"snapshot", StartPolicy::kSnapshot}},
+           "where a relay without cursors begins; snapshot: with the state of each tenant");
+  s.choice("on_gap", c.on_gap,
+           {{"fail", GapPolicy::kFail}, {"from_head", GapPolicy::kFromHead}, {"snapshot", GapPolicy::kSnapshot}},
+           "when the source has lost history, behind a GAP event: stop the tenant, go on where it can, or send its "
+           "state first");
   s.require(!c.tenants.patterns.empty(), "include", "must name at least one tenant or pattern");
 }
 
@@ -94,9 +97,11 @@ void describe(Settings& s, WorkerSettings& c) {
     s.section("retry", [&] { describe(s, c.commit.retry); });
   });
   s.section("retry", [&] { describe(s, c.retry); });
-  s.choice("on_poison", c.on_poison,
-           {{"stop", PoisonPolicy::kStop}, {"dead_letter_file", PoisonPolicy::kDeadLetterFile}},
-           "an event the sink can never accept: stop its tenant, or keep it in a file and go on");
+  s.choice(
+      "on_poison", c.on_poison,
+      {{"gap", PoisonPolicy::kGap}, {"stop", PoisonPolicy::kStop}, {"dead_letter_file", PoisonPolicy::kDeadLetterFile}},
+      "an event the sink can never accept, behind a GAP event in its place: go on, stop its tenant, or keep it in a "
+      "file");
   s.text("dead_letter_file", c.dead_letter_file, "path of that file");
   s.bytes("catch_up_bytes", c.catch_up_bytes, "read ahead while the sink catches up", 64 << 10);
   s.require(c.on_poison != PoisonPolicy::kDeadLetterFile || !c.dead_letter_file.empty(), "dead_letter_file",

@@ -55,9 +55,6 @@ class Committer {
   std::optional<Outcome> outcome();
   // The same, and waits for it.
   std::optional<Outcome> wait_for_outcome();
-  // Behind what is under way, so that no cursor comes back.
-  Status forget(const std::string& tenant) { return parts_.store.forget(sink_, tenant, fence_); }
-
   size_t uncommitted() const { return uncommitted_; }
   bool must_wait() const { return uncommitted_ >= settings_.uncommitted_max; }
   // How long a reader may wait for more before due(place, true) should be asked.

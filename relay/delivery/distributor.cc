@@ -46,6 +46,7 @@ Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {
   };
   for (size_t i = 0; i < sinks.size(); ++i) {
     const bool new_at_head = places[i].fresh() && settings_.session.default_start == StartPolicy::kHead;
+    if (new_at_head) places[i].begin_at_head();
     const bool joins = leader < 0 || new_at_head || places[i].source_place().same_as(start);
     SinkWorker::Parts parts{parts_.store, hub_, parts_.clock, parts_.metrics, make, fence};
     workers_.push_back(std::make_unique<SinkWorker>(std::move(parts), sinks[i].settings, std::move(sinks[i].sink)));
@@ -77,6 +78,23 @@ std::vector<SinkStatus> Distributor::sinks() const {
   std::vector<SinkStatus> all;
   for (const auto& worker : workers_) all.push_back(worker->status());
   return all;
+}
+
+Status Distributor::resume(const std::string& tenant, const std::string& sink) {
+  bool known = sink.empty();
+  Status refused;
+  bool resumed = false;
+  for (const auto& worker : workers_) {
+    if (!sink.empty() && worker->status().name != sink) continue;
+    known = true;
+    const Status status = worker->resume(tenant);
+    resumed |= status.ok();
+    if (!status.ok()) refused = status;
+  }
+  if (!known) return make_status(StatusCode::kNotFound, fmt::format("there is no sink '{}'", sink));
+  if (!resumed) return refused;
+  session_->resume(tenant);
+  return ok_status();
 }
 
 std::vector<TenantStatus> Distributor::tenants(const TenantQuery& query) const {

@@ -45,6 +45,9 @@ class Distributor {
   // called twice.
   void stop(Duration drain);
 
+  // See RelayControl::resume().
+  Status resume(const std::string& tenant, const std::string& sink);
+
   SessionStatus source() const { return session_->status(); }
   std::vector<SinkStatus> sinks() const;
   // One line for each tenant and sink.

@@ -55,11 +55,13 @@ TEST_CASE("distributor: what was written while the relay was away arrives, also 
   REQUIRE(wait_until([&] { return world.committed(kProgressTenant) == 101; }));
   world.stop();
   world.source.write("old", 101);
-  world.source.write("new", 102);
+  world.source.live("new", 102, sinks::EventKind::kTenantCreated);
+  world.source.write("new", 103);
   world.start();
-  REQUIRE(world.has(2));
-  CHECK(world.sink().of("old") == Texts{"101.0#1"});
-  CHECK(world.sink().of("new") == Texts{"102.0#1"});
+  REQUIRE(world.has(4));
+  CHECK(world.sink().of("old") == Texts{"gap 100.0#1", "101.0#2"});
+  CHECK(world.sink().all()[0].event->reason == "STARTED_AT_HEAD");
+  CHECK(world.sink().of("new") == Texts{"created 102.0#1", "103.0#2"});
 }
 
 TEST_CASE(
@@ -105,9 +107,9 @@ TEST_CASE("distributor: a sink that lost acknowledged events gets them again") {
   world.stop();
   world.sink().recovered["a"] = cursor_of(world.sink().all()[1]);
   world.start();
-  REQUIRE(world.has(8));
+  REQUIRE(world.has(9));
   const Texts all = world.sink().of("a");
-  CHECK(Texts(all.begin() + 5, all.end()) == Texts{"102.0#3", "103.0#4", "104.0#5"});
+  CHECK(Texts(all.begin() + 5, all.end()) == Texts{"gap 101.0#6", "102.0#7", "103.0#8", "104.0#9"});
   CHECK(world.reaches(SinkState::kLive));
 }
 
@@ -214,8 +216,9 @@ TEST_CASE("distributor: the stream is opened again after a cut, without gap or r
   CHECK(world.relay->source().opened >= 2);
 }
 
-TEST_CASE("distributor: with policy fail a tenant without history stops, visibly, and the others go on") {
+TEST_CASE("distributor: with policy fail a tenant without history stops behind a GAP, and the others go on") {
   World world;
+  world.settings.session.on_gap = GapPolicy::kFail;
   world.source.write("a", 100);
   world.source.write("b", 101);
   world.start();
@@ -226,17 +229,17 @@ TEST_CASE("distributor: with policy fail a tenant without history stops, visibly
   world.source.forget_history("a", 102);
   for (int round = 0; round < 2; ++round) {
     world.start();
-    REQUIRE(world.has(3));
+    REQUIRE(world.has(4 + 2 * round));
     REQUIRE(wait_until([&] { return world.status().stopped_tenants == 1; }));
     const auto line = world.relay->tenants({.tenant = "a"}).at(0);
     CHECK(line.state == "HISTORY_GONE");
     CHECK(world.relay->source().failed_tenants == 1);
     // The progress that goes on with b must not carry a over its lost events at the next start.
     world.source.write("b", 110 + round);
-    REQUIRE(world.has(4 + round));
+    REQUIRE(world.has(5 + 2 * round));
     world.stop();
   }
-  CHECK(world.sink().of("a") == Texts{"100.0#1"});
+  CHECK(world.sink().of("a") == Texts{"100.0#1", "gap 101.0#2", "gap 101.0#3"});
   CHECK(world.sink().of("b") == Texts{"101.0#1", "103.0#2", "110.0#3", "111.0#4"});
 }
 
@@ -268,8 +271,10 @@ TEST_CASE("distributor: with policy from_head subscribers get a GAP and then wha
   CHECK(found->event->reason == "HISTORY_GONE");
 }
 
-TEST_CASE("distributor: a source with another history marks every tenant, or waits for a decision") {
+TEST_CASE(
+    "distributor: a source with another history that cannot compare marks every tenant, or waits for a decision") {
   World world;
+  world.source.compares = false;
   SUBCASE("from_head: a GAP for each tenant, then events of the new history") {
     world.settings.session.on_gap = GapPolicy::kFromHead;
     world.source.write("a", 1000);
@@ -289,6 +294,7 @@ TEST_CASE("distributor: a source with another history marks every tenant, or wai
     CHECK(world.sink().of("a").back() == "501.0#4");
   }
   SUBCASE("fail: nothing is delivered") {
+    world.settings.session.on_gap = GapPolicy::kFail;
     world.source.write("a", 1000);
     world.start();
     REQUIRE(world.has(1));
@@ -300,37 +306,67 @@ TEST_CASE("distributor: a source with another history marks every tenant, or wai
   }
 }
 
-TEST_CASE("distributor: a poison event stops its tenant only, and is tried again after a restart") {
+TEST_CASE("distributor: an event that the sink never takes becomes a GAP under its number, and its tenant goes on") {
   World world;
+  world.sink().poison = {101};
+  world.start();
+  for (uint64_t xid = 100; xid < 104; ++xid) world.source.write("a", xid);
+  REQUIRE(world.has(4));
+  CHECK(world.sink().of("a") == Texts{"100.0#1", "gap 101.0#2", "102.0#3", "103.0#4"});
+  CHECK(world.sink().all()[1].event->reason == "EVENT_REFUSED");
+  CHECK(world.status().stopped_tenants == 0);
+}
+
+TEST_CASE("distributor: a poison event stops its tenant only, behind a GAP, until it is resumed") {
+  World world;
+  world.worker.on_poison = PoisonPolicy::kStop;
   world.sink().poison = {101};
   world.start();
   for (uint64_t xid = 100; xid < 110; ++xid) world.source.write(xid % 2 ? "bad" : "good", xid);
   REQUIRE(wait_until([&] { return world.sink().of("good").size() == 5; }));
-  CHECK(world.sink().of("bad").empty());
+  CHECK(world.sink().of("bad") == Texts{"gap 100.0#1"});
   CHECK(world.relay->tenants({.tenant = "bad"}).at(0).state == "POISON");
   REQUIRE(wait_until([&] { return world.committed(kProgressTenant) == 110 || world.committed("good") == 108; }));
-  world.stop();
-  world.sink().poison.clear();
-  world.start();
-  REQUIRE(wait_until([&] { return world.sink().of("bad").size() == 5; }));
-  CHECK(world.sink().of("bad").front() == "101.0#1");
-  CHECK(world.sink().of("bad").back() == "109.0#5");
+  SUBCASE("by a restart") {
+    world.stop();
+    world.sink().poison.clear();
+    world.start();
+  }
+  SUBCASE("by a call") {
+    CHECK(world.relay->resume("good", "").code() == StatusCode::kNotFound);
+    CHECK(world.relay->resume("bad", "t").code() == StatusCode::kNotFound);
+    {
+      MutexLock lock(world.sink().mutex);
+      world.sink().poison.clear();
+    }
+    CHECK(world.relay->resume("bad", "s").ok());
+  }
+  REQUIRE(wait_until([&] { return world.sink().of("bad").size() == 6; }));
+  CHECK(world.sink().of("bad") == Texts{"gap 100.0#1", "101.0#2", "103.0#3", "105.0#4", "107.0#5", "109.0#6"});
   CHECK(world.sink().of("good").size() == 5);
+  CHECK(world.status().stopped_tenants == 0);
 }
 
-TEST_CASE("distributor: with a dead letter file a poison event is kept there and its tenant goes on") {
+TEST_CASE("distributor: with a dead letter file a poison event is kept there once, over restarts") {
   headgate::testing::TempFolder folder;
   World world;
   world.sink().poison = {101};
   world.worker.on_poison = PoisonPolicy::kDeadLetterFile;
   world.worker.dead_letter_file = folder.path() + "/dead.jsonl";
   world.start();
-  for (uint64_t xid = 100; xid < 104; ++xid) world.source.write("a", xid);
-  REQUIRE(world.has(3));
-  CHECK(world.sink().of("a") == Texts{"100.0#1", "102.0#3", "103.0#4"});
-  const std::string line = headgate::testing::read_file(world.worker.dead_letter_file);
-  CHECK(line.find("\"xid\":101") != std::string::npos);
-  CHECK(line.find("\"sequence\":2") != std::string::npos);
+  for (uint64_t xid = 100; xid < 102; ++xid) world.source.write("a", xid);
+  REQUIRE(world.has(2));
+  for (int round = 0; round < 3; ++round) {
+    world.sink().recovered["a"] = cursor_of(world.sink().all().back());
+    world.restart();
+    world.source.write("a", 102 + round);
+    REQUIRE(world.has(3 + round));
+  }
+  CHECK(world.sink().of("a") == Texts{"100.0#1", "gap 101.0#2", "102.0#3", "103.0#4", "104.0#5"});
+  const std::string lines = headgate::testing::read_file(world.worker.dead_letter_file);
+  CHECK(lines.find("\"xid\":101") != std::string::npos);
+  CHECK(lines.find("\"sequence\":2") != std::string::npos);
+  CHECK(std::count(lines.begin(), lines.end(), '\n') == 1);
 }
 
 TEST_CASE("distributor: a newer owner of the token store stops the sink") {

@@ -13,12 +13,17 @@ constexpr size_t kRecentMax = 16;
 const std::string kBeginning = encode_legacy_token(0);
 
 bool newer(const Progress& mark, const Progress& known) {
-  return mark.incarnation != known.incarnation || mark.position >= known.position;
+  return mark.restarts || mark.incarnation != known.incarnation || mark.position >= known.position;
 }
 
 // Seen, but the sink has none of its events yet.
 bool never_acknowledged(const TenantEntry& tenant) {
   return tenant.sequence == 0 && tenant.snap_token.empty() && !tenant.pinned;
+}
+
+bool is_of_snapshot(sinks::EventKind kind) {
+  return kind == sinks::EventKind::kSnapshotBegin || kind == sinks::EventKind::kSnapshotPage ||
+         kind == sinks::EventKind::kSnapshotEnd;
 }
 
 bool at_or_before(const Event& event, uint64_t xid, uint32_t part) {
@@ -32,11 +37,35 @@ bool SourcePlace::same_as(const SourcePlace& other) const {
          progress.incarnation == other.progress.incarnation && tenants == other.tenants;
 }
 
-std::string SourcePlace::token_for(const std::string& tenant) const {
-  const auto found = tenants.find(tenant);
-  if (found == tenants.end()) return progress.snap_token;
-  const bool passed_by = !found->second.pinned && found->second.xid < progress.position;
-  return passed_by ? progress.snap_token : found->second.snap_token;
+std::string SourcePlace::token_for(const std::string& tenant) const { return start_of(tenant).snap_token; }
+
+TenantStart SourcePlace::start_of(const std::string& name) const {
+  const auto own = tenants.find(name);
+  const bool quiet = own == tenants.end() || (!own->second.pinned && own->second.xid < progress.position);
+  TenantStart start{quiet ? progress.snap_token : own->second.snap_token, 0, 0, quiet};
+  const auto found = known.find(name);
+  if (found != known.end() && found->second.started_at_us != 0) {
+    start.last_xid = found->second.xid;
+    start.last_started_at_us = found->second.started_at_us;
+  }
+  return start;
+}
+
+std::map<std::string, TenantStart> SourcePlace::all_starts() const {
+  std::map<std::string, TenantStart> all;
+  for (const auto& [name, last] : known) {
+    TenantStart start = start_of(name);
+    // The position itself is in doubt, so a quiet tenant stands behind its last event; and what cannot be compared is
+    // told as well: it only holds where the histories are known to be one.
+    if (start.quiet) start.snap_token = encode_legacy_token(last.xid);
+    start.last_xid = last.xid;
+    start.last_started_at_us = last.started_at_us;
+    all.emplace_hint(all.end(), name, std::move(start));
+  }
+  for (const auto& [name, tenant] : tenants) {
+    if (!tenant.snap_token.empty() && all.count(name) == 0) all[name] = start_of(name);
+  }
+  return all;
 }
 
 uint64_t SourcePlace::floor() const {
@@ -48,18 +77,23 @@ uint64_t SourcePlace::floor() const {
 void SourcePlace::passed(const Event& event) {
   // The token of an incomplete transaction is the one before it, which is known already.
   if (event.more_parts) return;
-  const auto [entry, is_new] = tenants.try_emplace(event.tenant);
-  if (is_new) known.insert(event.tenant);
-  Tenant& tenant = entry->second;
+  Tenant& tenant = tenants[event.tenant];
   tenant.snap_token = event.snap_token;
   tenant.xid = event.xid;
+  known[event.tenant] = {event.xid, event.started_at_us};
 }
 
-void SourcePlace::fail(const std::string& name, const std::string& start_token) {
+void SourcePlace::hold(const std::string& name, const std::string& start_token) {
   Tenant& tenant = tenants[name];
   tenant.snap_token = start_token;
   tenant.pinned = true;
-  failed.insert(name);
+  uncovered.insert(name);
+}
+
+void SourcePlace::resume(const std::string& name, const std::string& token, uint64_t xid) {
+  tenants[name] = {token, xid, true};
+  known[name] = {xid, 0};
+  uncovered.erase(name);
 }
 
 bool SourcePlace::passed(const Progress& mark) {
@@ -68,7 +102,7 @@ bool SourcePlace::passed(const Progress& mark) {
   if (mark.position == 0) return true;
   // Quiet tenants need no entry of their own.
   std::erase_if(tenants, [&](const auto& entry) {
-    return entry.second.xid < mark.position && (failed.empty() || failed.count(entry.first) == 0);
+    return entry.second.xid < mark.position && (uncovered.empty() || uncovered.count(entry.first) == 0);
   });
   return true;
 }
@@ -78,37 +112,52 @@ SinkPlace::SinkPlace(const std::map<std::string, Cursor>& stored, std::shared_pt
   tenants_.reserve(stored.size());
   for (const auto& [name, cursor] : stored) {
     if (name == kProgressTenant) {
-      progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation};
+      progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation, identity_of_text(cursor.identity)};
+      began_at_head_ = cursor.sequence != 0;
       continue;
     }
     TenantEntry& tenant = tenants_.find_or_add(name);
     tenants_.set_cursor(tenant, cursor);
-    if (cursor.more_parts) pin(tenant);
+    if (cursor.more_parts || !cursor.snapshot.empty()) pin(tenant);
+    if (cursor.snapshot.empty()) continue;
+    snapshots_[name] = cursor.snapshot;
+    uncovered_.insert(name);
   }
 }
 
 SourcePlace SinkPlace::source_place() const {
   SourcePlace place;
   place.progress = progress_;
+  place.uncovered = uncovered_;
   for (size_t i = 0; i < tenants_.size(); ++i) {
     const TenantEntry& tenant = tenants_.at(i);
     if (never_acknowledged(tenant)) continue;
-    place.known.insert(*tenant.name);
-    const std::string& incarnation = tenants_.incarnation_of(tenant);
-    const bool differs = incarnation != progress_.incarnation;
-    const bool own = tenant.pinned || tenant.more_parts || differs;
+    if (tenant.sequence > 0) place.known[*tenant.name] = {tenant.xid, tenant.identified ? tenant.started_at_us : 0};
+    const bool own = tenant.pinned || tenant.more_parts;
     if (!own && tenant.xid < progress_.position) continue;
-    const bool other_history = differs && !progress_.incarnation.empty() && !incarnation.empty();
-    place.tenants[*tenant.name] = {tenant.snap_token, tenant.xid, own, other_history};
+    SourcePlace::Tenant& start = place.tenants[*tenant.name];
+    start = {tenant.snap_token, tenant.xid, own};
+    const auto snapshot = snapshots_.find(*tenant.name);
+    if (snapshot == snapshots_.end()) continue;
+    start.snapshot = snapshot->second;
+    start.part = tenant.part;
   }
   return place;
+}
+
+Cursor SinkPlace::cursor_of(const TenantEntry& tenant) const {
+  Cursor cursor = tenants_.cursor_of(tenant);
+  if (const auto snapshot = snapshots_.find(*tenant.name); snapshot != snapshots_.end()) {
+    cursor.snapshot = snapshot->second;
+  }
+  return cursor;
 }
 
 std::map<std::string, Cursor> SinkPlace::cursors() const {
   std::map<std::string, Cursor> all;
   for (size_t i = 0; i < tenants_.size(); ++i) {
     const TenantEntry& tenant = tenants_.at(i);
-    if (!never_acknowledged(tenant)) all.emplace_hint(all.end(), *tenant.name, tenants_.cursor_of(tenant));
+    if (!never_acknowledged(tenant)) all.emplace_hint(all.end(), *tenant.name, cursor_of(tenant));
   }
   return all;
 }
@@ -120,15 +169,58 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
     const TenantEntry* found = tenants_.find(name);
     const uint64_t known = found == nullptr ? 0 : found->sequence;
     if (cursor.sequence == known) continue;
-    ++(cursor.sequence > known ? recovery.ahead : recovery.behind);
+    const bool behind = cursor.sequence < known;
+    ++(behind ? recovery.behind : recovery.ahead);
     TenantEntry& tenant = tenants_.find_or_add(name);
     tenants_.set_cursor(tenant, cursor);
     if (cursor.sequence == 0) tenant.snap_token = kBeginning;
+    snapshots_.erase(name);
+    uncovered_.erase(name);
+    if (!cursor.snapshot.empty()) {
+      snapshots_[name] = cursor.snapshot;
+      uncovered_.insert(name);
+    }
+    if (behind) gap_behind(tenant, known);
     recent_.erase(name);
     pin(tenant);
     touch(tenant);
   }
   return recovery;
+}
+
+void SinkPlace::gap_behind(TenantEntry& tenant, uint64_t last_sequence) {
+  auto gap = std::make_shared<Event>();
+  gap->kind = sinks::EventKind::kGap;
+  gap->tenant = *tenant.name;
+  gap->xid = tenant.xid;
+  gap->part = tenant.part;
+  gap->more_parts = tenant.more_parts;
+  gap->snap_token = tenant.snap_token;
+  gap->incarnation = tenants_.incarnation_of(tenant);
+  gap->reason = "SINK_LOST_EVENTS";
+  tenant.sequence = last_sequence;
+  gaps_.push_back(std::move(gap));
+}
+
+bool SinkPlace::is_even() const {
+  return snapshots_.empty() && std::all_of(pinned_.begin(), pinned_.end(),
+                                           [&](const std::string& name) { return uncovered_.count(name) != 0; });
+}
+
+std::vector<sinks::TenantMark> SinkPlace::marks() const {
+  std::vector<sinks::TenantMark> marks;
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    const TenantEntry& tenant = tenants_.at(i);
+    if (tenant.sequence > 0) marks.push_back({*tenant.name, tenant.sequence, tenant.snap_token});
+  }
+  return marks;
+}
+
+std::vector<EventPtr> SinkPlace::take_gaps() { return std::exchange(gaps_, {}); }
+
+bool SinkPlace::is_new(const std::string& name) const {
+  const TenantEntry* tenant = tenants_.find(name);
+  return tenant == nullptr || (tenant->sequence == 0 && tenant->newest_in_batch < 0 && !tenant->pinned);
 }
 
 bool SinkPlace::is_recent(const Event& event) const {
@@ -139,7 +231,9 @@ bool SinkPlace::is_recent(const Event& event) const {
 
 bool SinkPlace::has(const Event& event, bool ordered, const std::vector<sinks::Delivery>& batch) const {
   const TenantEntry* tenant = tenants_.find(event.tenant);
+  if (is_of_snapshot(event.kind)) return has_of_snapshot(event, tenant, batch);
   if (tenant == nullptr) return false;
+  if (event.kind == sinks::EventKind::kGap) return false;
   if (ordered && !event.incarnation.empty()) {
     if (tenant->newest_in_batch >= 0) {
       const Event& newest = *batch[tenant->newest_in_batch].event;
@@ -153,6 +247,24 @@ bool SinkPlace::has(const Event& event, bool ordered, const std::vector<sinks::D
          std::pair(event.xid, event.part) == std::pair(tenant->xid, tenant->part);
 }
 
+// Pages of one snapshot have the xid in front of its position, and parts that rise by one from the begin mark on.
+bool SinkPlace::has_of_snapshot(const Event& event, const TenantEntry* tenant,
+                                const std::vector<sinks::Delivery>& batch) const {
+  bool inside = false;
+  std::pair<uint64_t, uint32_t> at{0, 0};
+  if (tenant != nullptr && tenant->newest_in_batch >= 0) {
+    const Event& newest = *batch[tenant->newest_in_batch].event;
+    inside = !newest.snapshot.empty();
+    at = {newest.xid, newest.part};
+  } else if (tenant != nullptr) {
+    const auto snapshot = snapshots_.find(event.tenant);
+    inside = snapshot != snapshots_.end() && snapshot->second != kSnapshotDue;
+    at = {tenant->xid, tenant->part};
+  }
+  if (event.kind == sinks::EventKind::kSnapshotBegin) return inside && at.first == event.xid;
+  return !inside || at.first != event.xid || at.second + 1 != event.part;
+}
+
 void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
   TenantEntry& tenant = tenants_.find_or_add(event->tenant);
   sinks::Delivery delivery;
@@ -161,7 +273,7 @@ void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
     delivery.sequence = before.sequence + 1;
     delivery.previous_token = before.event->snap_token;
   } else {
-    delivery.sequence = tenant.sequence + 1;
+    delivery.sequence = tenant.sequence == 0 ? first_sequence_ : tenant.sequence + 1;
     if (tenant.snap_token != kBeginning) delivery.previous_token = tenant.snap_token;
   }
   delivery.event = std::move(event);
@@ -179,10 +291,13 @@ void SinkPlace::end_batch(const std::vector<sinks::Delivery>& batch) {
 void SinkPlace::acknowledged(const sinks::Delivery& delivery) {
   const Event& event = *delivery.event;
   TenantEntry& tenant = tenants_.find_or_add(event.tenant);
-  tenant.snap_token = event.snap_token;
-  tenant.xid = event.xid;
-  tenant.part = event.part;
-  tenant.more_parts = event.more_parts;
+  // A control event without a token says nothing about where to go on.
+  if (!event.snap_token.empty()) {
+    tenant.snap_token = event.snap_token;
+    tenant.xid = event.xid;
+    tenant.part = event.part;
+    tenant.more_parts = event.more_parts;
+  }
   tenant.sequence = delivery.sequence;
   tenant.started_at_us = event.started_at_us;
   tenants_.set_incarnation(tenant, event.incarnation);
@@ -191,18 +306,42 @@ void SinkPlace::acknowledged(const sinks::Delivery& delivery) {
     if (recent.size() == kRecentMax) recent.erase(recent.begin());
     recent.emplace_back(event.xid, event.part);
   }
-  if (event.kind == sinks::EventKind::kGap) pin(tenant);
+  tenant.identified = sinks::is_of_history(event.kind) && !event.more_parts && event.started_at_us != 0;
+  switch (event.kind) {
+    case sinks::EventKind::kSnapshotBegin:
+    case sinks::EventKind::kSnapshotPage:
+      snapshots_[event.tenant] = event.snapshot;
+      uncovered_.insert(event.tenant);
+      pin(tenant);
+      break;
+    case sinks::EventKind::kSnapshotEnd:
+    case sinks::EventKind::kGap:
+      pin(tenant);
+      if (!event.snapshot.empty()) {  // in place of a page that the sink does not take
+        snapshots_[event.tenant] = event.snapshot;
+        break;
+      }
+      snapshots_.erase(event.tenant);
+      uncovered_.erase(event.tenant);
+      break;
+    case sinks::EventKind::kTenantRemoved:
+      snapshots_.erase(event.tenant);
+      uncovered_.erase(event.tenant);
+      break;
+    default: break;
+  }
   touch(tenant);
 }
 
 bool SinkPlace::passed(const Progress& mark) {
   if (!newer(mark, progress_)) return false;
-  if (mark.position == progress_.position && mark.snap_token == progress_.snap_token) return true;
-  progress_ = mark;
-  progress_dirty_ = true;
+  if (mark.position != progress_.position || mark.snap_token != progress_.snap_token) {
+    progress_ = mark;
+    progress_dirty_ = true;
+  }
   for (auto name = pinned_.begin(); name != pinned_.end();) {
     TenantEntry& tenant = tenants_.find_or_add(*name);
-    if (failed_.count(*name) != 0 || tenants_.incarnation_of(tenant) != mark.incarnation) {
+    if (uncovered_.count(*name) != 0) {
       ++name;
       continue;
     }
@@ -213,7 +352,7 @@ bool SinkPlace::passed(const Progress& mark) {
   return true;
 }
 
-void SinkPlace::pin(const std::string& name, const std::string& start_token, bool failed) {
+void SinkPlace::hold(const std::string& name, const std::string& start_token) {
   TenantEntry& tenant = tenants_.find_or_add(name);
   const bool never_had_one = tenant.sequence == 0;
   const bool passed_by = tenants_.incarnation_of(tenant) == progress_.incarnation && tenant.xid < progress_.position;
@@ -223,8 +362,13 @@ void SinkPlace::pin(const std::string& name, const std::string& start_token, boo
     tenants_.set_incarnation(tenant, progress_.incarnation);
   }
   pin(tenant);
-  if (failed) failed_.insert(name);
+  uncovered_.insert(name);
   touch(tenant);
+}
+
+void SinkPlace::snapshot_due(const std::string& name) {
+  hold(name, "");
+  snapshots_[name] = kSnapshotDue;
 }
 
 void SinkPlace::pin(TenantEntry& tenant) {
@@ -232,25 +376,18 @@ void SinkPlace::pin(TenantEntry& tenant) {
   pinned_.insert(*tenant.name);
 }
 
-void SinkPlace::remove(const std::string& name) {
-  tenants_.erase(name);
-  recent_.erase(name);
-  dirty_.erase(name);
-  pinned_.erase(name);
-  failed_.erase(name);
-}
-
 std::vector<CursorUpdate> SinkPlace::changes() const {
   std::vector<CursorUpdate> updates;
   updates.reserve(dirty_.size() + 1);
   for (const std::string& name : dirty_) {
     const TenantEntry& tenant = *tenants_.find(name);
-    updates.push_back({name, tenants_.cursor_of(tenant)});
+    updates.push_back({name, cursor_of(tenant)});
     updates.back().cursor.more_parts |= tenant.pinned;
   }
   if (progress_dirty_) {
-    updates.push_back(
-        {kProgressTenant, {progress_.snap_token, progress_.position, 0, false, 0, progress_.incarnation}});
+    updates.push_back({kProgressTenant,
+                       {progress_.snap_token, progress_.position, 0, false, began_at_head_ ? 1U : 0U,
+                        progress_.incarnation, text_of_progress(progress_.newest)}});
   }
   return updates;
 }

@@ -18,11 +18,15 @@
 #include "relay/delivery/tenant_table.h"
 #include "relay/hub/hub.h"
 #include "relay/tokens/token_store.h"
+#include "sinks/heartbeat.h"
 
 namespace headgate::relay {
 
 // The tenant name under which a token store keeps the progress of a sink.
 inline constexpr const char* kProgressTenant = "";
+
+// The text of Cursor::snapshot while a snapshot is due and has not begun.
+inline constexpr const char* kSnapshotDue = "due";
 
 // Where a session starts, and how far it has come.
 struct SourcePlace {
@@ -30,24 +34,35 @@ struct SourcePlace {
     std::string snap_token;
     uint64_t xid = 0;
     bool pinned = false;
-    bool other_history = false;  // its token is of another incarnation than the progress: useless now
+    std::string snapshot{};  // Cursor::snapshot, with the part of the last page
+    uint32_t part = 0;
     bool operator==(const Tenant&) const = default;
   };
-  std::map<std::string, Tenant> tenants;
-  std::set<std::string> known;   // all that ever had an event, also quiet ones; gets a GAP when the history changes
-  std::set<std::string> failed;  // marks do not cover these
-  Progress progress;             // token empty: none
+  // The last event of a tenant that arrived, to be compared when the history may be another one.
+  struct Known {
+    uint64_t xid = 0;
+    int64_t started_at_us = 0;  // 0: not a transaction of the source
+  };
+  std::map<std::string, Tenant> tenants;  // all that do not stand where the progress stands
+  std::map<std::string, Known> known;     // all that ever had an event, also quiet ones
+  std::set<std::string> uncovered;        // marks do not cover these
+  Progress progress;                      // token empty: none
 
   bool fresh() const { return tenants.empty() && progress.snap_token.empty(); }
   bool same_as(const SourcePlace& other) const;
   // The start of a tenant; empty when nothing is known about it.
   std::string token_for(const std::string& tenant) const;
+  TenantStart start_of(const std::string& tenant) const;
+  // The starts to ask for when the source's history may be another one: everything known, by its own last event.
+  std::map<std::string, TenantStart> all_starts() const;
   // The highest xid that lies before this place for some tenant.
   uint64_t floor() const;
 
   void passed(const Event& event);
-  // The tenant's events do not flow; it stays at `start_token`.
-  void fail(const std::string& tenant, const std::string& start_token);
+  // From here on marks do not cover the tenant: it stays at `start_token`.
+  void hold(const std::string& tenant, const std::string& start_token);
+  // It goes on at `token`; the next mark covers it.
+  void resume(const std::string& tenant, const std::string& token, uint64_t xid);
   // False when the mark is older than what is known already.
   bool passed(const Progress& mark);
 };
@@ -56,6 +71,15 @@ class SinkPlace {
  public:
   explicit SinkPlace(const std::map<std::string, Cursor>& stored = {},
                      std::shared_ptr<TenantNames> names = std::make_shared<TenantNames>());
+
+  // The number of the first event of a tenant that has no cursor: 1, unless the sink cannot tell what it was sent
+  // before. Then it must lie above whatever that was.
+  void set_first_sequence(uint64_t first) { first_sequence_ = first; }
+  // The sink was new and began at the source's head: whatever a tenant had before is not in it. Kept over restarts.
+  void begin_at_head() { began_at_head_ = true; }
+  // The progress holds for every tenant that flows: none has a snapshot before it, or events that no mark covers yet.
+  bool is_even() const;
+  bool began_at_head() const { return began_at_head_; }
 
   bool fresh() const { return tenants_.empty() && progress_.snap_token.empty(); }
   SourcePlace source_place() const;
@@ -66,10 +90,12 @@ class SinkPlace {
     int ahead = 0;   // tenants of which the sink holds more than the cursor says
     int behind = 0;  // tenants of which the sink has lost events that were acknowledged
   };
-  // Takes over what the sink itself holds.
+  // Takes over what the sink itself holds. A tenant of which it lost events gets a GAP as its next event, and then what
+  // was lost, under new numbers: no number is ever given twice.
   Recovery recovered(const std::map<std::string, Cursor>& held);
 
-  // True when the sink has the event, or the batch so far holds it.
+  // True when the sink has the event, or the batch so far holds it, or it belongs to a snapshot that the sink does not
+  // take part in.
   bool has(const Event& event, bool ordered, const std::vector<sinks::Delivery>& batch) const;
   // Appends the event to the batch, with its sequence and the token before it.
   void assign(EventPtr event, std::vector<sinks::Delivery>& batch);
@@ -77,12 +103,22 @@ class SinkPlace {
   void end_batch(const std::vector<sinks::Delivery>& batch);
   void acknowledged(const sinks::Delivery& delivery);
 
+  // True when the tenant never had an event in this sink, as far as anybody knows.
+  bool is_new(const std::string& tenant) const;
+  // Of every tenant that has had an event.
+  std::vector<sinks::TenantMark> marks() const;
+  // The GAPs that recovered() found necessary, once; to be delivered before anything else.
+  std::vector<EventPtr> take_gaps();
+
   // False when the mark is older than what is known already.
   bool passed(const Progress& mark);
-  // From now on the tenant restarts at its own token, or at `start_token` when it never had an event.
-  void pin(const std::string& tenant, const std::string& start_token, bool failed);
-  void unfail(const std::string& tenant) { failed_.erase(tenant); }
-  void remove(const std::string& tenant);
+  // From now on the tenant restarts at its own token, or at `start_token` when it never had an event, and marks do not
+  // cover it.
+  void hold(const std::string& tenant, const std::string& start_token);
+  // Marks cover it again.
+  void release(const std::string& tenant) { uncovered_.erase(tenant); }
+  // A snapshot is due: like hold(), and a restart begins it.
+  void snapshot_due(const std::string& tenant);
 
   // Cursors that changed and that nobody has taken yet.
   std::vector<CursorUpdate> changes() const;
@@ -98,6 +134,9 @@ class SinkPlace {
  private:
   void pin(TenantEntry& tenant);
   void touch(TenantEntry& tenant);
+  void gap_behind(TenantEntry& tenant, uint64_t last_sequence);
+  Cursor cursor_of(const TenantEntry& tenant) const;
+  bool has_of_snapshot(const Event& event, const TenantEntry* tenant, const std::vector<sinks::Delivery>& batch) const;
   // Whether the event is one of the last of a source without order.
   bool is_recent(const Event& event) const;
 
@@ -106,9 +145,13 @@ class SinkPlace {
   std::unordered_map<std::string, std::vector<std::pair<uint64_t, uint32_t>>> recent_;
   std::set<std::string> dirty_;
   std::set<std::string> pinned_;
-  std::set<std::string> failed_;
+  std::set<std::string> uncovered_;
+  std::map<std::string, std::string> snapshots_;  // Cursor::snapshot of the few tenants that have one
+  std::vector<EventPtr> gaps_;
   Progress progress_;
   bool progress_dirty_ = false;
+  uint64_t first_sequence_ = 1;
+  bool began_at_head_ = false;
 };
 
 }  // namespace headgate::relay

@@ -113,7 +113,7 @@ TEST_CASE("sink place: a mark that is older than the progress changes nothing") 
 TEST_CASE("sink place: progress never carries a failed tenant over its missing events") {
   SinkPlace place;
   deliver(place, event("a", 5));
-  place.pin("a", "t5", true);
+  place.hold("a", "t5");
   place.passed(mark(100));
   CHECK(reloaded(place).source_place().token_for("a") == "t5");
   CHECK(reloaded(place).source_place().token_for("b") == "p100");
@@ -122,7 +122,7 @@ TEST_CASE("sink place: progress never carries a failed tenant over its missing e
 TEST_CASE("sink place: a failed tenant that never had an event keeps the start it was refused") {
   SinkPlace place;
   place.passed(mark(40));
-  place.pin("a", "p40", true);
+  place.hold("a", "p40");
   place.passed(mark(100));
   CHECK(reloaded(place).source_place().token_for("a") == "p40");
 }
@@ -130,7 +130,7 @@ TEST_CASE("sink place: a failed tenant that never had an event keeps the start i
 TEST_CASE("sink place: a tenant that flows again is unpinned only by a mark that covers it") {
   SinkPlace place;
   deliver(place, event("a", 5));
-  place.pin("a", "t5", true);
+  place.hold("a", "t5");
   place.passed(mark(100));
   SinkPlace later = reloaded(place);
   deliver(later, event("a", 6));
@@ -165,7 +165,8 @@ TEST_CASE("sink place: what the sink holds wins, ahead or behind") {
   CHECK(place.source_place().token_for("b") == "t6");
 }
 
-TEST_CASE("sink place: a tenant of which the sink has lost all starts at the beginning, as if it were new") {
+TEST_CASE(
+    "sink place: a tenant of which the sink has lost all is told so, and starts at the beginning under new numbers") {
   SinkPlace place;
   deliver(place, event("a", 5));
   deliver(place, event("b", 6));
@@ -174,37 +175,111 @@ TEST_CASE("sink place: a tenant of which the sink has lost all starts at the beg
   CHECK(place.source_place().token_for("a") == encode_legacy_token(0));
   CHECK(place.source_place().token_for("b") == "p40");
   CHECK_FALSE(place.has(*event("a", 5), true, {}));
+  const std::vector<EventPtr> gaps = place.take_gaps();
+  REQUIRE(gaps.size() == 1);
+  CHECK(gaps[0]->reason == "SINK_LOST_EVENTS");
+  CHECK(place.take_gaps().empty());
   std::vector<sinks::Delivery> batch;
+  place.assign(gaps[0], batch);
   place.assign(event("a", 5), batch);
-  CHECK(batch[0].sequence == 1);
+  CHECK(batch[0].sequence == 2);
   CHECK(batch[0].previous_token.empty());
+  CHECK(batch[1].sequence == 3);
 }
 
-TEST_CASE("sink place: a tenant that is gone leaves the others where they are") {
-  const auto names = std::make_shared<TenantNames>();
-  SinkPlace place({}, names);
-  SinkPlace other({}, names);
+TEST_CASE("sink place: the first number of a sink that cannot tell what it was sent lies above all it ever gave") {
+  SinkPlace place;
+  place.set_first_sequence(1'700'000'000'000'000);
+  deliver(place, event("a", 5));
+  deliver(place, event("a", 6));
+  CHECK(place.cursors().at("a").sequence == 1'700'000'000'000'001);
+  SinkPlace later = reloaded(place);
+  later.set_first_sequence(1'800'000'000'000'000);
+  deliver(later, event("a", 7));
+  CHECK(later.cursors().at("a").sequence == 1'700'000'000'000'002);
+}
+
+namespace {
+
+EventPtr of_snapshot(sinks::EventKind kind, uint64_t xid, uint32_t part, const std::string& text = "") {
+  auto made = std::make_shared<Event>(*event("a", xid, part));
+  made->kind = kind;
+  made->snapshot = text;
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("sink place: a snapshot is resumed behind its last page, and no mark covers its tenant meanwhile") {
+  using sinks::EventKind;
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  place.snapshot_due("a");
+  place.passed(mark(30));
+  CHECK(reloaded(place).source_place().tenants.at("a").snapshot == kSnapshotDue);
+  CHECK_FALSE(place.has(*of_snapshot(EventKind::kSnapshotBegin, 29, 0, "+"), true, {}));
+  deliver(place, of_snapshot(EventKind::kSnapshotBegin, 29, 0, "+"));
+  deliver(place, of_snapshot(EventKind::kSnapshotPage, 29, 1, "+17"));
+  place.passed(mark(50));
+  const SourcePlace start = reloaded(place).source_place();
+  CHECK(start.tenants.at("a").snapshot == "+17");
+  CHECK(start.tenants.at("a").part == 1);
+  CHECK(start.token_for("a") == "t29");
+  CHECK(place.has(*of_snapshot(EventKind::kSnapshotBegin, 29, 0, "+"), true, {}));
+  CHECK(place.has(*of_snapshot(EventKind::kSnapshotPage, 29, 1, "+17"), true, {}));
+  CHECK_FALSE(place.has(*of_snapshot(EventKind::kSnapshotPage, 29, 2, ".40"), true, {}));
+  CHECK(place.has(*of_snapshot(EventKind::kSnapshotPage, 35, 2, ".40"), true, {}));
+  CHECK_FALSE(place.has(*of_snapshot(EventKind::kSnapshotBegin, 35, 0, "+"), true, {}));
+  deliver(place, of_snapshot(EventKind::kSnapshotPage, 29, 2, ".40"));
+  deliver(place, of_snapshot(EventKind::kSnapshotEnd, 29, 3));
+  CHECK(place.has(*event("a", 20), true, {}));
+  CHECK_FALSE(place.has(*event("a", 30), true, {}));
+  CHECK(reloaded(place).source_place().tenants.at("a").snapshot.empty());
+  place.passed(mark(60));
+  CHECK(reloaded(place).source_place().token_for("a") == "p60");
+}
+
+TEST_CASE("sink place: a cursor tells its transaction apart, and what cannot be compared is not compared") {
+  SinkPlace place;
+  auto made = std::make_shared<Event>(*event("a", 5));
+  made->started_at_us = 1234;
+  deliver(place, made);
+  deliver(place, event("b", 6));
+  place.passed({30, "p30", "7/1", {6, 99, "b"}});
+  const SinkPlace later = reloaded(place);
+  CHECK(later.progress().newest == Identity{6, 99, "b"});
+  CHECK(later.cursors().at("a").identity == "5/1234");
+  CHECK(later.cursors().at("b").identity.empty());
+  CHECK(later.source_place().start_of("a").last_started_at_us == 1234);
+  CHECK(later.source_place().start_of("b").last_xid == 0);
+  const auto all = later.source_place().all_starts();
+  CHECK(all.at("a").quiet);
+  CHECK(all.at("a").snap_token == encode_legacy_token(5));
+  CHECK(all.at("b").last_xid == 6);
+}
+
+TEST_CASE("sink place: a tenant that was deleted keeps its number for its next life") {
+  SinkPlace place;
+  deliver(place, event("a", 5));
+  auto removed = std::make_shared<Event>(*event("a", 6));
+  removed->kind = sinks::EventKind::kTenantRemoved;
+  deliver(place, removed);
+  SinkPlace later = reloaded(place);
+  CHECK_FALSE(later.is_new("a"));
+  deliver(later, event("a", 9));
+  CHECK(later.cursors().at("a").sequence == 3);
+}
+
+TEST_CASE("sink place: tenants are told in the order of names") {
+  SinkPlace place;
   for (const char* name : {"m", "c", "x", "a", "q"}) deliver(place, event(name, 5));
-  deliver(other, event("c", 7));
-  CHECK(names->size() == 5);
-  place.remove("m");
-  place.remove("c");
-  place.remove("never seen");
-  CHECK(names->size() == 4);  // the other sink still has "c"
   std::string order;
   for (size_t i = 0; i < place.tenants().size(); ++i) order += *place.tenants().at(i).name;
-  CHECK(order == "aqx");
-  CHECK(place.tenants().place_of("q") == 1);
-  CHECK(place.tenants().place_of("m") == 3);
+  CHECK(order == "acmqx");
+  CHECK(place.tenants().place_of("q") == 3);
   CHECK(place.tenants().first_after("a") == 1);
   CHECK(place.tenants().first_after("b") == 1);
-  CHECK(place.tenants().first_after("x") == 3);
-  deliver(place, event("q", 6));
-  deliver(place, event("m", 9));
-  CHECK(place.cursors().at("q") == Cursor{"t6", 6, 0, false, 2, "7/1"});
-  CHECK(place.cursors().at("m").sequence == 1);
-  CHECK(place.cursors().at("x").sequence == 1);
-  CHECK(other.cursors().at("c").sequence == 1);
+  CHECK(place.tenants().first_after("x") == 5);
 }
 
 TEST_CASE("sink place: many tenants in any order, with cursors of two histories") {
@@ -231,7 +306,7 @@ TEST_CASE("source place: quiet tenants need no entry once a mark has passed them
   SourcePlace place;
   place.passed(*event("a", 5));
   place.passed(*event("b", 50));
-  place.fail("c", "t1");
+  place.hold("c", "t1");
   place.passed(mark(30));
   CHECK(place.tenants.size() == 2);
   CHECK(place.token_for("a") == "p30");

@@ -42,13 +42,14 @@ Session::Session(Parts parts, SessionSettings settings, std::string name, Source
       name_(std::move(name)),
       backoff_(settings_.backoff, random_seed()),
       metrics_(parts_.metrics, name_ == "main" ? "main" : "catch_up"),
-      place_(std::move(start)) {
+      place_(std::move(start)),
+      snapshots_({parts_.upstream, parts_.hub, parts_.clock}, name_, settings_.backoff) {
   status_.since_us = parts_.clock.unix_micros();
 }
 
 void Session::run(std::stop_token stop) {
   stopping_ = stop;
-  stop_tenants_of_other_history();
+  resume_snapshots();
   while (!stop.stop_requested() && parts_.budget.take(stop)) {
     const Status status = run_once(stop);
     if (stop.stop_requested()) break;
@@ -56,7 +57,14 @@ void Session::run(std::stop_token stop) {
     const Duration wait = wait_after(status);
     parts_.clock.sleep(wait, stop);
   }
+  snapshots_.stop();
   change_state(SessionStatus::State::kEnded, "");
+}
+
+void Session::resume_snapshots() {
+  for (const auto& [name, tenant] : place_.tenants) {
+    if (!tenant.snapshot.empty() && settings_.tenants.matches(name)) snapshots_.resume(name, tenant);
+  }
 }
 
 Status Session::run_once(std::stop_token stop) {
@@ -68,44 +76,50 @@ Status Session::run_once(std::stop_token stop) {
   return parts_.upstream.run(*asked, *this, stream_->get_token());
 }
 
+// What is known of the source's tenants: those that are named, and those that the source lists.
+StatusOr<std::set<std::string>> Session::tenant_names() {
+  std::set<std::string> names;
+  for (const std::string& pattern : settings_.tenants.patterns) {
+    if (!is_pattern(pattern)) names.insert(pattern);
+  }
+  if (!has_pattern(settings_.tenants)) return names;
+  StatusOr<std::vector<std::string>> listed = parts_.upstream.tenants();
+  if (!listed.ok()) {
+    if (listed.status().code() == StatusCode::kUnimplemented) return names;
+    return listed.status();
+  }
+  for (std::string& name : *listed) {
+    if (settings_.tenants.matches(name)) names.insert(std::move(name));
+  }
+  return names;
+}
+
 StatusOr<UpstreamRequest> Session::request() {
   UpstreamRequest request;
   request.tenants = settings_.tenants;
-  started_fresh_ = place_.fresh();
+  const bool first = place_.progress.snap_token.empty();
   // A tenant that nobody told us of was created while we were away: all of its history is new to us.
-  request.default_start = started_fresh_ ? settings_.default_start : StartPolicy::kEarliest;
-  if (gap_for_all_) {
-    request.default_start = StartPolicy::kHead;
-  } else {
-    request.progress_token = place_.progress.snap_token;
+  request.default_start = first && !compare_all_ ? settings_.default_start : StartPolicy::kEarliest;
+  if (gap_for_all_) request.default_start = StartPolicy::kHead;
+  at_head_ = request.default_start != StartPolicy::kEarliest || compare_all_;
+  snapshot_new_ = request.default_start == StartPolicy::kSnapshot;
+  if (compare_all_) {
+    request.starts = place_.all_starts();
+    std::erase_if(request.starts, [&](const auto& start) { return !settings_.tenants.matches(start.first); });
+    return request;
   }
-  at_head_ = started_fresh_ && request.default_start == StartPolicy::kHead;
-  request.incarnation = place_.progress.incarnation;
-  std::vector<std::string> names;
-  for (const std::string& pattern : settings_.tenants.patterns) {
-    if (!is_pattern(pattern)) names.push_back(pattern);
-  }
-  if (has_pattern(settings_.tenants)) {
-    StatusOr<std::vector<std::string>> listed = parts_.upstream.tenants();
-    if (listed.ok()) {
-      for (std::string& name : *listed) {
-        if (settings_.tenants.matches(name)) names.push_back(std::move(name));
-      }
-    } else if (listed.status().code() != StatusCode::kUnimplemented) {
-      return listed.status();
-    }
-  }
+  request.progress = place_.progress;
+  HG_ASSIGN_OR_RETURN(const std::set<std::string> names, tenant_names());
   for (const std::string& name : names) {
-    const auto place = place_.tenants.find(name);
-    if (place != place_.tenants.end() && place->second.other_history) continue;
-    std::string token = place_.token_for(name);
-    if (!token.empty()) request.tokens[name] = std::move(token);
+    TenantStart start = place_.start_of(name);
+    if (!start.snap_token.empty()) request.starts[name] = std::move(start);
   }
   for (const auto& [name, tenant] : place_.tenants) {
-    const bool usable = !tenant.snap_token.empty() && !tenant.other_history;
-    if (usable && settings_.tenants.matches(name)) request.tokens[name] = place_.token_for(name);
+    if (!tenant.snap_token.empty() && settings_.tenants.matches(name)) request.starts[name] = place_.start_of(name);
   }
-  if (gap_for_all_) place_.known.insert(names.begin(), names.end());
+  if (gap_for_all_) {
+    for (const std::string& name : names) place_.known.try_emplace(name);
+  }
   return request;
 }
 
@@ -118,9 +132,7 @@ Duration Session::wait_after(const Status& status) {
     ++status_.retries;
   }
   switch (reaction_to(status)) {
-    case Reaction::kResync:
-      history_lost(status);
-      return settings_.on_gap == GapPolicy::kFromHead ? backoff_.next() : settings_.backoff.max;
+    case Reaction::kResync: return history_lost(status);
     case Reaction::kStop:
       if (!status.ok()) {
         // Refused, as with a wrong key: no use in hurry, but somebody may repair it while we run.
@@ -134,31 +146,39 @@ Duration Session::wait_after(const Status& status) {
   }
 }
 
-// The whole source has another history now: after a restore, or a fail-over that lost transactions.
-void Session::history_lost(const Status& status) {
+// The source's history is not the one that this place belongs to, or not all of it: after a crash that lost commits, a
+// restore, a fail-over. First each tenant is compared by its last event; only a source that cannot do that makes all
+// of them begin anew.
+Duration Session::history_lost(const Status& status) {
   change_state(SessionStatus::State::kHistoryLost, describe(status));
+  parts_.hub.history_replaced();
+  if ((!compare_all_ || compared_) && place_.progress.newest.xid != 0) {
+    log_warn("source_history_differs",
+             {{"session", name_}, {"error", describe(status)}, {"action", "compare every tenant"}});
+    compare_all_ = true;
+    compared_ = false;
+    return backoff_.next();
+  }
   if (settings_.on_gap == GapPolicy::kFail) {
     log_error("source_history_lost",
-              {{"session", name_}, {"error", describe(status)}, {"help", "set tenants.on_gap to from_head to go on"}});
-    return;
+              {{"session", name_}, {"error", describe(status)}, {"help", "set tenants.on_gap to snapshot to go on"}});
+    return settings_.backoff.max;
   }
+  log_error("source_history_lost",
+            {{"session", name_}, {"error", describe(status)}, {"action", "a GAP for every tenant"}});
+  compare_all_ = false;
   gap_for_all_ = true;
-  std::set<std::string> known = std::move(place_.known);
+  std::map<std::string, SourcePlace::Known> known = std::move(place_.known);
   place_ = {};
   place_.known = std::move(known);
-}
-
-void Session::stop_tenants_of_other_history() {
-  for (const auto& [name, tenant] : SourcePlace(place_).tenants) {
-    if (!tenant.other_history) continue;
-    on_tenant_failed(
-        {name, "OTHER_INCARNATION", "its position is of another history of the source", place_.progress.snap_token});
-  }
+  return backoff_.next();
 }
 
 void Session::on_opened(const std::string& incarnation, bool ordered) {
   incarnation_ = incarnation;
   ordered_ = ordered;
+  compared_ = compare_all_;
+  snapshots_.stream_opened();
   metrics_.on_opened();
   return_free_memory();
   parts_.hub.begin(incarnation, ordered, at_head_ ? Hub::kNoJoin : place_.floor());
@@ -169,14 +189,127 @@ void Session::on_opened(const std::string& incarnation, bool ordered) {
     status_.ordered = ordered;
   }
   change_state(SessionStatus::State::kOpen, "");
+  if (snapshot_new_) snapshot_new_tenants();
+}
+
+// The stream stands already: whatever is created from now on comes with it.
+void Session::snapshot_new_tenants() {
+  const StatusOr<std::set<std::string>> names = tenant_names();
+  if (!names.ok()) {
+    log_warn("tenant_list_failed", {{"session", name_}, {"error", describe(names.status())}});
+    reseed_ = true;
+    stream_->request_stop();
+    return;
+  }
+  std::vector<std::string> unknown;
+  for (const std::string& name : *names) {
+    if (place_.known.count(name) == 0 && place_.tenants.count(name) == 0) unknown.push_back(name);
+  }
+  snapshot(unknown, ordered_, {});
+}
+
+// It begins behind `items`, which are published here.
+void Session::snapshot(const std::vector<std::string>& tenants, bool flows, std::vector<HubItem> items) {
+  for (const std::string& tenant : tenants) {
+    items.emplace_back(std::make_shared<const SnapshotDue>(SnapshotDue{tenant}));
+    place_.hold(tenant, place_.token_for(tenant));
+  }
+  publish(std::move(items));
+  for (const std::string& tenant : tenants) snapshots_.begin(tenant, flows);
+}
+
+void Session::settle_snapshots() {
+  resume_tenants();
+  for (Snapshots::Done& done : snapshots_.take_done()) {
+    if (!done.refused.ok()) {
+      go_on_without_snapshot(done.tenant, done.refused);
+    } else if (done.end == nullptr) {
+      snapshots_.release(done.tenant);
+      on_tenant_removed(done.tenant);
+    } else if (!done.missed) {
+      end_snapshot(done);
+    } else {
+      if (reread_.empty()) reread_since_ = parts_.clock.now();
+      reread_.push_back(std::move(done));
+    }
+  }
+  {
+    MutexLock lock(mutex_);
+    status_.snapshots = snapshots_.unfinished() + reread_.size();
+  }
+  // One new stream serves many.
+  constexpr Duration kPatience{2'000};
+  if (reread_.empty() || reseed_) return;
+  if (snapshots_.unfinished() > 0 && parts_.clock.now() - reread_since_ < kPatience) return;
+  for (const Snapshots::Done& done : std::exchange(reread_, {})) end_snapshot(done);
+  reseed_ = true;
+  stream_->request_stop();
+}
+
+void Session::resume(const std::string& tenant) {
+  MutexLock lock(mutex_);
+  resumed_.push_back(tenant);
+}
+
+void Session::resume_tenants() {
+  std::vector<std::string> names;
+  {
+    MutexLock lock(mutex_);
+    if (resumed_.empty()) return;
+    names = std::exchange(resumed_, {});
+  }
+  for (const std::string& name : names) {
+    if (snapshots_.running(name) || place_.uncovered.erase(name) == 0) continue;
+    reseed_ = true;
+    stream_->request_stop();
+  }
+}
+
+void Session::end_snapshot(const Snapshots::Done& done) {
+  std::vector<HubItem> items;
+  items.emplace_back(done.end);
+  publish(std::move(items));
+  place_.resume(done.tenant, done.end->snap_token, done.end->xid);
+  parts_.hub.raise_floor(done.end->xid);
+  snapshots_.release(done.tenant);
+  log_info("snapshot_ends", {{"session", name_}, {"tenant", done.tenant}, {"read_on", done.missed}});
+}
+
+void Session::go_on_without_snapshot(const std::string& tenant, const Status& why) {
+  snapshots_.release(tenant);
+  log_warn("snapshot_refused",
+           {{"session", name_}, {"tenant", tenant}, {"error", describe(why)}, {"action", "go on at the head"}});
+  std::vector<HubItem> items;
+  const std::string& head = place_.progress.snap_token;
+  publish_gap({tenant, "SNAPSHOT_UNAVAILABLE", message_of(why), head}, head, items);
+  publish(std::move(items));
+  place_.resume(tenant, head, xid_of_token(head));
+  reseed_ = true;
+  stream_->request_stop();
+}
+
+// False for what a snapshot holds, or will be read again behind it.
+bool Session::is_wanted(const Event& event) {
+  if (event.kind == sinks::EventKind::kTenantRemoved && snapshots_.running(event.tenant)) {
+    snapshots_.cancel(event.tenant);
+    std::erase_if(reread_, [&](const Snapshots::Done& done) { return done.tenant == event.tenant; });
+    return true;
+  }
+  if (snapshots_.leaves_out(event)) return false;
+  const auto own = place_.tenants.find(event.tenant);
+  return !ordered_ || own == place_.tenants.end() || !own->second.pinned || event.xid > own->second.xid ||
+         event.part > 0;
 }
 
 bool Session::on_events(std::vector<EventPtr> events) {
   if (reseed_) return false;
   backoff_.reset();
+  settle_snapshots();
+  if (reseed_) return false;
   std::vector<HubItem> items;
   items.reserve(events.size());
   for (EventPtr& event : events) {
+    if (!is_wanted(*event)) continue;
     place_.passed(*event);
     items.emplace_back(std::move(event));
   }
@@ -189,26 +322,25 @@ bool Session::on_events(std::vector<EventPtr> events) {
   return parts_.hub.publish(std::move(items), stream_->get_token());
 }
 
-void Session::on_progress(uint64_t position, const std::string& snap_token) {
+void Session::on_progress(const Progress& told) {
+  if (!reseed_) settle_snapshots();
   if (reseed_) {
     // The mark would cover tenants that wait for their new start.
     stream_->request_stop();
     return;
   }
   backoff_.reset();
-  const auto mark = std::make_shared<Progress>(Progress{position, snap_token, incarnation_});
+  const auto mark = std::make_shared<Progress>(told);
+  mark->incarnation = incarnation_;
+  mark->restarts = std::exchange(compare_all_, false);
   std::vector<HubItem> items;
-  if (std::exchange(at_head_, false) && position > 0) parts_.hub.set_floor(position - 1);
-  if (std::exchange(gap_for_all_, false)) {
-    for (const std::string& name : place_.known) {
-      publish_gap({name, "OTHER_INCARNATION", "the source has another history", snap_token}, items);
-    }
-  }
+  if (std::exchange(at_head_, false) && mark->position > 0) parts_.hub.set_floor(mark->position - 1);
+  if (std::exchange(gap_for_all_, false)) gap_for_all(*mark);
   place_.passed(*mark);
   items.emplace_back(std::shared_ptr<const Progress>(mark));
   {
     MutexLock lock(mutex_);
-    status_.position = position;
+    status_.position = mark->position;
   }
   // Behind events everybody is awake already, and six sinks are not to be woken twice.
   const bool quietly = std::exchange(told_readers_, false) && items.size() == 1;
@@ -219,50 +351,101 @@ void Session::on_progress(uint64_t position, const std::string& snap_token) {
   }
 }
 
+void Session::gap_for_all(const Progress& mark) {
+  std::vector<HubItem> items;
+  std::vector<std::string> names;
+  for (const auto& [name, last] : std::exchange(place_.known, {})) {
+    publish_gap({name, "OTHER_INCARNATION", "the source has another history", mark.snap_token}, mark.snap_token, items);
+    names.push_back(name);
+  }
+  if (settings_.on_gap == GapPolicy::kSnapshot) {
+    snapshot(names, true, std::move(items));
+  } else {
+    publish(std::move(items));
+  }
+}
+
 void Session::on_tenant_failed(const TenantFailure& failure) {
   if (!settings_.tenants.matches(failure.tenant)) return;
+  // Its snapshot does not need the history that is gone.
+  if (snapshots_.running(failure.tenant)) return;
   TenantFailure told = failure;
   told.start_token = place_.token_for(failure.tenant);
   metrics_.on_tenant_failed();
+  static constexpr const char* kPolicies[] = {"fail", "from_head", "snapshot"};
   log_error("tenant_history_gone", {{"session", name_},
                                     {"tenant", failure.tenant},
                                     {"reason", failure.reason},
-                                    {"policy", settings_.on_gap == GapPolicy::kFail ? "fail" : "from_head"}});
+                                    {"policy", kPolicies[static_cast<int>(settings_.on_gap)]}});
   std::vector<HubItem> items;
-  if (settings_.on_gap == GapPolicy::kFromHead) {
-    publish_gap(told, items);
-    place_.failed.erase(failure.tenant);
-    place_.tenants[failure.tenant] = {failure.head_token, xid_of_token(failure.head_token), true};
-    reseed_ = true;
-  } else {
-    place_.fail(failure.tenant, told.start_token);
-    items.emplace_back(std::make_shared<const TenantFailure>(told));
+  switch (settings_.on_gap) {
+    case GapPolicy::kFromHead:
+      publish_gap(told, told.head_token, items);
+      place_.resume(failure.tenant, failure.head_token, xid_of_token(failure.head_token));
+      reseed_ = true;
+      break;
+    case GapPolicy::kSnapshot:
+      publish_gap(told, told.start_token, items);
+      snapshot({failure.tenant}, false, std::exchange(items, {}));
+      break;
+    case GapPolicy::kFail:
+      publish_gap(told, told.start_token, items);
+      place_.hold(failure.tenant, told.start_token);
+      items.emplace_back(std::make_shared<const TenantFailure>(told));
+      break;
   }
   {
     MutexLock lock(mutex_);
-    status_.failed_tenants = place_.failed.size();
+    status_.failed_tenants = place_.uncovered.size();
   }
   publish(std::move(items));
 }
 
-void Session::on_tenant_removed(const std::string& tenant) {
-  place_.tenants.erase(tenant);
-  place_.failed.erase(tenant);
+void Session::on_tenant_starts_later(const TenantFailure& failure) {
+  if (!settings_.tenants.matches(failure.tenant) || snapshots_.running(failure.tenant)) return;
+  log_warn("tenant_starts_later",
+           {{"session", name_}, {"tenant", failure.tenant}, {"reason", failure.reason}, {"why", failure.message}});
   std::vector<HubItem> items;
-  items.emplace_back(std::make_shared<const TenantRemoved>(TenantRemoved{tenant}));
+  publish_gap(failure, failure.head_token, items);
+  place_.resume(failure.tenant, failure.head_token, xid_of_token(failure.head_token));
+  publish(std::move(items));
+}
+
+// Without a place of its own in the order: behind the last event of the tenant that arrived.
+void Session::on_tenant_removed(const std::string& tenant) {
+  if (!settings_.tenants.matches(tenant)) return;
+  snapshots_.cancel(tenant);
+  std::erase_if(reread_, [&](const Snapshots::Done& done) { return done.tenant == tenant; });
+  constexpr uint32_t kBehindAllParts = 1U << 30;
+  auto removed = std::make_shared<Event>();
+  removed->kind = sinks::EventKind::kTenantRemoved;
+  removed->tenant = tenant;
+  const auto known = place_.known.find(tenant);
+  removed->xid = known == place_.known.end() ? 0 : known->second.xid;
+  removed->part = kBehindAllParts;
+  removed->snap_token = place_.token_for(tenant);
+  removed->incarnation = incarnation_;
+  removed->late = true;
+  place_.tenants.erase(tenant);
+  place_.uncovered.erase(tenant);
+  place_.known.erase(tenant);
+  std::vector<HubItem> items;
+  items.emplace_back(EventPtr(std::move(removed)));
   publish(std::move(items));
 }
 
 void Session::publish(std::vector<HubItem> items) {
+  if (items.empty()) return;
   parts_.hub.publish(std::move(items), stream_.has_value() ? stream_->get_token() : stopping_);
 }
 
-void Session::publish_gap(const TenantFailure& failure, std::vector<HubItem>& items) {
+// `token`: the state behind which the tenant goes on.
+void Session::publish_gap(const TenantFailure& failure, const std::string& token, std::vector<HubItem>& items) {
   auto gap = std::make_shared<Event>();
   gap->kind = sinks::EventKind::kGap;
   gap->tenant = failure.tenant;
-  gap->xid = xid_of_token(failure.head_token);
-  gap->snap_token = failure.head_token;
+  gap->xid = xid_of_token(token);
+  gap->snap_token = token;
   gap->incarnation = incarnation_;
   gap->started_at_us = parts_.clock.unix_micros();
   gap->reason = failure.reason;

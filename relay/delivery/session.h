@@ -14,21 +14,24 @@
 #include "base/backoff.h"
 #include "relay/delivery/metrics.h"
 #include "relay/delivery/place.h"
+#include "relay/delivery/snapshots.h"
 #include "relay/hub/hub.h"
 #include "relay/upstream/upstream.h"
 
 namespace headgate::relay {
 
 // What happens to a tenant whose start the source cannot serve any more.
+// Subscribers always get a GAP event with the reason first.
 enum class GapPolicy {
   kFail,      // it stops, visibly, until somebody decides
-  kFromHead,  // subscribers get a GAP event with the reason, then it goes on at the head
+  kFromHead,  // it goes on where the source can: at the head, or behind what two histories share
+  kSnapshot,  // its state is sent between marks, then it goes on from there
 };
 
 struct SessionSettings {
   TenantSelection tenants;
   StartPolicy default_start = StartPolicy::kHead;
-  GapPolicy on_gap = GapPolicy::kFail;
+  GapPolicy on_gap = GapPolicy::kSnapshot;
   BackoffSettings backoff{Duration(200), Duration(30'000)};
 };
 
@@ -45,6 +48,7 @@ struct SessionStatus {
   uint64_t gaps = 0;     // GAP events made
   uint64_t events = 0;
   size_t failed_tenants = 0;
+  size_t snapshots = 0;  // due or being read
 };
 
 // For /status and metrics, in the words that appear there.
@@ -65,21 +69,35 @@ class Session : private UpstreamListener {
   // Until stop is requested.
   void run(std::stop_token stop);
   SessionStatus status() const;
+  // A tenant whose start was refused is asked for again; nothing happens when it was not. Does not wait.
+  void resume(const std::string& tenant);
 
  private:
   void on_opened(const std::string& incarnation, bool ordered) override;
   bool on_events(std::vector<EventPtr> events) override;
-  void on_progress(uint64_t position, const std::string& snap_token) override;
+  void on_progress(const Progress& mark) override;
   void on_tenant_failed(const TenantFailure& failure) override;
+  void on_tenant_starts_later(const TenantFailure& failure) override;
   void on_tenant_removed(const std::string& tenant) override;
 
   Status run_once(std::stop_token stop);
   StatusOr<UpstreamRequest> request();
+  StatusOr<std::set<std::string>> tenant_names();
   Duration wait_after(const Status& status);
-  void history_lost(const Status& status);
-  void stop_tenants_of_other_history();
+  Duration history_lost(const Status& status);
+  void resume_snapshots();
+  // Every tenant of the source that nothing is known of gets a snapshot.
+  void snapshot_new_tenants();
+  void snapshot(const std::vector<std::string>& tenants, bool flows, std::vector<HubItem> items);
+  // Publishes the ends of snapshots; opens the stream again for those that have to be read on from their position.
+  void settle_snapshots();
+  void resume_tenants();
+  void end_snapshot(const Snapshots::Done& done);
+  void go_on_without_snapshot(const std::string& tenant, const Status& why);
+  void gap_for_all(const Progress& mark);
+  bool is_wanted(const Event& event);
   void publish(std::vector<HubItem> items);
-  void publish_gap(const TenantFailure& failure, std::vector<HubItem>& items);
+  void publish_gap(const TenantFailure& failure, const std::string& token, std::vector<HubItem>& items);
   void change_state(SessionStatus::State state, const std::string& error);
 
   const Parts parts_;
@@ -90,18 +108,24 @@ class Session : private UpstreamListener {
 
   // Of the thread in run() and the upstream's calls, which are never at the same time.
   SourcePlace place_;
+  Snapshots snapshots_;
+  std::vector<Snapshots::Done> reread_;  // published, and to be read on from their position by a new stream
+  MonotonicTime reread_since_{};
   std::string incarnation_;
   std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only
   bool ordered_ = false;
-  bool started_fresh_ = false;
-  bool at_head_ = false;       // the next mark is the first one of a fresh start at the head
+  bool at_head_ = false;       // the next mark is the first one of a start at the head
   bool reseed_ = false;        // tenants have new starts: open the stream again
   bool told_readers_ = false;  // the last thing published was events
-  bool gap_for_all_ = false;   // the history changed: every tenant gets a GAP at the first mark
+  bool compare_all_ = false;   // the history may be another one: every tenant is asked for by its last event
+  bool compared_ = false;      // ... and the source has accepted that
+  bool gap_for_all_ = false;   // it is, and nothing can be compared: every tenant gets a GAP at the first mark
+  bool snapshot_new_ = false;  // the stream is the first one, and starts with snapshots
 
   mutable Mutex mutex_;
   SessionStatus status_ GUARDED_BY(mutex_);
+  std::vector<std::string> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
 };
 
 }  // namespace headgate::relay

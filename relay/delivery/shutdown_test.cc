@@ -13,9 +13,12 @@ void leave_lost_tenants(World& world, size_t count) {
   const Fence fence = world.store.acquire("before").value();
   std::vector<CursorUpdate> updates;
   for (size_t i = 0; i < count; ++i) {
-    updates.push_back({fmt::format("tenant-{:06}", i), {encode_legacy_token(100), 100, 0, false, 1, "6000/1"}});
+    const std::string name = fmt::format("tenant-{:06}", i);
+    world.source.write(name, 201 + i);
+    world.source.forget_history(name, 201 + i);
+    updates.push_back({name, {encode_legacy_token(200), 200, 0, false, 1, "7001/1"}});
   }
-  updates.push_back({kProgressTenant, {encode_legacy_token(200), 200, 0, false, 0, "7001/1"}});
+  updates.push_back({kProgressTenant, {encode_position_token(200), 200, 0, false, 0, "7001/1"}});
   REQUIRE(world.store.commit("s", updates, fence).ok());
 }
 
@@ -26,6 +29,7 @@ TEST_SUITE_BEGIN("relay/delivery");
 TEST_CASE("shutdown: a relay whose sinks are all away ends, though the ring has no room for its failed tenants") {
   World world;
   world.settings.hub_bytes = 64 << 10;
+  world.settings.session.on_gap = GapPolicy::kFail;
   leave_lost_tenants(world, 1000);
   world.sink().fail_with(unavailable("down"));
   world.start();

@@ -42,11 +42,12 @@ SinkWorker::SinkWorker(Parts parts, WorkerSettings settings, std::unique_ptr<sin
       metrics_(parts_.metrics, name_),
       committer_({parts_.store, parts_.clock, metrics_}, settings_.commit, name_, parts_.fence),
       retry_(settings_.retry, random_seed()),
-      dead_letters_(settings_.dead_letter_file) {
+      dead_letters_(settings_.dead_letter_file),
+      started_us_(parts_.clock.unix_micros()) {
   status_.name = name_;
   status_.kind = sink_->info().kind;
   status_.guarantee = sink_->info().guarantee;
-  status_.since_us = parts_.clock.unix_micros();
+  status_.since_us = started_us_;
 }
 
 SinkWorker::~SinkWorker() { join(); }
@@ -98,6 +99,11 @@ bool SinkWorker::open(std::stop_token stop) {
 Status SinkWorker::open_once(std::stop_token stop) {
   HG_RETURN_IF_ERROR(sink_->open(stop));
   note_limit();
+  {
+    MutexLock lock(mutex_);
+    // What a sink that keeps no place was sent under a cursor that is lost must stay below.
+    place_.set_first_sequence(sink_->info().keeps_place ? 1 : static_cast<uint64_t>(started_us_));
+  }
   const Status status = recover(stop);
   return_free_memory();
   return status;
@@ -113,18 +119,31 @@ Status SinkWorker::recover(std::stop_token stop) {
   auto held_by_sink = sink_->recover(known, stop);
   if (!held_by_sink.ok()) return held_by_sink.status();
   bool unordered = false;
+  bool in_snapshot = false;
+  bool lost_cursors = false;
   SinkPlace::Recovery recovery;
   {
     MutexLock lock(mutex_);
+    lost_cursors = place_.progress().snap_token.empty();
     recovery = place_.recovered(*held_by_sink);
-    for (const auto& [tenant, cursor] : *held_by_sink) unordered |= cursor.incarnation.empty();
+    for (const auto& [tenant, cursor] : *held_by_sink) {
+      unordered |= cursor.incarnation.empty();
+      in_snapshot |= !cursor.snapshot.empty();
+    }
   }
   if (recovery.behind > 0) {
     metrics_.on_rewound();
     log_warn("sink_lost_events", {{"sink", name_}, {"tenants", recovery.behind}, {"action", "replay"}});
   }
-  // Where xids give no order, what the sink has already can only be skipped by starting behind it.
-  if (recovery.behind > 0 || (unordered && recovery.ahead > 0)) rewind_ = true;
+  if (lost_cursors && recovery.ahead > 0) {
+    log_warn("sink_has_more_than_cursors", {{"sink", name_},
+                                            {"tenants", recovery.ahead},
+                                            {"why", "the token store knows nothing of this sink"},
+                                            {"action", "go on behind what the sink holds"}});
+  }
+  // Without cursors the common stream may start behind what the sink holds. Where xids give no order, what the sink has
+  // already can only be skipped by starting behind it. A snapshot goes on behind the page that this sink has.
+  if (recovery.behind > 0 || ((unordered || lost_cursors || in_snapshot) && recovery.ahead > 0)) rewind_ = true;
   return ok_status();
 }
 
@@ -143,6 +162,9 @@ void SinkWorker::loop(std::stop_token stop) {
           std::make_unique<CatchUp>(parts_.make_session, std::move(start), "sink-" + name_, settings_.catch_up_bytes);
     }
     settle();
+    if (!tell_losses(stop)) continue;
+    resume_tenants();
+    if (rewind_) continue;
     ReadResult result = read(stop);
     if (result.outcome == ReadResult::Outcome::kClosed) return;
     if (result.outcome == ReadResult::Outcome::kLagged) {
@@ -153,6 +175,7 @@ void SinkWorker::loop(std::stop_token stop) {
     const bool idle = result.outcome == ReadResult::Outcome::kNothing;
     if (!idle && !process(std::move(result.items), stop)) continue;
     if (!commit_when_due(idle, stop)) continue;
+    beat_when_due(stop);
     if (catch_up_) join_hub();
     if (draining_ && catch_up_) return;
   }
@@ -184,7 +207,10 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
       outcome = flush(stop);
       if (outcome != Flush::kDone) break;
       if (const auto* failure = held<TenantFailure>(item)) on_tenant_failed(*failure);
-      if (const auto* removed = held<TenantRemoved>(item)) on_tenant_removed(removed->tenant);
+      if (const auto* due = held<SnapshotDue>(item)) {
+        MutexLock lock(mutex_);
+        place_.snapshot_due(due->tenant);
+      }
     }
     if (overlap_ > 0) --overlap_;
   }
@@ -213,20 +239,60 @@ size_t SinkWorker::take_events(std::vector<HubItem>& items, size_t at, bool orde
 void SinkWorker::take(EventPtr event, bool ordered) {
   if (!stopped_.empty()) {
     const auto stopped = stopped_.find(event->tenant);
-    if (stopped != stopped_.end() && event->kind == sinks::EventKind::kChanges) {
-      metrics_.on_dropped_of_stopped_tenant();
-      return;
+    const bool goes_on = event->kind == sinks::EventKind::kGap || event->kind == sinks::EventKind::kTenantRemoved ||
+                         event->kind == sinks::EventKind::kSnapshotBegin;
+    if (stopped != stopped_.end()) {
+      if (!goes_on) {
+        metrics_.on_dropped_of_stopped_tenant();
+        return;
+      }
+      stopped_.erase(stopped);
     }
   }
-  const bool repeated = overlap_ > 0 && event->xid < joined_at_.position &&
-                        event->incarnation == joined_at_.incarnation && event->kind == sinks::EventKind::kChanges;
-  if (guarded(Guard::kSkipRepeats) && (repeated || place_.has(*event, ordered, pending_))) {
+  if (guarded(Guard::kSkipRepeats) && is_repeat(*event, ordered)) {
     metrics_.on_duplicates(1);
     ++status_.duplicates;
     return;
   }
+  if (ordered && place_.began_at_head() && place_.is_new(event->tenant)) gap_at_start(*event);
   status_.bytes_in_hand += event->bytes();
   place_.assign(std::move(event), pending_);
+}
+
+bool SinkWorker::is_repeat(const sinks::Event& event, bool ordered) {
+  // What the private stream brought, in whatever form, up to where the common one was joined.
+  const bool repeated = overlap_ > 0 && event.xid < joined_at_.position && event.incarnation == joined_at_.incarnation;
+  return repeated || place_.has(event, ordered, pending_);
+}
+
+bool SinkWorker::tell_losses(std::stop_token stop) {
+  {
+    MutexLock lock(mutex_);
+    for (EventPtr& gap : place_.take_gaps()) {
+      status_.bytes_in_hand += gap->bytes();
+      place_.assign(std::move(gap), pending_);
+    }
+  }
+  return pending_.empty() || flush(stop) == Flush::kDone;
+}
+
+void SinkWorker::beat_when_due(std::stop_token stop) {
+  if (settings_.heartbeat.scope == sinks::HeartbeatScope::kOff || catch_up_) return;
+  const MonotonicTime now = parts_.clock.now();
+  if (now < next_beat_) return;
+  next_beat_ = now + settings_.heartbeat.interval;
+  std::vector<sinks::TenantMark> marks;
+  Progress progress;
+  {
+    MutexLock lock(mutex_);
+    progress = place_.progress();
+    if (progress.position == 0) return;
+    if (settings_.heartbeat.scope == sinks::HeartbeatScope::kTenant) marks = place_.marks();
+  }
+  if (settings_.heartbeat.scope == sinks::HeartbeatScope::kTenant && marks.empty()) return;
+  const Status sent = sink_->heartbeat(
+      {progress.position, progress.snap_token, progress.incarnation, parts_.clock.unix_micros(), marks}, stop);
+  if (!sent.ok()) log_warn("heartbeat_failed", {{"sink", name_}, {"error", describe(sent)}});
 }
 
 SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
@@ -310,78 +376,12 @@ void SinkWorker::acknowledge(size_t begin, size_t end) {
       place_.acknowledged(pending_[i]);
       status_.bytes_in_hand -= std::min(status_.bytes_in_hand, event.bytes());
       if (event.started_at_us > 0) metrics_.on_delay(static_cast<double>(now - event.started_at_us) / 1e6);
-      if (event.kind == sinks::EventKind::kGap) {
-        stopped_.erase(event.tenant);
-        place_.unfail(event.tenant);
-      }
     }
     status_.delivered += end - begin;
   }
   committer_.on_acknowledged(end - begin);
   MutexLock lock(mutex_);
   status_.uncommitted = committer_.uncommitted();
-}
-
-// The first delivery that is left can never be accepted. Afterwards it is gone from `pending_` or acknowledged.
-bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop) {
-  metrics_.on_poison();
-  const sinks::Delivery& delivery = pending_[index];
-  const std::string tenant = delivery.event->tenant;
-  log_error("poison_event", {{"sink", name_},
-                             {"tenant", tenant},
-                             {"xid", delivery.event->xid},
-                             {"part", delivery.event->part},
-                             {"error", describe(status)}});
-  {
-    MutexLock lock(mutex_);
-    place_.end_batch(pending_);
-  }
-  if (settings_.on_poison == PoisonPolicy::kDeadLetterFile) {
-    for (;;) {
-      const Status kept = dead_letters_.append(name_, delivery, status, parts_.clock.unix_micros());
-      if (kept.ok()) break;
-      change_state(SinkState::kRetrying, kept);
-      if (!parts_.clock.sleep(retry_.next(), stop)) return false;
-    }
-    metrics_.on_dead_letter();
-    acknowledge(index, index + 1);
-    pending_.erase(pending_.begin() + static_cast<ptrdiff_t>(index));
-    return true;
-  }
-  // Behind the event before it, which is what the next one names as its predecessor; a tenant that has had none starts
-  // right in front of the event. So a restart meets it again.
-  std::string start = delivery.previous_token;
-  if (start.empty() && !delivery.event->incarnation.empty()) start = encode_position_token(delivery.event->xid);
-  stop_tenant(tenant, "POISON", describe(status), start);
-  std::erase_if(pending_, [&](const sinks::Delivery& other) {
-    return &other >= &pending_[index] && other.event->tenant == tenant;
-  });
-  return true;
-}
-
-void SinkWorker::stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
-                             const std::string& start_token) {
-  MutexLock lock(mutex_);
-  stopped_[tenant] = {reason, message, parts_.clock.unix_micros()};
-  place_.pin(tenant, start_token, true);
-  log_error("tenant_stopped", {{"sink", name_}, {"tenant", tenant}, {"reason", reason}, {"error", message}});
-}
-
-void SinkWorker::on_tenant_failed(const TenantFailure& failure) {
-  stop_tenant(failure.tenant, failure.reason, failure.message, failure.start_token);
-}
-
-void SinkWorker::on_tenant_removed(const std::string& tenant) {
-  {
-    MutexLock lock(mutex_);
-    place_.remove(tenant);
-    stopped_.erase(tenant);
-  }
-  // A commit that is under way may still hold its cursor.
-  if (!settle_commit(committer_.wait_for_outcome())) return;
-  const Status status = committer_.forget(tenant);
-  if (!status.ok()) log_warn("forget_failed", {{"sink", name_}, {"tenant", tenant}, {"error", describe(status)}});
-  if (status.code() == StatusCode::kFailedPrecondition) fenced(status);
 }
 
 void SinkWorker::lose_place(const char* why) {
@@ -396,6 +396,8 @@ void SinkWorker::join_hub() {
   Progress progress;
   {
     MutexLock lock(mutex_);
+    // The common stream does not have the rest of a snapshot, nor what a private one still has to read behind it.
+    if (!place_.is_even()) return;
     progress = place_.progress();
   }
   reader_ = parts_.hub.try_join(progress.incarnation, progress.position);

@@ -25,9 +25,11 @@
 
 namespace headgate::relay {
 
+// What happens to an event that the sink can never accept. Subscribers always get a GAP event in its place.
 enum class PoisonPolicy {
-  kStop,            // the tenant stops in this sink; its other tenants go on
-  kDeadLetterFile,  // the event is kept in a file and the tenant goes on behind it
+  kGap,             // and the tenant goes on behind it
+  kStop,            // and the tenant stops in this sink; its other tenants go on
+  kDeadLetterFile,  // the event is kept in a file, and the tenant goes on behind it
 };
 
 struct WorkerSettings {
@@ -35,11 +37,12 @@ struct WorkerSettings {
   ReadLimits batch{4096, 4 << 20};
   CommitSettings commit;
   BackoffSettings retry{Duration(100), Duration(10'000)};
-  PoisonPolicy on_poison = PoisonPolicy::kStop;
+  PoisonPolicy on_poison = PoisonPolicy::kGap;
   std::string dead_letter_file;
   size_t catch_up_bytes = 8 << 20;  // of the private ring while behind
   // The largest event that the source may send; a sink that takes less is warned of. 0: not known.
   size_t source_event_bytes = 0;
+  sinks::HeartbeatSettings heartbeat;
 };
 
 class SinkWorker {
@@ -68,6 +71,9 @@ class SinkWorker {
   // Waits for the thread.
   void join();
 
+  // The stopped tenant is read again from its own cursor. NOT_FOUND when it is not stopped in this sink. Does not wait.
+  Status resume(const std::string& tenant);
+
   SinkStatus status() const;
   std::vector<TenantStatus> tenants(const TenantQuery& query) const;
 
@@ -92,14 +98,23 @@ class SinkWorker {
   // Numbers the events from items[at] on, up to the first item that is none; returns its place.
   size_t take_events(std::vector<HubItem>& items, size_t at, bool ordered);
   void take(EventPtr event, bool ordered) REQUIRES_LOCK(mutex_);
+  bool is_repeat(const sinks::Event& event, bool ordered) REQUIRES_LOCK(mutex_);
+  // A tenant that the sink begins to tell of in the middle of its history.
+  void gap_at_start(const sinks::Event& first) REQUIRES_LOCK(mutex_);
+  // What recovering found to be lost is told before anything else. False: stopped, fenced or to be read anew.
+  bool tell_losses(std::stop_token stop);
+  void resume_tenants();
+  void beat_when_due(std::stop_token stop);
   Flush flush(std::stop_token stop);
   Flush on_write_failed(const Status& status, size_t done, std::stop_token stop);
   void acknowledge(size_t begin, size_t end);
   bool poison(size_t index, const Status& status, std::stop_token stop);
+  // Gives up what is pending of the tenant from there on.
+  void drop_pending(size_t from, const std::string& tenant);
+  bool keep_dead_letter(const sinks::Delivery& delivery, const Status& status, std::stop_token stop);
   void stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
                    const std::string& start_token);
   void on_tenant_failed(const TenantFailure& failure);
-  void on_tenant_removed(const std::string& tenant);
   void lose_place(const char* why);
   void join_hub();
   void start_commit();
@@ -120,6 +135,7 @@ class SinkWorker {
   Committer committer_;
   Backoff retry_;
   DeadLetterFile dead_letters_;
+  const int64_t started_us_;
 
   // Of the worker's thread.
   std::unique_ptr<HubReader> reader_;
@@ -129,6 +145,7 @@ class SinkWorker {
   Progress joined_at_;
   bool fenced_ = false;
   bool rewind_ = false;
+  MonotonicTime next_beat_{};
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> finished_{false};
@@ -136,6 +153,7 @@ class SinkWorker {
   mutable Mutex mutex_;
   SinkPlace place_ GUARDED_BY(mutex_);
   std::map<std::string, Stopped> stopped_ GUARDED_BY(mutex_);
+  std::vector<std::string> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
   SinkStatus status_ GUARDED_BY(mutex_);
   int64_t oldest_in_hand_us_ GUARDED_BY(mutex_) = 0;
 

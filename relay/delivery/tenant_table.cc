@@ -1,6 +1,7 @@
 #include "relay/delivery/tenant_table.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace headgate::relay {
 
@@ -9,13 +10,6 @@ TenantNames::Name TenantNames::shared(const std::string& name) {
   const auto found = names_.find(std::string_view(name));
   if (found != names_.end()) return *found;
   return *names_.insert(std::make_shared<const std::string>(name)).first;
-}
-
-void TenantNames::forget(const std::string& name) {
-  MutexLock lock(mutex_);
-  const auto found = names_.find(std::string_view(name));
-  // Nobody gets another copy while the lock is held.
-  if (found != names_.end() && found->use_count() == 1) names_.erase(found);
 }
 
 size_t TenantNames::size() const {
@@ -63,22 +57,31 @@ TenantEntry& TenantTable::find_or_add(const std::string& name) {
   return entry;
 }
 
-void TenantTable::erase(const std::string& name) {
-  const size_t place = place_of(name);
-  if (place == size()) return;
-  const uint32_t slot = order_[place];
-  const auto last = static_cast<uint32_t>(entries_.size() - 1);
-  if (slot != last) {
-    order_[lower_bound(*entries_[last].name)] = slot;
-    std::swap(entries_[slot], entries_[last]);
-  }
-  order_.erase(order_.begin() + static_cast<ptrdiff_t>(place));
-  entries_.pop_back();
-  names_->forget(name);
+sinks::Cursor TenantTable::cursor_of(const TenantEntry& entry) const {
+  sinks::Cursor cursor{entry.snap_token, entry.xid,      entry.part,
+                       entry.more_parts, entry.sequence, incarnation_of(entry)};
+  if (entry.identified) cursor.identity = sinks::identity_text(entry.xid, entry.started_at_us);
+  return cursor;
 }
 
-sinks::Cursor TenantTable::cursor_of(const TenantEntry& entry) const {
-  return {entry.snap_token, entry.xid, entry.part, entry.more_parts, entry.sequence, incarnation_of(entry)};
+Identity identity_of_text(std::string_view text) {
+  Identity identity;
+  const auto number = [&](auto& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc()) return false;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    return true;
+  };
+  if (!number(identity.xid) || text.empty() || text[0] != '/') return {};
+  text.remove_prefix(1);
+  if (!number(identity.started_at_us)) return {};
+  if (!text.empty() && text[0] == '/') identity.tenant = text.substr(1);
+  return identity;
+}
+
+std::string text_of_progress(const Identity& newest) {
+  if (newest.xid == 0) return "";
+  return sinks::identity_text(newest.xid, newest.started_at_us) + "/" + newest.tenant;
 }
 
 void TenantTable::set_cursor(TenantEntry& entry, const sinks::Cursor& cursor) {
@@ -87,6 +90,9 @@ void TenantTable::set_cursor(TenantEntry& entry, const sinks::Cursor& cursor) {
   entry.part = cursor.part;
   entry.more_parts = cursor.more_parts;
   entry.sequence = cursor.sequence;
+  const Identity last = identity_of_text(cursor.identity);
+  entry.identified = last.xid != 0 && last.xid == cursor.xid;
+  entry.started_at_us = last.started_at_us;
   set_incarnation(entry, cursor.incarnation);
 }
 

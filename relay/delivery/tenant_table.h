@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "sinks/event.h"
+#include "relay/upstream/upstream.h"
 
 namespace headgate::relay {
 
@@ -23,8 +23,6 @@ class TenantNames {
 
   // The copy that everybody shares.
   Name shared(const std::string& name);
-  // Lets go of a name that nobody uses any more.
-  void forget(const std::string& name);
   size_t size() const;
 
  private:
@@ -57,11 +55,17 @@ struct TenantEntry {
   uint32_t incarnation = 0;  // see TenantTable
   int32_t newest_in_batch = -1;
   bool more_parts = false;
+  bool identified = false;  // xid and started_at_us are of a transaction of the source
   bool pinned = false;
   bool dirty = false;
 };
 
-// Pointers and references to entries hold until a tenant is added or erased. Not thread-safe; copies share the names.
+// Cursor::identity as a value; xid 0 for a text that says nothing.
+Identity identity_of_text(std::string_view text);
+// The identity of a progress row.
+std::string text_of_progress(const Identity& newest);
+
+// Pointers and references to entries hold until a tenant is added. Not thread-safe; copies share the names.
 class TenantTable {
  public:
   explicit TenantTable(std::shared_ptr<TenantNames> names) : names_(std::move(names)) {}
@@ -79,7 +83,6 @@ class TenantTable {
   TenantEntry* find(std::string_view name);
   const TenantEntry* find(std::string_view name) const;
   TenantEntry& find_or_add(const std::string& name);
-  void erase(const std::string& name);
 
   sinks::Cursor cursor_of(const TenantEntry& entry) const;
   void set_cursor(TenantEntry& entry, const sinks::Cursor& cursor);

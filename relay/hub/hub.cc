@@ -15,9 +15,7 @@ size_t bytes_in(const std::shared_ptr<const Progress>& mark) {
 size_t bytes_in(const std::shared_ptr<const TenantFailure>& failure) {
   return sizeof(TenantFailure) + failure->tenant.size() + failure->message.size() + failure->head_token.size();
 }
-size_t bytes_in(const std::shared_ptr<const TenantRemoved>& removed) {
-  return sizeof(TenantRemoved) + removed->tenant.size();
-}
+size_t bytes_in(const std::shared_ptr<const SnapshotDue>& due) { return sizeof(SnapshotDue) + due->tenant.size(); }
 
 }  // namespace
 
@@ -77,6 +75,22 @@ void Hub::set_floor(uint64_t floor) {
   floor_ = floor;
 }
 
+void Hub::raise_floor(uint64_t floor) {
+  MutexLock lock(mutex_);
+  if (floor_ != kNoJoin) floor_ = std::max(floor_, floor);
+}
+
+void Hub::history_replaced() {
+  MutexLock lock(mutex_);
+  began_ = false;
+  history_ = end();
+}
+
+void Hub::set_joinable(bool joinable) {
+  MutexLock lock(mutex_);
+  joinable_ = joinable;
+}
+
 bool Hub::publish(std::vector<HubItem> items, std::stop_token stop, bool wake) {
   HG_CHECK(stop.stop_possible() || stop.stop_requested());
   MutexLock lock(mutex_);
@@ -124,7 +138,7 @@ bool Hub::oldest_is_free() const {
 
 void Hub::drop_oldest() {
   const Slot& oldest = ring_.front();
-  if (const auto* event = std::get_if<EventPtr>(&oldest.item); event != nullptr) {
+  if (const auto* event = std::get_if<EventPtr>(&oldest.item); event != nullptr && base_ >= history_) {
     if ((*event)->incarnation == incarnation_ && floor_ != kNoJoin) floor_ = std::max(floor_, (*event)->xid);
   }
   bytes_ -= oldest.bytes;
@@ -134,19 +148,20 @@ void Hub::drop_oldest() {
 
 std::unique_ptr<HubReader> Hub::attach() {
   MutexLock lock(mutex_);
-  return attach_locked();
+  return attach_locked(base_);
 }
 
-std::unique_ptr<HubReader> Hub::attach_locked() {
-  std::unique_ptr<HubReader> reader(new HubReader(*this, base_));
+std::unique_ptr<HubReader> Hub::attach_locked(uint64_t offset) {
+  std::unique_ptr<HubReader> reader(new HubReader(*this, offset));
   readers_.insert(reader.get());
   return reader;
 }
 
 std::unique_ptr<HubReader> Hub::try_join(const std::string& incarnation, uint64_t position) {
   MutexLock lock(mutex_);
-  const bool complete = began_ && ordered_ && incarnation == incarnation_ && floor_ != kNoJoin && position > floor_;
-  return complete ? attach_locked() : nullptr;
+  const bool complete =
+      joinable_ && began_ && ordered_ && incarnation == incarnation_ && floor_ != kNoJoin && position > floor_;
+  return complete ? attach_locked(std::max(base_, history_)) : nullptr;
 }
 
 bool Hub::enough(const HubReader& reader, const ReadLimits& limits) const {

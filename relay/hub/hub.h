@@ -22,18 +22,13 @@
 
 namespace headgate::relay {
 
-// Everything of the stream's tenants below `position` lies before this mark.
-struct Progress {
-  uint64_t position = 0;
-  std::string snap_token;
-  std::string incarnation;
-};
-struct TenantRemoved {
+// From here on the tenant waits for a snapshot: marks do not cover it, and a restart begins the snapshot.
+struct SnapshotDue {
   std::string tenant;
 };
 
 using HubItem = std::variant<EventPtr, std::shared_ptr<const Progress>, std::shared_ptr<const TenantFailure>,
-                             std::shared_ptr<const TenantRemoved>>;
+                             std::shared_ptr<const SnapshotDue>>;
 size_t bytes_of(const HubItem& item);
 
 struct ReadLimits {
@@ -88,6 +83,13 @@ class Hub {
   void begin(const std::string& incarnation, bool ordered, uint64_t floor);
   // Corrects a floor that was not known when the stream began.
   void set_floor(uint64_t floor);
+  // The ring misses events up to this xid of a tenant whose snapshot it holds instead.
+  void raise_floor(uint64_t floor);
+  // False while events of some tenant are left out, so that nobody can join.
+  void set_joinable(bool joinable);
+  // What the ring holds so far is of a history that is not valid any more; nobody joins in front of what follows. The
+  // next begin() counts as one of a new history.
+  void history_replaced();
   // Blocks while the ring is full of items that nobody has read. False when stopped or closed. REQUIRES: `stop` is of
   // a stop source; with an empty token nothing could end the wait.
   bool publish(std::vector<HubItem> items, std::stop_token stop) { return publish(std::move(items), stop, true); }
@@ -122,7 +124,7 @@ class Hub {
   bool make_room(size_t bytes, std::stop_token stop) REQUIRES_LOCK(mutex_);
   bool oldest_is_free() const REQUIRES_LOCK(mutex_);
   void drop_oldest() REQUIRES_LOCK(mutex_);
-  std::unique_ptr<HubReader> attach_locked() REQUIRES_LOCK(mutex_);
+  std::unique_ptr<HubReader> attach_locked(uint64_t offset) REQUIRES_LOCK(mutex_);
   bool enough(const HubReader& reader, const ReadLimits& limits) const REQUIRES_LOCK(mutex_);
   void take(HubReader& reader, const ReadLimits& limits, std::vector<HubItem>& out) REQUIRES_LOCK(mutex_);
   uint64_t end() const REQUIRES_LOCK(mutex_) { return base_ + ring_.size(); }
@@ -132,7 +134,8 @@ class Hub {
   Condition readable_;
   Condition writable_;
   std::deque<Slot> ring_ GUARDED_BY(mutex_);
-  uint64_t base_ GUARDED_BY(mutex_) = 0;  // offset of the oldest item
+  uint64_t base_ GUARDED_BY(mutex_) = 0;     // offset of the oldest item
+  uint64_t history_ GUARDED_BY(mutex_) = 0;  // offset of the first item of the present history
   size_t bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t bytes_published_ GUARDED_BY(mutex_) = 0;
   std::set<HubReader*> readers_ GUARDED_BY(mutex_);
@@ -140,6 +143,7 @@ class Hub {
   bool ordered_ GUARDED_BY(mutex_) = false;
   bool blocked_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;
+  bool joinable_ GUARDED_BY(mutex_) = true;
   std::string incarnation_ GUARDED_BY(mutex_);
   uint64_t floor_ GUARDED_BY(mutex_) = 0;  // every event of this history with a higher xid is in the ring or to come
 };

@@ -9,26 +9,51 @@ namespace {
 
 namespace pb = headgate::v1;
 
+void to_wire(const Identity& identity, pb::TransactionIdentity& wire) {
+  wire.set_xid(identity.xid);
+  wire.set_started_at_us(identity.started_at_us);
+  wire.set_tenant_id(identity.tenant);
+}
+
+Identity identity_of(const pb::TransactionIdentity& wire) {
+  return {wire.xid(), wire.started_at_us(), wire.tenant_id()};
+}
+
 pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSettings& settings) {
   pb::SubscribeRequest wire;
   wire.set_all_tenants(!request.tenants.exact());
-  wire.set_default_start(request.default_start == StartPolicy::kHead ? pb::START_POLICY_HEAD
-                                                                     : pb::START_POLICY_EARLIEST);
-  if (wire.all_tenants()) wire.set_default_snap_token(request.progress_token);
-  wire.set_incarnation(request.incarnation);
+  wire.set_default_start(request.default_start == StartPolicy::kEarliest ? pb::START_POLICY_EARLIEST
+                                                                         : pb::START_POLICY_HEAD);
+  const Progress& progress = request.progress;
+  if (wire.all_tenants()) {
+    wire.set_default_snap_token(progress.snap_token);
+    if (progress.newest.xid != 0) to_wire(progress.newest, *wire.mutable_default_last());
+  }
+  wire.set_incarnation(progress.incarnation);
   wire.set_heartbeat_interval_ms(static_cast<uint32_t>(settings.heartbeat_interval.count()));
-  for (const auto& [tenant, token] : request.tokens) {
+  for (const auto& [tenant, start] : request.starts) {
     // Said once for all of them: a request that names every quiet tenant would outgrow what the engine takes.
-    if (wire.all_tenants() && token == request.progress_token) continue;
+    if (wire.all_tenants() && start.quiet && start.snap_token == progress.snap_token) continue;
     auto* position = wire.add_positions();
     position->set_tenant_id(tenant);
-    position->set_snap_token(token);
+    position->set_snap_token(start.snap_token);
+    position->set_quiet(start.quiet);
+    if (start.last_xid != 0) to_wire({start.last_xid, start.last_started_at_us, tenant}, *position->mutable_last());
   }
   if (wire.all_tenants()) return wire;
   for (const std::string& tenant : request.tenants.patterns) {
-    if (request.tokens.count(tenant) == 0) wire.add_positions()->set_tenant_id(tenant);
+    if (request.starts.count(tenant) == 0) wire.add_positions()->set_tenant_id(tenant);
   }
   return wire;
+}
+
+sinks::EventKind kind_of(const pb::Transaction& transaction) {
+  switch (transaction.kind()) {
+    case pb::Transaction::KIND_TENANT_CREATED: return sinks::EventKind::kTenantCreated;
+    case pb::Transaction::KIND_TENANT_REMOVED: return sinks::EventKind::kTenantRemoved;
+    case pb::Transaction::KIND_SCHEMA_CHANGED: return sinks::EventKind::kSchemaChanged;
+    default: return sinks::EventKind::kChanges;
+  }
 }
 
 // One Subscribe call, driven through a completion queue of its own so that every wait has a deadline.
@@ -99,9 +124,7 @@ class FeedMessages {
     switch (message.message_case()) {
       case pb::FeedMessage::kOpened: on_opened(message.opened()); return true;
       case pb::FeedMessage::kBatch: return on_batch(*message.mutable_batch());
-      case pb::FeedMessage::kHeartbeat:
-        listener_.on_progress(message.heartbeat().position(), message.heartbeat().snap_token());
-        return true;
+      case pb::FeedMessage::kHeartbeat: on_heartbeat(message.heartbeat()); return true;
       case pb::FeedMessage::kTenant: on_tenant(message.tenant()); return true;
       default: return true;  // of a newer engine
     }
@@ -112,16 +135,27 @@ class FeedMessages {
     incarnation_ = opened.incarnation();
     listener_.on_opened(incarnation_, true);
     // A stream that begins at the head has, trivially, delivered everything before it.
-    if (request_.tokens.empty() && request_.default_start == StartPolicy::kHead) {
-      listener_.on_progress(opened.position(), opened.snap_token());
+    if (request_.starts.empty() && request_.progress.snap_token.empty() &&
+        request_.default_start != StartPolicy::kEarliest) {
+      listener_.on_progress({opened.position(), opened.snap_token(), incarnation_, identity_of(opened.newest())});
     }
     // A token of each tenant, for the whole life of the stream, would be more than what is kept of a quiet tenant.
-    request_.tokens.clear();
+    request_.starts.clear();
+  }
+
+  void on_heartbeat(const pb::Heartbeat& heartbeat) {
+    listener_.on_progress(
+        {heartbeat.position(), heartbeat.snap_token(), incarnation_, identity_of(heartbeat.newest())});
   }
 
   bool on_batch(pb::Batch& batch) {
     std::vector<EventPtr> events;
     events.reserve(batch.transactions_size());
+    Identity newest;
+    if (batch.transactions_size() > 0) {
+      const pb::Transaction& last = batch.transactions(batch.transactions_size() - 1);
+      newest = {last.xid(), last.started_at_us(), last.tenant_id()};
+    }
     for (pb::Transaction& transaction : *batch.mutable_transactions()) {
       if (!request_.tenants.matches(transaction.tenant_id())) continue;
       auto event = std::make_shared<Event>();
@@ -133,22 +167,32 @@ class FeedMessages {
       event->incarnation = incarnation_;
       event->started_at_us = transaction.started_at_us();
       event->payload = std::move(*transaction.mutable_changes());
+      event->kind = kind_of(transaction);
+      event->schema_version = std::move(*transaction.mutable_schema_version());
+      event->previous_schema_version = std::move(*transaction.mutable_previous_schema_version());
+      event->late = transaction.late();
       events.push_back(std::move(event));
     }
-    if (!events.empty() && !listener_.on_events(std::move(events))) return false;
     if (batch.transactions_size() == 0) return true;
-    // The stream is in order of xids over all tenants, so a complete transaction is a position too.
     const pb::Transaction& last = batch.transactions(batch.transactions_size() - 1);
-    if (!last.more_parts()) listener_.on_progress(last.xid() + 1, encode_position_token(last.xid() + 1));
+    const bool complete = !last.more_parts();
+    if (!events.empty() && !listener_.on_events(std::move(events))) return false;
+    // The stream is in order of xids over all tenants, so a complete transaction is a position too.
+    if (complete) {
+      listener_.on_progress({newest.xid + 1, encode_position_token(newest.xid + 1), incarnation_, std::move(newest)});
+    }
     return true;
   }
 
   void on_tenant(const pb::TenantEvent& event) {
     const bool removed = event.state() == pb::TenantEvent::STATE_REMOVED || event.reason() == "TENANT_REMOVED";
+    const TenantFailure told{event.tenant_id(), event.reason(), event.message(), event.snap_token()};
     if (removed) {
-      listener_.on_tenant_removed(event.tenant_id());
+      listener_.on_tenant_removed(told.tenant);
     } else if (event.state() == pb::TenantEvent::STATE_FAILED) {
-      listener_.on_tenant_failed({event.tenant_id(), event.reason(), event.message(), event.snap_token()});
+      listener_.on_tenant_failed(told);
+    } else if (event.state() == pb::TenantEvent::STATE_STARTS_LATER) {
+      listener_.on_tenant_starts_later(told);
     }
   }
 
@@ -202,6 +246,28 @@ StatusOr<std::vector<std::string>> FeedUpstream::tenants() {
   auto listed = list_tenants(channel, maker_, settings_.call_timeout);
   if (listed.status().code() == StatusCode::kDeadlineExceeded) give_up(channel);
   return listed;
+}
+
+StatusOr<SnapshotPage> FeedUpstream::read_snapshot(const std::string& tenant, const std::string& snap_token,
+                                                   const std::string& continuation) {
+  const std::shared_ptr<grpc::Channel> channel = this->channel();
+  grpc::ClientContext context;
+  maker_.authorize(context);
+  context.set_deadline(std::chrono::system_clock::now() + settings_.call_timeout);
+  pb::ReadSnapshotRequest request;
+  request.set_tenant_id(tenant);
+  request.set_snap_token(snap_token);
+  request.set_continuation(continuation);
+  pb::SnapshotPage page;
+  const grpc::Status status = pb::Feed::NewStub(channel)->ReadSnapshot(&context, request, &page);
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) give_up(channel);
+  if (!status.ok()) return to_status(status);
+  return SnapshotPage{page.position(),
+                      std::move(*page.mutable_snap_token()),
+                      std::move(*page.mutable_incarnation()),
+                      std::move(*page.mutable_changes()),
+                      std::move(*page.mutable_continuation()),
+                      identity_of(page.newest())};
 }
 
 }  // namespace headgate::relay

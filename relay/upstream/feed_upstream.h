@@ -17,6 +17,8 @@ class FeedUpstream : public Upstream {
 
   Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
   StatusOr<std::vector<std::string>> tenants() override;
+  StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
+                                       const std::string& continuation) override;
 
  private:
   std::shared_ptr<grpc::Channel> channel() const;

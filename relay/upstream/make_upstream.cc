@@ -25,6 +25,11 @@ class AutoUpstream : public Upstream {
     return watch_.run(request, listener, stop);
   }
   StatusOr<std::vector<std::string>> tenants() override { return feed_.tenants(); }
+  StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
+                                       const std::string& continuation) override {
+    return use_watch_ ? watch_.read_snapshot(tenant, snap_token, continuation)
+                      : feed_.read_snapshot(tenant, snap_token, continuation);
+  }
 
  private:
   FeedUpstream feed_;

@@ -57,23 +57,63 @@ struct TenantSelection {
   }
 };
 
-enum class StartPolicy { kHead, kEarliest };
+enum class StartPolicy {
+  kHead,
+  kEarliest,
+  kSnapshot,  // the state of each tenant between marks, then what follows; made by the session, a source starts at head
+};
+
+// A transaction told apart from one of a replaced history that got the same xid.
+struct Identity {
+  uint64_t xid = 0;  // 0: not known, so not compared
+  int64_t started_at_us = 0;
+  std::string tenant{};
+
+  bool operator==(const Identity&) const = default;
+};
+
+// Everything of the stream's tenants below `position` lies before this mark. Position 0: the source has no positions,
+// and the token holds for tenants that have had no event.
+struct Progress {
+  uint64_t position = 0;
+  std::string snap_token;
+  std::string incarnation;
+  Identity newest{};      // the newest transaction of the source in front of the position
+  bool restarts = false;  // the first one behind a change of history: it may be lower than those before
+};
+
+// Where one tenant goes on.
+struct TenantStart {
+  std::string snap_token;
+  uint64_t last_xid = 0;  // of the last transaction that arrived of it, as Identity
+  int64_t last_started_at_us = 0;
+  bool quiet = false;  // everything up to the progress has arrived, so it may start at any later shared position
+};
 
 struct UpstreamRequest {
   TenantSelection tenants;
-  std::map<std::string, std::string> tokens;  // tenant -> where to go on
+  std::map<std::string, TenantStart> starts;
   StartPolicy default_start = StartPolicy::kHead;
-  // The position that all tenants without a token have reached; empty: default_start decides. Only a source with one
-  // order over all tenants can use it; another falls back to default_start.
-  std::string progress_token{};
-  std::string incarnation{};  // of the tokens; empty when not known
+  // The position that all tenants without a start have reached; its token empty: default_start decides. Only a source
+  // with one order over all tenants can use it; another falls back to default_start.
+  Progress progress{};
+};
+
+// One page of a tenant's state at a position.
+struct SnapshotPage {
+  uint64_t position = 0;
+  std::string snap_token;
+  std::string incarnation;
+  std::string changes;       // serialized base.v1.DataChanges of creations; may hold none
+  std::string continuation;  // empty: the last page
+  Identity newest{};         // of the tenant, in front of the position
 };
 
 struct TenantFailure {
   std::string tenant;
-  std::string reason;  // HISTORY_GONE, UNKNOWN_TOKEN, FUTURE_TOKEN, MALFORMED_TOKEN, OTHER_INCARNATION
+  std::string reason;  // HISTORY_GONE, HISTORY_REPLACED, UNKNOWN_TOKEN, FUTURE_TOKEN, MALFORMED_TOKEN …
   std::string message;
-  std::string head_token;     // where the tenant could start now; empty when not known
+  std::string head_token;     // where the tenant can go on; empty when not known
   std::string start_token{};  // where it was asked to start; filled in by the session, not by the upstream
 };
 
@@ -85,10 +125,14 @@ class UpstreamListener {
   virtual void on_opened(const std::string& incarnation, bool ordered) = 0;
   // Blocks while the consumer has no room: not reading is the back-pressure. False: stop reading.
   virtual bool on_events(std::vector<EventPtr> events) = 0;
-  // Everything below this position has been delivered for all tenants of the stream; `snap_token` is a start for any of
-  // them. Position 0: the source has no positions, the token holds for tenants that have had no event.
-  virtual void on_progress(uint64_t position, const std::string& snap_token) = 0;
+  // Everything below this position has been delivered for all tenants of the stream; its token is a start for any of
+  // them.
+  virtual void on_progress(const Progress& mark) = 0;
+  // Its start cannot be served; nothing of it comes on this stream.
   virtual void on_tenant_failed(const TenantFailure& failure) = 0;
+  // Its start is served, but only from head_token on: what was asked for is gone. Before its first event.
+  virtual void on_tenant_starts_later(const TenantFailure& failure) = 0;
+  // It was deleted, and the source has no event for that. Sources that have one send it by on_events().
   virtual void on_tenant_removed(const std::string& tenant) = 0;
 };
 
@@ -102,6 +146,11 @@ class Upstream {
   virtual Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) = 0;
   // All tenants the source knows; UNIMPLEMENTED when it cannot tell.
   virtual StatusOr<std::vector<std::string>> tenants() = 0;
+  // The page behind `continuation`, or the first one when it is empty; `snap_token` empty: at the newest position.
+  // OUT_OF_RANGE: that position can be read no more. NOT_FOUND: no such tenant. UNIMPLEMENTED: the source has no
+  // snapshots. Blocks for a bounded time.
+  virtual StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
+                                               const std::string& continuation) = 0;
 };
 
 }  // namespace headgate::relay

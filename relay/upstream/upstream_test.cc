@@ -40,14 +40,18 @@ struct Recorder : UpstreamListener {
     }
     return true;
   }
-  void on_progress(uint64_t at, const std::string& token) override {
+  void on_progress(const Progress& mark) override {
     MutexLock lock(mutex);
-    position = at;
-    progress_token = token;
+    position = mark.position;
+    progress_token = mark.snap_token;
   }
   void on_tenant_failed(const TenantFailure& failure) override {
     MutexLock lock(mutex);
     failures.push_back(failure.tenant + " " + failure.reason);
+  }
+  void on_tenant_starts_later(const TenantFailure& failure) override {
+    MutexLock lock(mutex);
+    failures.push_back(failure.tenant + " later " + failure.reason);
   }
   void on_tenant_removed(const std::string& tenant) override {
     MutexLock lock(mutex);
@@ -158,21 +162,24 @@ TEST_CASE("feed: events, positions and the state of the stream arrive") {
 TEST_CASE("feed: the request carries positions, start and tenants") {
   Rig rig(UpstreamKind::kFeed);
   SUBCASE("patterns ask for all tenants") {
-    rig.request.tokens = {{"a", encode_legacy_token(7)}};
-    rig.request.progress_token = "progress";
-    rig.request.tokens["quiet"] = "progress";
-    rig.request.incarnation = "7001/1";
+    rig.request.starts = {{"a", {encode_legacy_token(7), 7, 70, false}}};
+    rig.request.progress = {9, "progress", "7001/1", {8, 80, "other"}};
+    rig.request.starts["quiet"] = {"progress", 3, 30, true};
     rig.request.default_start = StartPolicy::kEarliest;
     rig.start();
     REQUIRE(rig.opens());
     const auto request = rig.engine.last_subscribe();
     CHECK(request.all_tenants());
-    CHECK(request.positions_size() == 1);
+    REQUIRE(request.positions_size() == 1);
+    CHECK(request.positions(0).last().started_at_us() == 70);
+    CHECK_FALSE(request.positions(0).quiet());
+    CHECK(request.default_last().xid() == 8);
+    CHECK(request.default_last().tenant_id() == "other");
     CHECK(request.default_start() == headgate::v1::START_POLICY_EARLIEST);
     CHECK(request.default_snap_token() == "progress");
     CHECK(request.incarnation() == "7001/1");
     CHECK(rig.stop().code() == StatusCode::kCancelled);
-    CHECK(rig.request.tokens.empty());  // of ten thousand tenants they would be a megabyte and more
+    CHECK(rig.request.starts.empty());  // of ten thousand tenants they would be a megabyte and more
   }
   SUBCASE("plain names ask for these only, and what begins at the head has a position at once") {
     rig.request.tenants.patterns = {"a", "b"};
@@ -197,7 +204,7 @@ TEST_CASE("feed: events of tenants that were not selected are dropped here") {
 TEST_CASE("feed: a tenant that cannot start is told with its reason") {
   Rig rig(UpstreamKind::kFeed);
   rig.engine.refuse("a", {grpc::StatusCode::OUT_OF_RANGE, "gone"});
-  rig.request.tokens = {{"a", encode_legacy_token(7)}};
+  rig.request.starts = {{"a", {encode_legacy_token(7)}}};
   rig.start();
   REQUIRE(wait_until([&] { return !rig.seen.get(&Recorder::failures).empty(); }));
   CHECK(rig.seen.get(&Recorder::failures) == Texts{"a HISTORY_GONE"});
@@ -301,7 +308,7 @@ TEST_CASE("auto: an engine with Feed is asked for it") {
 TEST_CASE("watch: every tenant has a stream and goes on at its token") {
   Rig rig(UpstreamKind::kWatch);
   for (uint64_t xid = 100; xid < 106; ++xid) rig.engine.write(xid % 2 ? "odd" : "even", xid);
-  rig.request.tokens = {{"odd", encode_legacy_token(101)}, {"even", encode_legacy_token(102)}};
+  rig.request.starts = {{"odd", {encode_legacy_token(101)}}, {"even", {encode_legacy_token(102)}}};
   rig.start();
   REQUIRE(rig.sees(3));
   Texts events = rig.seen.get(&Recorder::events);

@@ -100,9 +100,9 @@ void WatchRun::on_listed(const TenantsListed& listed) {
 
 void WatchRun::add_tenant(const std::string& name) {
   Tenant& tenant = tenants_[name];
-  const auto token = request_.tokens.find(name);
-  if (token != request_.tokens.end()) {
-    tenant.token = token->second;
+  const auto token = request_.starts.find(name);
+  if (token != request_.starts.end()) {
+    tenant.token = token->second.snap_token;
   } else if (!first_list_) {
     tenant.token = seed_token_;
     // An empty token starts at the head, and may miss what was written before the stream stands.
@@ -206,7 +206,7 @@ void WatchRun::tell_progress() {
     old = std::move(samples_.front());
     samples_.pop_front();
   }
-  if (old.has_value() && due_.empty() && unhealthy_at_ < old->at) listener_.on_progress(0, old->token);
+  if (old.has_value() && due_.empty() && unhealthy_at_ < old->at) listener_.on_progress({0, old->token, ""});
 }
 
 void WatchRun::end_streams() {

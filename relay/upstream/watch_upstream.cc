@@ -19,4 +19,8 @@ StatusOr<std::vector<std::string>> WatchUpstream::tenants() {
   return list_tenants(channels_.front(), maker_, settings_.call_timeout);
 }
 
+StatusOr<SnapshotPage> WatchUpstream::read_snapshot(const std::string&, const std::string&, const std::string&) {
+  return make_status(StatusCode::kUnimplemented, "a source that is read through plain Watch offers no snapshots");
+}
+
 }  // namespace headgate::relay

@@ -22,6 +22,8 @@ class WatchUpstream : public Upstream {
   // Errors that hit every stream alike (no such service, wrong key) end it; a stream that breaks alone is opened again.
   Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override;
   StatusOr<std::vector<std::string>> tenants() override;
+  StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
+                                       const std::string& continuation) override;
 
  private:
   const UpstreamSettings settings_;

@@ -16,7 +16,8 @@ constexpr size_t kSlice = 4096;
 class StdoutSink : public Sink {
  public:
   StdoutSink(std::string name, Encoder encoder)
-      : info_{std::move(name), "stdout", Guarantee::kAtLeastOnce}, encoder_(std::move(encoder)) {}
+      : info_{std::move(name), "stdout", Guarantee::kAtLeastOnce, /*keeps_place=*/false},
+        encoder_(std::move(encoder)) {}
 
   const SinkInfo& info() const override { return info_; }
   Status open(std::stop_token) override { return ok_status(); }

@@ -8,7 +8,7 @@ namespace {
 class CoreSink : public Sink {
  public:
   CoreSink(std::string name, Encoder encoder, Route subject, HeartbeatRoutes heartbeats, NatsCoreSettings settings)
-      : info_{std::move(name), "nats_core", Guarantee::kSignal},
+      : info_{std::move(name), "nats_core", Guarantee::kSignal, /*keeps_place=*/false},
         encoder_(std::move(encoder)),
         subject_(std::move(subject)),
         heartbeats_(std::move(heartbeats)),

@@ -14,7 +14,7 @@ constexpr size_t kPushed = 64;  // commands that the server may have while other
 class PubsubSink : public Sink {
  public:
   PubsubSink(std::string name, Encoder encoder, Route channel, HeartbeatRoutes heartbeats, RedisPubsubSettings settings)
-      : info_{std::move(name), "redis_pubsub", Guarantee::kSignal},
+      : info_{std::move(name), "redis_pubsub", Guarantee::kSignal, /*keeps_place=*/false},
         encoder_(std::move(encoder)),
         channel_(std::move(channel)),
         heartbeats_(std::move(heartbeats)),

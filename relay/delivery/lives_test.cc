@@ -1,0 +1,232 @@
+// Starts, ends and losses as subscribers are told them: snapshots, lives of tenants, histories that were replaced.
+#include "relay/delivery/relay_fixture.h"
+
+namespace headgate::relay {
+
+namespace {
+
+using headgate::testing::wait_until;
+using sinks::EventKind;
+using testing::World;
+using Texts = std::vector<std::string>;
+
+bool arrives(World& world, const std::string& tenant, const Texts& wanted, const std::string& sink = "s") {
+  const bool there = wait_until([&] { return world.sink(sink).of(tenant).size() >= wanted.size(); });
+  const Texts found = world.sink(sink).of(tenant);
+  if (there && found == wanted) return true;
+  MESSAGE("tenant " << tenant << ": " << fmt::format("{}", fmt::join(found, ", ")));
+  return false;
+}
+
+std::string reason_at(World& world, size_t at) { return world.sink().all().at(at).event->reason; }
+
+}  // namespace
+
+TEST_SUITE_BEGIN("relay/delivery");
+
+TEST_CASE("lives: a start with snapshots sends each tenant's state between marks and goes on behind it") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  world.source.write("a", 100);
+  world.source.write("b", 101);
+  world.source.write("a", 102);
+  world.start();
+  CHECK(arrives(world, "a", {"begin 102.0#1", "page 102.1#2", "page 102.2#3", "end 102.3#4"}));
+  CHECK(arrives(world, "b", {"begin 102.0#1", "page 102.1#2", "end 102.2#3"}));
+  world.source.write("a", 103);
+  world.source.live("c", 104, EventKind::kTenantCreated);
+  world.source.write("c", 105);
+  CHECK(arrives(world, "c", {"created 104.0#1", "105.0#2"}));
+  CHECK(world.sink().of("a").back() == "103.0#5");
+  world.restart();
+  world.source.write("b", 106);
+  REQUIRE(wait_until([&] { return world.sink().of("b").back() == "106.0#4"; }));
+}
+
+TEST_CASE("lives: what is written while a snapshot is read follows it, and other tenants do not wait") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  world.source.write("a", 100);
+  world.source.hold_snapshots();
+  world.start();
+  REQUIRE(wait_until([&] { return world.relay->source().snapshots == 1; }));
+  world.source.write("a", 101);
+  world.source.live("b", 102, EventKind::kTenantCreated);
+  world.source.write("b", 103);
+  CHECK(arrives(world, "b", {"created 102.0#1", "103.0#2"}));
+  CHECK(world.sink().of("a").empty());
+  world.source.release_snapshots();
+  REQUIRE(wait_until([&] { return world.relay->source().snapshots == 0; }));
+  world.source.write("a", 104);
+  REQUIRE(
+      wait_until([&] { return !world.sink().of("a").empty() && world.sink().of("a").back().starts_with("104.0"); }));
+  CHECK(world.sink().of("a") == Texts{"begin 103.0#1", "page 103.1#2", "page 103.2#3", "end 103.3#4", "104.0#5"});
+}
+
+TEST_CASE("lives: a relay that ends in the middle of a snapshot goes on behind the last page") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  for (uint64_t xid = 100; xid < 130; ++xid) world.source.write("a", xid);
+  world.source.hold_snapshots(4);
+  world.start();
+  REQUIRE(world.has(5));
+  SUBCASE("by a kill, and the sink tells what it has") {
+    world.kill();
+    world.sink().recovered["a"] = cursor_of(world.sink().all().back());
+  }
+  SUBCASE("in order") { world.stop(); }
+  REQUIRE(world.sink().size() == 5);
+  world.source.write("a", 130);
+  world.source.release_snapshots();
+  world.start();
+  REQUIRE(world.has(33));
+  const Texts all = world.sink().of("a");
+  CHECK(all.front() == "begin 129.0#1");
+  for (size_t i = 1; i <= 30; ++i) CHECK(all.at(i) == fmt::format("page 129.{}#{}", i, i + 1));
+  CHECK(all.at(31) == "end 129.31#32");
+  CHECK(all.at(32) == "130.0#33");
+}
+
+TEST_CASE("lives: a snapshot whose position is too old begins anew") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  world.source.write("a", 100);
+  world.source.write("a", 101);
+  world.source.outdate_snapshots();
+  world.start();
+  CHECK(arrives(world, "a",
+                {"begin 101.0#1", "page 101.1#2", "begin 102.0#3", "page 102.1#4", "page 102.2#5", "end 102.3#6"}));
+}
+
+TEST_CASE("lives: a tenant whose history was collected gets a GAP and its state, and the others go on") {
+  World world({"s", "t"});
+  world.source.write("a", 100);
+  world.source.write("b", 101);
+  world.start();
+  for (const char* sink : {"s", "t"}) REQUIRE(wait_until([&] { return world.committed("b", sink) == 101; }));
+  world.stop();
+  world.source.write("a", 102);
+  world.source.write("b", 103);
+  world.source.forget_history("a", 102);
+  world.start();
+  for (const char* sink : {"s", "t"}) {
+    CHECK(arrives(world, "a",
+                  {"100.0#1", "gap 101.0#2", "begin 103.0#3", "page 103.1#4", "page 103.2#5", "end 103.3#6"}, sink));
+  }
+  world.source.forget_history("a", 0);
+  world.source.write("a", 104);
+  for (const char* sink : {"s", "t"}) {
+    REQUIRE(wait_until([&] { return world.sink(sink).of("a").back() == "104.0#7"; }));
+    CHECK(world.sink(sink).of("b") == Texts{"101.0#1", "103.0#2"});
+  }
+}
+
+TEST_CASE("lives: an earliest start behind a collected history begins with a GAP") {
+  World world;
+  world.source.write("a", 100);
+  world.source.write("a", 101);
+  world.source.collect("a", 100);
+  world.start();
+  CHECK(arrives(world, "a", {"gap 100.0#1", "101.0#2"}));
+  CHECK(reason_at(world, 0) == "HISTORY_STARTS_LATER");
+}
+
+TEST_CASE("lives: deletion and re-creation are told in their order, and numbers go on") {
+  World world;
+  world.source.live("a", 100, EventKind::kTenantCreated);
+  world.source.live("a", 101, EventKind::kSchemaChanged);
+  world.source.write("a", 102);
+  world.start();
+  CHECK(arrives(world, "a", {"created 100.0#1", "schema 101.0#2", "102.0#3"}));
+  world.source.live("a", 103, EventKind::kTenantRemoved);
+  world.source.live("a", 104, EventKind::kTenantCreated);
+  world.source.write("a", 105);
+  REQUIRE(wait_until([&] { return world.committed("a") == 105; }));
+  world.stop();
+  world.source.live("a", 106, EventKind::kTenantRemoved);
+  world.source.live("a", 107, EventKind::kTenantCreated);
+  world.start();
+  CHECK(arrives(world, "a",
+                {"created 100.0#1", "schema 101.0#2", "102.0#3", "removed 103.0#4", "created 104.0#5", "105.0#6",
+                 "removed 106.0#7", "created 107.0#8"}));
+}
+
+TEST_CASE("lives: a tenant that stands still is told of its deletion, and its next life flows") {
+  World world;
+  world.worker.on_poison = PoisonPolicy::kStop;
+  world.sink().poison = {101};
+  world.start();
+  world.source.write("a", 100);
+  world.source.write("a", 101);
+  world.source.write("a", 102);
+  REQUIRE(wait_until([&] { return world.status().stopped_tenants == 1; }));
+  world.source.live("a", 103, EventKind::kTenantRemoved);
+  world.source.live("a", 104, EventKind::kTenantCreated);
+  world.source.write("a", 105);
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2", "removed 103.0#3", "created 104.0#4", "105.0#5"}));
+  CHECK(world.status().stopped_tenants == 0);
+}
+
+TEST_CASE("lives: a history that was put back is told to the tenants that lost events, and to no other") {
+  World world({"s", "t"});
+  world.settings.session.on_gap = GapPolicy::kFromHead;
+  for (const uint64_t xid : {100, 101, 102}) world.source.write("old", xid);
+  for (const uint64_t xid : {103, 104, 105}) world.source.write("hit", xid);
+  world.start();
+  for (const char* sink : {"s", "t"})
+    REQUIRE(wait_until([&] { return world.committed(kProgressTenant, sink) == 106; }));
+  SUBCASE("while the relay runs") {
+    world.source.put_back(103);
+    world.source.write("hit", 104);
+    world.source.write("old", 105);
+    world.source.write("old", 106);
+    world.source.cut();
+  }
+  SUBCASE("while it is away, and with more xids than before") {
+    world.stop();
+    world.source.put_back(103);
+    world.source.write("hit", 104);
+    world.source.write("old", 105);
+    world.source.write("old", 106);
+    world.start();
+  }
+  for (const char* sink : {"s", "t"}) {
+    REQUIRE(wait_until([&] { return world.sink(sink).of("old").size() == 5; }));
+    CHECK(world.sink(sink).of("old") == Texts{"100.0#1", "101.0#2", "102.0#3", "105.0#4", "106.0#5"});
+    REQUIRE(wait_until([&] { return world.sink(sink).of("hit").size() == 6; }));
+    CHECK(world.sink(sink).of("hit") == Texts{"103.0#1", "104.0#2", "105.0#3", "gap 102.0#4", "103.0#5", "104.0#6"});
+  }
+}
+
+TEST_CASE("lives: a lost token store is no reason for sinks to lose events or to use a number again") {
+  World world({"s", "t"});
+  world.source.write("a", 100);
+  world.source.write("a", 101);
+  world.start();
+  for (const char* sink : {"s", "t"}) REQUIRE(world.has(2, sink));
+  world.stop();
+  world.store.lose();
+  world.settings.session.default_start = StartPolicy::kHead;
+  world.source.write("a", 102);
+  world.source.write("b", 103);
+  world.sink("s").recovered["a"] = cursor_of(world.sink("s").all().back());
+  world.sink("t").keeps_place = false;
+  world.start();
+  // The one that can tell its place goes on there; the other begins at the head, says so and numbers by the time.
+  CHECK(arrives(world, "a", {"100.0#1", "101.0#2", "102.0#3"}, "s"));
+  REQUIRE(wait_until([&] { return world.committed(kProgressTenant, "t") == 104; }));
+  world.source.write("a", 104);
+  REQUIRE(wait_until([&] { return world.sink("s").of("a").back() == "104.0#4"; }));
+  REQUIRE(wait_until([&] { return world.sink("t").of("a").size() == 4; }));
+  const auto all = world.sink("t").all();
+  CHECK(all[2].event->kind == EventKind::kGap);
+  CHECK(all[2].event->reason == "STARTED_AT_HEAD");
+  CHECK(all[2].previous_token.empty());
+  CHECK(all[2].sequence > 1'600'000'000'000'000);
+  CHECK(all[3].sequence == all[2].sequence + 1);
+  CHECK(all[3].previous_token == all[2].event->snap_token);
+}
+
+TEST_SUITE_END();
+
+}  // namespace headgate::relay

@@ -1,0 +1,131 @@
+// The part of SinkWorker that deals with what is missing or cannot be delivered: refused events, tenants that begin
+// late, stop and go on.
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/snap_token.h"
+#include "relay/delivery/sink_worker.h"
+
+namespace headgate::relay {
+
+void SinkWorker::gap_at_start(const sinks::Event& first) {
+  if (first.kind != sinks::EventKind::kChanges && first.kind != sinks::EventKind::kSchemaChanged) return;
+  auto gap = std::make_shared<Event>();
+  gap->kind = sinks::EventKind::kGap;
+  gap->tenant = first.tenant;
+  gap->xid = first.xid - 1;
+  gap->snap_token = encode_position_token(first.xid);
+  gap->incarnation = first.incarnation;
+  gap->started_at_us = parts_.clock.unix_micros();
+  gap->reason = "STARTED_AT_HEAD";
+  status_.bytes_in_hand += gap->bytes();
+  place_.assign(std::move(gap), pending_);
+}
+
+// The first delivery that is left can never be accepted: a GAP takes its place, under its number.
+bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop) {
+  metrics_.on_poison();
+  sinks::Delivery& delivery = pending_[index];
+  const EventPtr refused = delivery.event;
+  log_error("poison_event", {{"sink", name_},
+                             {"tenant", refused->tenant},
+                             {"xid", refused->xid},
+                             {"part", refused->part},
+                             {"error", describe(status)}});
+  if (refused->kind == sinks::EventKind::kGap) {
+    // Not even that can be told.
+    stop_tenant(refused->tenant, "POISON", describe(status), delivery.previous_token);
+    drop_pending(index, refused->tenant);
+    return true;
+  }
+  if (settings_.on_poison == PoisonPolicy::kDeadLetterFile && !keep_dead_letter(delivery, status, stop)) return false;
+  auto gap = std::make_shared<Event>();
+  gap->kind = sinks::EventKind::kGap;
+  gap->tenant = refused->tenant;
+  gap->xid = refused->xid;
+  gap->part = refused->part;
+  gap->more_parts = refused->more_parts;
+  gap->snap_token = refused->snap_token;
+  gap->snapshot = refused->snapshot;
+  gap->incarnation = refused->incarnation;
+  gap->started_at_us = parts_.clock.unix_micros();
+  gap->reason = settings_.on_poison == PoisonPolicy::kDeadLetterFile ? "EVENT_DEAD_LETTERED" : "EVENT_REFUSED";
+  if (settings_.on_poison != PoisonPolicy::kStop) {
+    delivery.event = std::move(gap);
+    return true;
+  }
+  // The cursor stays in front of the event, so that a resumed tenant meets it again; one that has had none starts right
+  // there.
+  gap->xid = refused->xid == 0 ? 0 : refused->xid - 1;
+  gap->part = 0;
+  gap->more_parts = false;
+  gap->snap_token = delivery.previous_token;
+  if (gap->snap_token.empty() && !refused->incarnation.empty()) gap->snap_token = encode_position_token(refused->xid);
+  const std::string start = gap->snap_token;
+  delivery.event = std::move(gap);
+  drop_pending(index + 1, refused->tenant);
+  const std::span<const sinks::Delivery> told = std::span(pending_).subspan(index, 1);
+  const sinks::WriteResult result = sink_->write({told, parts_.fence}, stop);
+  if (result.written == 1) {
+    acknowledge(index, index + 1);
+  } else {
+    log_warn("gap_not_told", {{"sink", name_}, {"tenant", refused->tenant}, {"error", describe(result.status)}});
+  }
+  stop_tenant(refused->tenant, "POISON", describe(status), start);
+  drop_pending(index, refused->tenant);
+  return true;
+}
+
+void SinkWorker::drop_pending(size_t from, const std::string& tenant) {
+  MutexLock lock(mutex_);
+  place_.end_batch(pending_);
+  const auto begin = pending_.begin() + static_cast<ptrdiff_t>(from);
+  pending_.erase(std::remove_if(begin, pending_.end(),
+                                [&](const sinks::Delivery& other) { return other.event->tenant == tenant; }),
+                 pending_.end());
+}
+
+bool SinkWorker::keep_dead_letter(const sinks::Delivery& delivery, const Status& status, std::stop_token stop) {
+  for (;;) {
+    const Status kept = dead_letters_.append(name_, delivery, status, parts_.clock.unix_micros());
+    if (kept.ok()) break;
+    change_state(SinkState::kRetrying, kept);
+    if (!parts_.clock.sleep(retry_.next(), stop)) return false;
+  }
+  metrics_.on_dead_letter();
+  return true;
+}
+
+void SinkWorker::stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
+                             const std::string& start_token) {
+  MutexLock lock(mutex_);
+  stopped_[tenant] = {reason, message, parts_.clock.unix_micros()};
+  place_.hold(tenant, start_token);
+  log_error("tenant_stopped", {{"sink", name_}, {"tenant", tenant}, {"reason", reason}, {"error", message}});
+}
+
+void SinkWorker::on_tenant_failed(const TenantFailure& failure) {
+  stop_tenant(failure.tenant, failure.reason, failure.message, failure.start_token);
+}
+
+Status SinkWorker::resume(const std::string& tenant) {
+  MutexLock lock(mutex_);
+  if (stopped_.count(tenant) == 0) {
+    return make_status(StatusCode::kNotFound, fmt::format("tenant '{}' is not stopped in sink '{}'", tenant, name_));
+  }
+  resumed_.push_back(tenant);
+  return ok_status();
+}
+
+// It is read on a private stream from its own cursor, as a sink that lost its place is.
+void SinkWorker::resume_tenants() {
+  MutexLock lock(mutex_);
+  for (const std::string& tenant : std::exchange(resumed_, {})) {
+    if (stopped_.erase(tenant) == 0) continue;
+    place_.release(tenant);
+    rewind_ = true;
+    log_info("tenant_resumed", {{"sink", name_}, {"tenant", tenant}});
+  }
+}
+
+}  // namespace headgate::relay
