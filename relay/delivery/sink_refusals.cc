@@ -22,6 +22,17 @@ void SinkWorker::gap_at_start(const sinks::Event& first) {
   place_.assign(std::move(gap), pending_);
 }
 
+bool SinkWorker::tell_losses(std::stop_token stop) {
+  {
+    MutexLock lock(mutex_);
+    for (EventPtr& gap : place_.take_gaps()) {
+      status_.bytes_in_hand += gap->bytes();
+      place_.assign(std::move(gap), pending_);
+    }
+  }
+  return pending_.empty() || flush(stop) == Flush::kDone;
+}
+
 // The first delivery that is left can never be accepted: a GAP takes its place, under its number.
 bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop) {
   metrics_.on_poison();

@@ -265,17 +265,6 @@ bool SinkWorker::is_repeat(const sinks::Event& event, bool ordered) {
   return repeated || place_.has(event, ordered, pending_);
 }
 
-bool SinkWorker::tell_losses(std::stop_token stop) {
-  {
-    MutexLock lock(mutex_);
-    for (EventPtr& gap : place_.take_gaps()) {
-      status_.bytes_in_hand += gap->bytes();
-      place_.assign(std::move(gap), pending_);
-    }
-  }
-  return pending_.empty() || flush(stop) == Flush::kDone;
-}
-
 void SinkWorker::beat_when_due(std::stop_token stop) {
   if (settings_.heartbeat.scope == sinks::HeartbeatScope::kOff || catch_up_) return;
   const MonotonicTime now = parts_.clock.now();
