@@ -26,6 +26,7 @@ RULES = {
     "function-length": sizes.run_functions,
     "banned-calls": banned.run,
     "readmes": treerules.run_readmes,
+    "titles": treerules.run_titles,
     "machine-paths": treerules.run_machine_paths,
     "addresses": treerules.run_addresses,
     "leftovers": treerules.run_leftovers,

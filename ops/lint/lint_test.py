@@ -118,6 +118,12 @@ class BannedCalls(unittest.TestCase):
 
 
 class TreeRules(unittest.TestCase):
+    def test_a_readme_begins_with_the_name_of_its_folder(self):
+        self.assertEqual(1, len(findings({"base/README.md": "#base\n"}, "titles")))
+        self.assertEqual(1, len(findings({"engine/config/README.md": "#engine / config\n"}, "titles")))
+        self.assertEqual([], findings({"engine/config/README.md": "# engine/config\n", "README.md": "# Headgate\n",
+                                       "docs/README.md": "# For subscribers\n"}, "titles"))
+
     def test_a_folder_of_code_has_a_readme(self):
         self.assertEqual(1, len(findings({"base/a.cc": ""}, "readmes")))
         self.assertEqual([], findings({"base/a.cc": "", "base/README.md": ""}, "readmes"))

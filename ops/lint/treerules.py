@@ -19,6 +19,9 @@ CODE = (".cc", ".h", ".py", ".sh", ".js", ".proto")
 WITHOUT_README = re.compile(r"^(proto/.+|tests/cases/.*|tests/interop/.+|tests/examples/.+|ops/cmake|ops/services/kafka)$")
 
 
+# Folders for readers from outside, whose README has a title of its own.
+OWN_TITLE = re.compile(r"^(docs|examples|ops/decisions)(/.*)?$")
+
 # Inputs of the fuzzers are data: whatever they say, nobody follows it.
 CORPUS = "tests/fuzz/corpus/"
 
@@ -34,6 +37,18 @@ def run_readmes(tree):
         for folder in sorted(folders)
         if f"{folder}/README.md" not in tree.paths and not WITHOUT_README.match(folder)
     ]
+
+
+def run_titles(tree):
+    findings = []
+    for path in tree.paths:
+        if "/" not in path or not path.endswith("/README.md"):
+            continue
+        folder = path.rsplit("/", 1)[0]
+        first = tree.text(path).split("\n", 1)[0]
+        if first != f"# {folder}" and not OWN_TITLE.match(folder):
+            findings.append(Finding(path, 1, f"the first line of a folder's README is '# {folder}'"))
+    return findings
 
 
 def run_machine_paths(tree):
