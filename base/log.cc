@@ -5,35 +5,25 @@
 
 #include <atomic>
 
+#include "base/json_text.h"
+
 namespace headgate {
 
 namespace {
+
+constexpr const char* kTextPattern = "%Y-%m-%dT%H:%M:%S.%f%z %^%l%$ %v";
+constexpr const char* kJsonPattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z","level":"%l",%v})";
 
 std::atomic<bool> json_format{false};
 
 spdlog::logger& logger() {
   static std::shared_ptr<spdlog::logger> instance = [] {
     auto made = spdlog::stderr_logger_mt("headgate");
-    made->set_pattern("%Y-%m-%dT%H:%M:%S.%f%z %^%l%$ %v");
+    made->set_pattern(kTextPattern);
     made->flush_on(spdlog::level::info);
     return made;
   }();
   return *instance;
-}
-
-void append_json(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<int>(c));
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
 }
 
 void append_text(std::string& out, std::string_view text) {
@@ -41,7 +31,7 @@ void append_text(std::string& out, std::string_view text) {
   if (plain) {
     out += text;
   } else {
-    append_json(out, text);
+    append_json_text(out, text);
   }
 }
 
@@ -51,16 +41,20 @@ void write(spdlog::level::level_enum level, std::string_view event, LogFields fi
   std::string line;
   if (json) {
     line += "\"event\":";
-    append_json(line, event);
+    append_json_text(line, event);
   } else {
     line += event;
   }
   for (const LogField& field : fields) {
     if (json) {
       line += ',';
-      append_json(line, field.key);
+      append_json_text(line, field.key);
       line += ':';
-      append_json(line, field.value);
+      if (field.literal) {
+        line += field.value;
+      } else {
+        append_json_text(line, field.value);
+      }
     } else {
       line += ' ';
       line += field.key;
@@ -79,9 +73,7 @@ bool configure_logging(std::string_view level, std::string_view format) {
   if (format != "text" && format != "json") return false;
   logger().set_level(parsed);
   json_format = format == "json";
-  if (json_format) {
-    logger().set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z","level":"%l",%v})");
-  }
+  logger().set_pattern(json_format ? kJsonPattern : kTextPattern);
   return true;
 }
 

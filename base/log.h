@@ -6,18 +6,27 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace headgate {
 
 struct LogField {
   std::string_view key;
   std::string value;
+  bool literal = false;  // a number or a truth value, which JSON has without quotes
 
   template <typename T>
-  LogField(std::string_view k, const T& v) : key(k), value(fmt::format("{}", v)) {}
+  LogField(std::string_view k, const T& v) : key(k), value(fmt::format("{}", v)) {
+    if constexpr (std::is_floating_point_v<T>) {
+      literal = std::isfinite(v);
+    } else {
+      literal = std::is_arithmetic_v<T> && !std::is_same_v<T, char>;
+    }
+  }
 };
 using LogFields = std::initializer_list<LogField>;
 

@@ -1,8 +1,8 @@
 #include "sinks/encoding/cloud_event.h"
 
 #include <ctime>
-#include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "sinks/encoding/event_data.h"
 
 namespace headgate::sinks {
@@ -27,17 +27,6 @@ void append_uri_segment(std::string& out, std::string_view text) {
       fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
     }
   }
-}
-
-void append_json_string(std::string& out, std::string_view text) {
-  const auto is_plain = [](char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; };
-  if (std::all_of(text.begin(), text.end(), is_plain)) {
-    out += '"';
-    out += text;
-    out += '"';
-    return;
-  }
-  out += nlohmann::json(std::string(text)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 void append_base64(std::string& out, std::string_view bytes) {
@@ -268,13 +257,13 @@ Status Encoder::encode_structured(const Delivery& delivery, std::string& out) co
   HG_RETURN_IF_ERROR(encode(delivery, encoded));
   out += '{';
   for (const Attribute& attribute : encoded) {
-    append_json_string(out, attribute.name);
+    append_json_text(out, attribute.name);
     out += ':';
-    append_json_string(out, attribute.value);
+    append_json_text(out, attribute.value);
     out += ',';
   }
   out += "\"datacontenttype\":";
-  append_json_string(out, encoded.content_type());
+  append_json_text(out, encoded.content_type());
   if (encoded.content_type() == kJsonType) {
     out += ",\"data\":";
     out += encoded.data();
