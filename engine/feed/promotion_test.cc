@@ -99,7 +99,7 @@ struct Reader {
 TEST_SUITE("feed/promotion") {
   TEST_CASE("feed: serves a standby, and ends all streams when it is promoted") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     EngineSession writer(database->uri());
     const uint64_t start = writer.write("t1", "start");
     // The primary's own feed records its incarnation.

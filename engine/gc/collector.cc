@@ -29,7 +29,7 @@ void Collector::run(std::stop_token stop) {
 }
 
 StatusOr<GcReport> Collector::collect_once(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(const auto history, HistoryRemoval::open(settings_.uri));
+  HG_ASSIGN_OR_RETURN(const auto history, HistoryRemoval::open(settings_.uri, stop));
   // Holds outlast three missed turns of this process. Those of tenants that are not named any more run out by
   // themselves.
   HG_RETURN_IF_ERROR(history->publish_holds(settings_.holder, 4 * settings_.interval,

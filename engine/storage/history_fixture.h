@@ -12,7 +12,7 @@ namespace headgate::engine {
 inline std::unique_ptr<testing::PostgresDatabase> prepared() {
   auto database = testing::PostgresDatabase::create();
   if (database != nullptr) {
-    const Status status = migrate_database({.uri = database->uri()});
+    const Status status = migrate_database({.uri = database->uri()}, {});
     REQUIRE_MESSAGE(status.ok(), describe(status));
   }
   return database;

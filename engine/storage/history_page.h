@@ -14,7 +14,7 @@ namespace headgate::engine {
 // Not thread-safe; borrows a connection. Throws what libpqxx throws.
 class PageReader {
  public:
-  explicit PageReader(pqxx::connection& connection) : connection_(connection) {}
+  explicit PageReader(pqxx::connection_base& connection) : connection_(connection) {}
   // False, the default, when the database has no table of floors.
   void has_floors(bool has_floors) { has_floors_ = has_floors; }
   // Whether life events are read. The table may appear while the connection is open: it is looked for until it is
@@ -52,7 +52,7 @@ class PageReader {
   StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
                              size_t rows_max);
 
-  pqxx::connection& connection_;
+  pqxx::connection_base& connection_;
   bool has_floors_ = false;
   bool has_lives_ = false;
   bool tail_prepared_ = false;

@@ -1,7 +1,7 @@
 #include "engine/storage/history_removal.h"
 
+#include "base/postgres/errors.h"
 #include "engine/storage/permify_tables.h"
-#include "engine/storage/pool.h"
 #include "engine/storage/sql.h"
 
 namespace headgate::engine {
@@ -47,7 +47,7 @@ SELECT $1, tenant, position, now() + $2::bigint * interval '1 millisecond'
 FROM unnest($3::varchar[], $4::xid8[]) AS h (tenant, position)
 ON CONFLICT (holder, tenant_id) DO UPDATE SET position = excluded.position, expires_at = excluded.expires_at)sql";
 
-std::string remove_expired(pqxx::connection& connection, RemovableRows rows, const std::string& tenant,
+std::string remove_expired(pqxx::connection_base& connection, RemovableRows rows, const std::string& tenant,
                            const std::string& floor, int batch) {
   return fmt::format(
       "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE tenant_id = {1} AND expired_tx_id <> {2} "
@@ -56,7 +56,7 @@ std::string remove_expired(pqxx::connection& connection, RemovableRows rows, con
       batch);
 }
 
-std::string remove_transactions(pqxx::connection& connection, const std::string& tenant, const std::string& floor,
+std::string remove_transactions(pqxx::connection_base& connection, const std::string& tenant, const std::string& floor,
                                 int batch) {
   return fmt::format(
       "DELETE FROM transactions WHERE id IN (SELECT id FROM transactions WHERE tenant_id = {0} AND id < '{1}'::xid8 "
@@ -70,24 +70,21 @@ constexpr Duration kSilence{10 * 60'000};
 
 // Exceptions of libpqxx as Status; a server that has fallen silent as one of them.
 template <typename Work>
-auto without_exceptions(SocketWatchdog& watchdog, pqxx::connection& connection, Work&& work)
+auto without_exceptions(SocketWatchdog& watchdog, pqxx::connection_base& connection, Work&& work)
     -> StatusOr<decltype(work())> {
   const auto watch = watchdog.watch(connection.sock(), kSilence);
   try {
     return work();
   } catch (...) {
-    return status_of_current_exception();
+    return status_of_postgres_exception();
   }
 }
 
 }  // namespace
 
-StatusOr<std::unique_ptr<HistoryRemoval>> HistoryRemoval::open(const std::string& uri) {
-  try {
-    return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(with_network_timeouts(uri, kConnect)));
-  } catch (...) {
-    return status_of_current_exception();
-  }
+StatusOr<std::unique_ptr<HistoryRemoval>> HistoryRemoval::open(const std::string& uri, std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(auto connection, connect_postgres({uri, kConnect, "headgate-collector"}, stop));
+  return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(std::move(connection)));
 }
 
 Status HistoryRemoval::publish_holds(const std::string& holder, Duration lifetime,

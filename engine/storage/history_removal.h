@@ -6,11 +6,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <pqxx/pqxx>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/postgres/connect.h"
 #include "base/socket_watchdog.h"
 #include "base/status.h"
 
@@ -21,7 +22,7 @@ enum class RemovableRows { kTuples, kAttributes, kTransactions };
 class HistoryRemoval {
  public:
   // `uri` as in PoolSettings.
-  static StatusOr<std::unique_ptr<HistoryRemoval>> open(const std::string& uri);
+  static StatusOr<std::unique_ptr<HistoryRemoval>> open(const std::string& uri, std::stop_token stop);
 
   // For `lifetime`, nothing from the position of each tenant on is removed by anybody; the empty name stands for all
   // tenants. Holds whose time is over go away.
@@ -37,9 +38,11 @@ class HistoryRemoval {
   StatusOr<uint64_t> remove(RemovableRows rows, const std::string& tenant, const std::string& floor, int batch);
 
  private:
-  explicit HistoryRemoval(const std::string& uri) : connection_(uri) {}
+  explicit HistoryRemoval(std::unique_ptr<PgConnection> connection)
+      : owned_(std::move(connection)), connection_(*owned_) {}
 
-  pqxx::connection connection_;
+  const std::unique_ptr<PgConnection> owned_;
+  PgConnection& connection_;
   SocketWatchdog watchdog_;
 };
 

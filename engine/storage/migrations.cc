@@ -1,14 +1,19 @@
 #include "engine/storage/migrations.h"
 
+#include <sys/socket.h>
+
 #include "base/log.h"
+#include "base/postgres/connect.h"
+#include "base/postgres/errors.h"
+#include "base/socket_watchdog.h"
 #include "engine/storage/permify_tables.h"
-#include "engine/storage/pool.h"
 
 namespace headgate::engine {
 
 namespace {
 
 constexpr int kServerVersionMin = 130008;
+constexpr Duration kGrace{2'000};
 // Any number that nobody else uses; the same in all versions of this program.
 constexpr int64_t kMigrationLock = 0x68656164'67617465;
 
@@ -77,13 +82,13 @@ struct Index {
 constexpr Index kIndexes[] = {{"headgate_relation_tuples_expired", "relation_tuples"},
                               {"headgate_attributes_expired", "attributes"}};
 
-std::string value(pqxx::connection& connection, const std::string& sql) {
+std::string value(pqxx::connection_base& connection, const std::string& sql) {
   pqxx::nontransaction work(connection);
   const pqxx::result result = work.exec(sql);
   return result.empty() || result[0][0].is_null() ? "" : result[0][0].as<std::string>();
 }
 
-Status check_server(pqxx::connection& connection) {
+Status check_server(pqxx::connection_base& connection) {
   const int version = std::stoi(value(connection, "SHOW server_version_num"));
   if (version >= kServerVersionMin) return ok_status();
   return status_of(StatusCode::kFailedPrecondition,
@@ -92,7 +97,7 @@ Status check_server(pqxx::connection& connection) {
 }
 
 // True when the tables are there and current, false on a database without any of them.
-StatusOr<bool> has_tables(pqxx::connection& connection) {
+StatusOr<bool> has_tables(pqxx::connection_base& connection) {
   const bool versions = !value(connection, "SELECT to_regclass('migrations')::text").empty();
   const bool tuples = !value(connection, "SELECT to_regclass('relation_tuples')::text").empty();
   if (!versions && !tuples) return false;
@@ -111,7 +116,7 @@ StatusOr<bool> has_tables(pqxx::connection& connection) {
   return true;
 }
 
-void create_tables(pqxx::connection& connection) {
+void create_tables(pqxx::connection_base& connection) {
   pqxx::work work(connection);
   work.exec(kPermifyTables);
   work.commit();
@@ -120,7 +125,7 @@ void create_tables(pqxx::connection& connection) {
 
 // A dump takes the rows along, but not the server's counter of xids. New transactions would sort before old ones: their
 // rows would be invisible, and no stream would carry them.
-Status check_counter(pqxx::connection& connection) {
+Status check_counter(pqxx::connection_base& connection) {
   const std::string ahead = value(connection,
                                   "SELECT id::text || ', the counter at ' || pg_snapshot_xmax(pg_current_snapshot())"
                                   " FROM transactions WHERE id >= pg_snapshot_xmax(pg_current_snapshot())"
@@ -133,22 +138,22 @@ Status check_counter(pqxx::connection& connection) {
                    ahead);
 }
 
-bool has_own_objects(pqxx::connection& connection) {
+bool has_own_objects(pqxx::connection_base& connection) {
   return !value(connection, "SELECT to_regclass('headgate.incarnations')::text").empty();
 }
 
-bool has(pqxx::connection& connection, const OwnObjects& objects) {
+bool has(pqxx::connection_base& connection, const OwnObjects& objects) {
   return !value(connection, fmt::format("SELECT to_regclass('{}')::text", objects.newest)).empty();
 }
 
 // What the role may not do, somebody else has to.
-Status needs_owner(pqxx::connection& connection, std::string_view what, std::string_view cure) {
+Status needs_owner(pqxx::connection_base& connection, std::string_view what, std::string_view cure) {
   return status_of(StatusCode::kFailedPrecondition,
                    "the role {} may not create {}; let a role that may do it run once: {}",
                    value(connection, "SELECT quote_ident(current_user)"), what, cure);
 }
 
-Status create_schema(pqxx::connection& connection) {
+Status create_schema(pqxx::connection_base& connection) {
   if (!value(connection, "SELECT to_regnamespace('headgate')::text").empty()) return ok_status();
   try {
     pqxx::nontransaction(connection).exec("CREATE SCHEMA IF NOT EXISTS headgate");
@@ -159,7 +164,7 @@ Status create_schema(pqxx::connection& connection) {
   }
 }
 
-Status create_objects(pqxx::connection& connection, const OwnObjects& objects) {
+Status create_objects(pqxx::connection_base& connection, const OwnObjects& objects) {
   try {
     if (has(connection, objects)) return ok_status();
     pqxx::work work(connection);
@@ -173,7 +178,7 @@ Status create_objects(pqxx::connection& connection, const OwnObjects& objects) {
   }
 }
 
-Status create_own_objects(pqxx::connection& connection) {
+Status create_own_objects(pqxx::connection_base& connection) {
   // What came last is missing on a standby until its primary has it; nothing depends on it.
   const bool standby = value(connection, "SELECT pg_is_in_recovery()") == "t";
   if (standby && has_own_objects(connection)) return ok_status();
@@ -187,7 +192,7 @@ Status create_own_objects(pqxx::connection& connection) {
 }
 
 // A build that was interrupted leaves an index that is maintained but never used; it is dropped and built again.
-Status create_index(pqxx::connection& connection, const Index& index) {
+Status create_index(pqxx::connection_base& connection, const Index& index) {
   const std::string valid = value(
       connection, fmt::format("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}')", index.name));
   if (valid == "t") return ok_status();
@@ -209,7 +214,7 @@ Status create_index(pqxx::connection& connection, const Index& index) {
 
 // Asks again and again instead of waiting in the server: a session that waits there holds a snapshot, for which the
 // index build of the lock's holder would wait in turn.
-Status lock(pqxx::connection& connection, Duration timeout, std::stop_token stop) {
+Status take_lock(pqxx::connection_base& connection, Duration timeout, std::stop_token stop) {
   const MonotonicTime end = system_clock().now() + timeout;
   while (value(connection, fmt::format("SELECT pg_try_advisory_lock({})", kMigrationLock)) != "t") {
     if (system_clock().now() > end) {
@@ -220,7 +225,14 @@ Status lock(pqxx::connection& connection, Duration timeout, std::stop_token stop
   return ok_status();
 }
 
-Status migrate(pqxx::connection& connection) {
+void set_up(pqxx::connection_base& connection) {
+  connection.set_variable("statement_timeout", "0");
+  connection.set_variable("client_min_messages", "warning");
+  // So that the server ends a statement, and with it the lock, whose client has left.
+  if (connection.server_version() >= 140000) connection.set_variable("client_connection_check_interval", "2000");
+}
+
+Status migrate(pqxx::connection_base& connection) {
   HG_RETURN_IF_ERROR(check_server(connection));
   HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
   if (!present) create_tables(connection);
@@ -233,19 +245,26 @@ Status migrate(pqxx::connection& connection) {
 }  // namespace
 
 Status migrate_database(const MigrationSettings& settings, std::stop_token stop) {
+  // The lock lives and dies with the session.
+  HG_ASSIGN_OR_RETURN(const auto connection,
+                      connect_postgres({settings.uri, settings.connect_timeout, "headgate-migration"}, stop));
+  // A statement here may wait for whatever somebody else's transaction holds.
+  const std::stop_callback on_stop(stop, [socket = connection->sock()] { ::shutdown(socket, SHUT_RDWR); });
+  SocketWatchdog watchdog;
   try {
-    // The lock lives and dies with the session.
-    pqxx::connection connection(settings.uri);
-    connection.set_variable("statement_timeout", "0");
-    connection.set_variable("client_min_messages", "warning");
-    HG_RETURN_IF_ERROR(lock(connection, settings.lock_timeout, stop));
-    return migrate(connection);
+    {
+      const auto watch = watchdog.watch(connection->sock(), settings.lock_timeout + kGrace);
+      set_up(*connection);
+      HG_RETURN_IF_ERROR(take_lock(*connection, settings.lock_timeout, stop));
+    }
+    return migrate(*connection);
   } catch (...) {
-    return status_of_current_exception();
+    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+    return status_of_postgres_exception();
   }
 }
 
-Status check_database(pqxx::connection& connection) {
+Status check_database(pqxx::connection_base& connection) {
   try {
     HG_RETURN_IF_ERROR(check_server(connection));
     HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
@@ -254,7 +273,7 @@ Status check_database(pqxx::connection& connection) {
                        "the database has not been prepared for Headgate; start an engine with database.auto_migrate "
                        "against the primary once");
   } catch (...) {
-    return status_of_current_exception();
+    return status_of_postgres_exception();
   }
 }
 

@@ -27,7 +27,8 @@
 namespace headgate::engine {
 
 struct MigrationSettings {
-  std::string uri;                     // as in PoolSettings
+  std::string uri;  // as in PoolSettings
+  Duration connect_timeout{5'000};
   Duration lock_timeout{15 * 60'000};  // UNAVAILABLE when another process migrates for longer
 };
 
@@ -35,9 +36,10 @@ struct MigrationSettings {
 // older Permify (which has to migrate them itself), the rows are ahead of the server's counter of transactions, or the
 // role may not create what is missing. Only what is missing is created.
 // UNAVAILABLE when the database is away.
-Status migrate_database(const MigrationSettings& settings, std::stop_token stop = {});
+// CANCELLED, soon, when stopped.
+Status migrate_database(const MigrationSettings& settings, std::stop_token stop);
 
 // The same checks without changing anything, for processes that must not or cannot change the layout.
-Status check_database(pqxx::connection& connection);
+Status check_database(pqxx::connection_base& connection);
 
 }  // namespace headgate::engine

@@ -1,11 +1,13 @@
 #include "engine/storage/migrations.h"
 
 #include <fstream>
+#include <future>
 #include <regex>
 #include <sstream>
 #include <thread>
 
 #include "tests/support/postgres.h"
+#include "tests/support/silent_server.h"
 
 namespace headgate::engine {
 namespace {
@@ -25,7 +27,7 @@ constexpr char kLayout[] =
 TEST_SUITE("storage/migrations") {
   TEST_CASE("migrations: a fresh database gets Permify's tables, its version rows and the first tenant") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(database->execute("SELECT string_agg(version_id::text, ' ' ORDER BY id) FROM migrations") ==
           "0 20230117143902 20230117145140 20230118185622 20230729145034 20231122120124 20231230174418 20241018182912 "
           "20250912101325 20250913120000");
@@ -35,9 +37,9 @@ TEST_SUITE("storage/migrations") {
 
   TEST_CASE("migrations: running again changes nothing") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     const std::string before = database->execute(kLayout);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(database->execute(kLayout) == before);
     CHECK(database->execute("SELECT count(*) FROM migrations") == "10");
     CHECK(database->execute("SELECT count(*) FROM tenants") == "1");
@@ -49,7 +51,7 @@ TEST_SUITE("storage/migrations") {
     {
       std::vector<std::jthread> threads;
       for (int i = 0; i < 6; ++i) {
-        threads.emplace_back([&] { succeeded += migrate_database({.uri = database->uri()}).ok(); });
+        threads.emplace_back([&] { succeeded += migrate_database({.uri = database->uri()}, {}).ok(); });
       }
     }
     CHECK(succeeded == 6);
@@ -59,20 +61,20 @@ TEST_SUITE("storage/migrations") {
 
   TEST_CASE("migrations: an index left invalid is built again") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     database->execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'headgate_attributes_expired'::regclass");
     REQUIRE(database->execute(kIndexValid) == "f");
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(database->execute(kIndexValid) == "t");
   }
 
   TEST_CASE("migrations: tables of an older Permify are refused and left alone") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     database->execute("DELETE FROM migrations WHERE version_id >= 20250912101325");
     database->execute("DROP SCHEMA headgate CASCADE");
-    const Status status = migrate_database({.uri = database->uri()});
+    const Status status = migrate_database({.uri = database->uri()}, {});
     CHECK(status.code() == StatusCode::kFailedPrecondition);
     CHECK(message_of(status).find("20241018182912") != std::string::npos);
     CHECK(database->execute("SELECT to_regnamespace('headgate')::text") == "");
@@ -97,22 +99,57 @@ TEST_SUITE("storage/migrations") {
     }
     const std::string rows = "SELECT count(*)::text || (SELECT count(*) FROM transactions)::text FROM relation_tuples";
     const std::string before = database->execute(rows);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(database->execute(rows) == before);
     CHECK(database->execute("SELECT count(*) FROM migrations") == "10");
+  }
+
+  TEST_CASE("migrations: a server that never answers is given up in seconds, or at once when asked to stop") {
+    testing::SilentServer server;
+    MigrationSettings settings;
+    settings.uri = fmt::format("postgres://u@127.0.0.1:{}/d", server.port());
+    settings.connect_timeout = Duration(300);
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(migrate_database(settings, {}).code() == StatusCode::kUnavailable);
+    settings.connect_timeout = Duration(60'000);
+    std::stop_source stop;
+    const std::jthread stopper([&] { stop.request_stop(); });
+    CHECK(migrate_database(settings, stop.get_token()).code() == StatusCode::kCancelled);
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+  }
+
+  TEST_CASE("migrations: a wait behind somebody's transaction ends when asked to stop, in the server too") {
+    HG_POSTGRES(database);
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
+    database->execute("DROP INDEX headgate_attributes_expired");
+    pqxx::connection holder(database->uri());
+    pqxx::work transaction(holder);
+    transaction.exec(
+        "INSERT INTO attributes (tenant_id, entity_type, entity_id, attribute, value) VALUES ('t1', 'a', 'b', 'c', "
+        "'{}')");
+    const std::string waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'headgate-migration' AND wait_event_type = "
+        "'Lock'";
+    std::stop_source stop;
+    auto ended =
+        std::async(std::launch::async, [&] { return migrate_database({.uri = database->uri()}, stop.get_token()); });
+    REQUIRE(testing::wait_until([&] { return database->execute(waiting) == "1"; }));
+    stop.request_stop();
+    CHECK(ended.get().code() == StatusCode::kCancelled);
+    CHECK(testing::wait_until([&] { return database->execute(waiting) == "0"; }));
   }
 
   TEST_CASE("migrations: a database that was never prepared does not pass the check") {
     HG_POSTGRES(database);
     pqxx::connection connection(database->uri());
     CHECK(check_database(connection).code() == StatusCode::kFailedPrecondition);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(check_database(connection).ok());
   }
 
   TEST_CASE("migrations: a database of the version before learns who is there, and takes nobody for new") {
     HG_POSTGRES(database);
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     database->execute("DROP TABLE headgate.tenant_life, headgate.tenants_known");
     database->execute("DELETE FROM headgate.migrations WHERE version = 2");
     database->execute("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('t1', '5')");
@@ -122,7 +159,7 @@ TEST_SUITE("storage/migrations") {
         " ('a', 'user', '00000000000000000001', ''), ('a', 'user', '00000000000000000002', '')");
     pqxx::connection connection(database->uri());
     CHECK(check_database(connection).ok());
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     CHECK(database->execute("SELECT string_agg(version::text, ' ' ORDER BY version) FROM headgate.migrations") ==
           "1 2");
     CHECK(database->execute("SELECT floor FROM headgate.gc_floors") == "5");
@@ -138,26 +175,26 @@ TEST_SUITE("storage/migrations") {
     REQUIRE(uri != database->uri());
     database->execute("CREATE ROLE " + role + " LOGIN");
     database->execute("GRANT USAGE, CREATE ON SCHEMA public TO " + role);
-    const Status refused = migrate_database({.uri = uri});
+    const Status refused = migrate_database({.uri = uri}, {});
     CHECK(refused.code() == StatusCode::kFailedPrecondition);
     CHECK(message_of(refused).find("CREATE SCHEMA headgate AUTHORIZATION " + role) != std::string::npos);
     database->execute("CREATE SCHEMA headgate");
-    const Status no_tables = migrate_database({.uri = uri});
+    const Status no_tables = migrate_database({.uri = uri}, {});
     CHECK(no_tables.code() == StatusCode::kFailedPrecondition);
     CHECK(message_of(no_tables).find("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role) != std::string::npos);
     database->execute("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role);
-    CHECK(migrate_database({.uri = uri}).ok());
+    CHECK(migrate_database({.uri = uri}, {}).ok());
     // What is there is not made again, so the right to make it may go.
     database->execute("REVOKE CREATE ON SCHEMA headgate FROM " + role);
-    CHECK(migrate_database({.uri = uri}).ok());
+    CHECK(migrate_database({.uri = uri}, {}).ok());
     // Without the right to the newest step the engine still serves.
     database->execute("DROP TABLE headgate.tenant_life, headgate.tenants_known");
-    CHECK(migrate_database({.uri = uri}).ok());
+    CHECK(migrate_database({.uri = uri}, {}).ok());
     CHECK(database->execute("SELECT to_regclass('headgate.tenant_life')::text") == "");
     // Tables of another role: the index is the owner's to make.
     database->execute("DROP INDEX headgate_attributes_expired");
     database->execute("ALTER TABLE attributes OWNER TO postgres");
-    const Status no_index = migrate_database({.uri = uri});
+    const Status no_index = migrate_database({.uri = uri}, {});
     CHECK(no_index.code() == StatusCode::kFailedPrecondition);
     CHECK(message_of(no_index).find("CREATE INDEX CONCURRENTLY headgate_attributes_expired") != std::string::npos);
     database->execute("DROP OWNED BY " + role);

@@ -3,55 +3,9 @@
 #include <poll.h>
 
 #include "base/log.h"
+#include "base/postgres/errors.h"
 
 namespace headgate::engine {
-
-Status status_of_sqlstate(const std::string& state, std::string_view message) {
-  const std::string text = fmt::format("SQLSTATE {}: {}", state, message);
-  // Class 40: serialization failures and deadlocks.
-  if (state.rfind("40", 0) == 0 || state == "23505") return make_status(StatusCode::kAborted, text);
-  if (state == "57014") return make_status(StatusCode::kDeadlineExceeded, text);
-  // 57P0x: the server is shutting down, crashed or not yet ready. 53300: too many connections.
-  if (state.rfind("57P", 0) == 0 || state.rfind("08", 0) == 0 || state == "53300") {
-    return make_status(StatusCode::kUnavailable, text);
-  }
-  return make_status(StatusCode::kInternal, text);
-}
-
-Status status_of_current_exception() {
-  try {
-    throw;
-  } catch (const pqxx::broken_connection& error) {
-    return unavailable("the database cannot be reached; check that it runs and that database.uri is right");
-  } catch (const pqxx::in_doubt_error&) {
-    return unavailable("the connection to the database broke during COMMIT; the outcome is not known");
-  } catch (const pqxx::statement_completion_unknown&) {
-    return unavailable("the database does not know whether the statement completed");
-  } catch (const pqxx::transaction_rollback& error) {
-    // Class 40: serialization failures and deadlocks. libpqxx does not count them among its SQL errors.
-    return status_of(StatusCode::kAborted, "SQLSTATE class 40: {}", error.what());
-  } catch (const pqxx::sql_error& error) {
-    return status_of_sqlstate(error.sqlstate(), error.what());
-  } catch (const std::exception& error) {
-    return internal_error("database access failed: {}", error.what());
-  }
-}
-
-std::string with_network_timeouts(const std::string& uri, Duration connect_timeout) {
-  std::string text = uri;
-  const bool is_uri = uri.find("://") != std::string::npos;
-  const auto add = [&](const char* key, int64_t value) {
-    if (uri.find(std::string(key) + "=") != std::string::npos) return;
-    const char* separator = !is_uri ? " " : text.find('?') == std::string::npos ? "?" : "&";
-    text += fmt::format("{}{}={}", separator, key, value);
-  };
-  add("connect_timeout", std::max<int64_t>(2, connect_timeout.count() / 1000));
-  add("keepalives_idle", 5);
-  add("keepalives_interval", 2);
-  add("keepalives_count", 3);
-  add("tcp_user_timeout", 10'000);
-  return text;
-}
 
 namespace {
 
@@ -60,7 +14,7 @@ constexpr Duration kGrace{2'000};
 constexpr Duration kUnused{1'000};
 
 // An idle session has nothing to say. When its socket can be read, the server has ended it.
-bool ended_by_server(const pqxx::connection& connection) {
+bool ended_by_server(const PgConnection& connection) {
   pollfd socket{connection.sock(), POLLIN, 0};
   return ::poll(&socket, 1, 0) != 0;
 }
@@ -72,20 +26,18 @@ Pool::Pool(PoolSettings settings) : settings_(std::move(settings)) {}
 Pool::~Pool() = default;
 
 StatusOr<Pool::Session> Pool::connect() {
+  Session session;
+  HG_ASSIGN_OR_RETURN(session.connection, connect_postgres(settings_.connection(), stopping_.get_token()));
+  PgConnection& connection = *session.connection;
   try {
-    Session session;
-    session.connection =
-        std::make_unique<pqxx::connection>(with_network_timeouts(settings_.uri, settings_.connect_timeout));
-    pqxx::connection& connection = *session.connection;
     const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kGrace);
     connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     // A transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
     connection.set_variable("idle_in_transaction_session_timeout", std::to_string(settings_.statement_timeout.count()));
-    connection.set_variable("application_name", connection.quote(settings_.application_name));
     if (settings_.prepare) settings_.prepare(connection);
     return session;
   } catch (...) {
-    return status_of_current_exception();
+    return status_of_postgres_exception();
   }
 }
 
@@ -106,9 +58,10 @@ StatusOr<Pool::Session> Pool::acquire(const SessionSetup* setup) {
   {
     MutexLock lock(mutex_);
     ++wanting_;
-    const bool free =
-        changed_.wait_for(mutex_, settings_.acquire_timeout, [&]() REQUIRES_LOCK(mutex_) { return may_take(); });
+    const bool free = changed_.wait_for(mutex_, stopping_.get_token(), settings_.acquire_timeout,
+                                        [&]() REQUIRES_LOCK(mutex_) { return may_take(); });
     --wanting_;
+    if (!free && stopping_.stop_requested()) return make_status(StatusCode::kCancelled, "the engine is shutting down");
     if (!free) {
       return status_of(StatusCode::kResourceExhausted,
                        "all {} database connections are busy for {} ms; raise database.max_connections",
@@ -150,19 +103,19 @@ void Pool::drop_idle() {
   changed_.notify_all();
 }
 
-Status Pool::run(const std::function<Status(pqxx::connection&)>& work) { return run_on_session(nullptr, work); }
+Status Pool::run(const std::function<Status(pqxx::connection_base&)>& work) { return run_on_session(nullptr, work); }
 
-Status Pool::run(const SessionSetup& setup, const std::function<Status(pqxx::connection&)>& work) {
+Status Pool::run(const SessionSetup& setup, const std::function<Status(pqxx::connection_base&)>& work) {
   return run_on_session(&setup, work);
 }
 
-Status Pool::read(const std::function<Status(pqxx::connection&)>& work) {
+Status Pool::read(const std::function<Status(pqxx::connection_base&)>& work) {
   bool reused = false;
   const Status status = run_on_session(nullptr, work, &reused);
   return reused && status.code() == StatusCode::kUnavailable ? run(work) : status;
 }
 
-Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work,
+Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection_base&)>& work,
                             bool* reused) {
   HG_ASSIGN_OR_RETURN(Session session, acquire(setup));
   if (reused != nullptr) *reused = session.used;
@@ -175,7 +128,7 @@ Status Pool::run_on_session(const SessionSetup* setup, const std::function<Statu
     }
     status = work(*session.connection);
   } catch (...) {
-    status = status_of_current_exception();
+    status = status_of_postgres_exception();
     // A failed session may hold anything; a fresh one costs a millisecond.
     if (status.code() != StatusCode::kAborted) session = {};
     if (status.code() == StatusCode::kUnavailable) drop_idle();

@@ -1,4 +1,4 @@
-// A bounded pool of PostgreSQL connections, and the only place where exceptions of libpqxx become Status.
+// A bounded pool of PostgreSQL connections.
 //
 // A connection never reconnects behind the back of a session (libpqxx 6 would): a broken one is thrown away and the
 // next caller opens a fresh one. Thread-safe.
@@ -13,12 +13,15 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/postgres/connect.h"
 #include "base/socket_watchdog.h"
 #include "base/status.h"
 
 namespace headgate::engine {
 
 struct PoolSettings {
+  PostgresSettings connection() const { return {uri, connect_timeout, application_name}; }
+
   std::string uri;  // postgres://… or key=value; holds a secret, never logged
   int connections_max = 20;
   Duration acquire_timeout{5'000};  // RESOURCE_EXHAUSTED when no connection gets free in that time
@@ -28,7 +31,7 @@ struct PoolSettings {
   Duration statement_timeout{30'000};
   std::string application_name = "headgate-engine";
   // Run once on every new connection: prepared statements, session settings.
-  std::function<void(pqxx::connection&)> prepare;
+  std::function<void(pqxx::connection_base&)> prepare;
 };
 
 // SQL that some code needs run once on a connection before it uses it, for example PREPARE. Equal names mean equal SQL.
@@ -44,24 +47,20 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // Runs `work` with a connection. Exceptions become Status:
-  //   broken connection, cannot connect   UNAVAILABLE (text without host, user or database)
-  //   40001, 23505                        ABORTED
-  //   57014 (statement timeout, cancel)   DEADLINE_EXCEEDED
-  //   any other SQL error                 INTERNAL with SQLSTATE and the server's primary message
-  Status run(const std::function<Status(pqxx::connection&)>& work);
+  // Runs `work` with a connection. Exceptions become Status as in base/postgres/errors.h.
+  Status run(const std::function<Status(pqxx::connection_base&)>& work);
 
   // The same with a connection that has had `setup`; one that has had it already is preferred.
-  Status run(const SessionSetup& setup, const std::function<Status(pqxx::connection&)>& work);
+  Status run(const SessionSetup& setup, const std::function<Status(pqxx::connection_base&)>& work);
 
   // As run(), for work that changes nothing: it is done once more when a connection that was idle turns out to be dead.
-  Status read(const std::function<Status(pqxx::connection&)>& work);
+  Status read(const std::function<Status(pqxx::connection_base&)>& work);
 
   // As run(), with a typed result.
   template <typename T>
-  StatusOr<T> get(const std::function<StatusOr<T>(pqxx::connection&)>& work) {
+  StatusOr<T> get(const std::function<StatusOr<T>(pqxx::connection_base&)>& work) {
     StatusOr<T> result = make_status(StatusCode::kInternal, "no result");
-    Status status = run([&](pqxx::connection& connection) {
+    Status status = run([&](pqxx::connection_base& connection) {
       result = work(connection);
       return result.status();
     });
@@ -78,6 +77,9 @@ class Pool {
   bool wanted() const;
   void set_on_wanted(std::function<void()> on_wanted);
 
+  // No connection is opened from now on, and attempts under way end: their callers hear CANCELLED.
+  void stop() { stopping_.request_stop(); }
+
   const PoolSettings& settings() const { return settings_; }
   // Without the leases.
   int in_use() const;
@@ -86,13 +88,13 @@ class Pool {
 
  private:
   struct Session {
-    std::unique_ptr<pqxx::connection> connection;
+    std::unique_ptr<PgConnection> connection;
     std::set<std::string> setups;
     bool used = false;  // has been idle in the pool
     MonotonicTime idle_since{};
   };
 
-  Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection&)>& work,
+  Status run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection_base&)>& work,
                         bool* reused = nullptr);
   StatusOr<Session> acquire(const SessionSetup* setup);
   Session take_idle(const SessionSetup* setup) REQUIRES_LOCK(mutex_);
@@ -106,6 +108,7 @@ class Pool {
 
   const PoolSettings settings_;
   SocketWatchdog watchdog_;
+  std::stop_source stopping_;
   mutable Mutex mutex_;
   Condition changed_;
   std::vector<Session> idle_ GUARDED_BY(mutex_);
@@ -115,14 +118,5 @@ class Pool {
   Mutex on_wanted_mutex_;
   std::function<void()> on_wanted_ GUARDED_BY(on_wanted_mutex_);
 };
-
-// The uri with a time to connect, and with the time-outs of TCP for a server that is cut off; what it sets itself
-// stays. libpq alone would wait for the operating system, minutes to hours.
-std::string with_network_timeouts(const std::string& uri, Duration connect_timeout);
-
-// The mapping of run(), for code that owns its connection. REQUIRES: called inside a catch block.
-Status status_of_current_exception();
-// The same for an error of the server that was not thrown.
-Status status_of_sqlstate(const std::string& state, std::string_view message);
 
 }  // namespace headgate::engine

@@ -31,7 +31,7 @@ class PostgresBundles : public BundleStore {
       names.push_back(bundle.name());
       payloads.push_back(std::move(json));
     }
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection)
           .exec_params(
               "INSERT INTO bundles (name, payload, tenant_id)"
@@ -46,7 +46,7 @@ class PostgresBundles : public BundleStore {
 
   StatusOr<DataBundle> read(const std::string& tenant, const std::string& name) override {
     DataBundle bundle;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const pqxx::result rows =
           pqxx::nontransaction(connection)
               .exec_params("SELECT payload FROM bundles WHERE tenant_id = $1 AND name = $2", tenant, name);
@@ -60,7 +60,7 @@ class PostgresBundles : public BundleStore {
   }
 
   Status remove(const std::string& tenant, const std::string& name) override {
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection)
           .exec_params("DELETE FROM bundles WHERE tenant_id = $1 AND name = $2", tenant, name);
       return ok_status();

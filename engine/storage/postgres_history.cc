@@ -10,10 +10,11 @@
 #include "base/clock.h"
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/postgres/connect.h"
+#include "base/postgres/errors.h"
 #include "base/socket_watchdog.h"
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
-#include "engine/storage/pool.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/tenant_life.h"
 
@@ -88,15 +89,12 @@ bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[
 
 class PostgresHistory : public HistoryReader {
  public:
-  explicit PostgresHistory(const HistorySettings& settings)
-      : connection_(with_network_timeouts(settings.uri, settings.connect_timeout)),
-        socket_(::dup(connection_.sock())),
-        pages_(connection_) {
+  PostgresHistory(std::unique_ptr<PgConnection> connection, const HistorySettings& settings)
+      : owned_(std::move(connection)), connection_(*owned_), socket_(::dup(connection_.sock())), pages_(connection_) {
     // The owner breaks later calls by interrupt(), which it cannot before it has us.
     SocketWatchdog watchdog;
     const auto watch = watchdog.watch(socket_, 2 * settings.connect_timeout);
     pqxx::nontransaction work(connection_);
-    work.exec("SET application_name = " + work.quote(settings.application_name));
     work.exec(fmt::format("SET statement_timeout = {}", settings.statement_timeout.count()));
     // Every statement here is meant for an index range; statistics that are old or those of an empty table must not
     // turn one into a scan. READ COMMITTED gives every statement a snapshot of its own.
@@ -244,7 +242,7 @@ class PostgresHistory : public HistoryReader {
     try {
       return work();
     } catch (...) {
-      return status_of_current_exception();
+      return status_of_postgres_exception();
     }
   }
 
@@ -367,7 +365,8 @@ class PostgresHistory : public HistoryReader {
         id);
   }
 
-  pqxx::connection connection_;
+  const std::unique_ptr<PgConnection> owned_;
+  PgConnection& connection_;
   const int socket_;  // the same socket; ours to shut down from another thread
   PageReader pages_;
   bool standby_ = false;
@@ -381,10 +380,13 @@ class PostgresHistory : public HistoryReader {
 }  // namespace
 
 StatusOr<std::unique_ptr<HistoryReader>> open_history(const HistorySettings& settings) {
+  HG_ASSIGN_OR_RETURN(
+      auto connection,
+      connect_postgres({settings.uri, settings.connect_timeout, settings.application_name}, settings.stop));
   try {
-    return std::make_unique<PostgresHistory>(settings);
+    return std::make_unique<PostgresHistory>(std::move(connection), settings);
   } catch (...) {
-    return status_of_current_exception();
+    return status_of_postgres_exception();
   }
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "base/clock.h"
@@ -17,9 +18,10 @@ struct HistorySettings {
   Duration connect_timeout{5'000};
   Duration statement_timeout{30'000};
   std::string application_name = "headgate-feed";
+  std::stop_token stop;  // ends an attempt to connect
 };
 
-// Blocks for a connection. UNAVAILABLE when the database is away.
+// Blocks for a connection, at most as base/postgres/connect.h says. UNAVAILABLE when the database is away.
 StatusOr<std::unique_ptr<HistoryReader>> open_history(const HistorySettings& settings);
 
 }  // namespace headgate::engine

@@ -88,7 +88,7 @@ class PostgresReader : public DataReader {
 
   StatusOr<SnapToken> head(const std::string& tenant) override {
     SnapToken token;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const pqxx::row row = pqxx::nontransaction(connection).exec_params1(kHead, tenant);
       const uint64_t newest = to_xid(row[0]);
       if (newest == 0) return ok_status();
@@ -137,7 +137,7 @@ class PostgresReader : public DataReader {
     Page<T> page;
     // Nothing precedes every transaction; this is the head of a tenant that was never written to.
     if (at.form == SnapToken::Form::kLegacy && at.xid == 0) return page;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const uint64_t limit = rows_for_page(request);
       const std::string known = at.form == SnapToken::Form::kLegacy
                                     ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", at.xid)

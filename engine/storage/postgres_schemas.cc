@@ -18,7 +18,7 @@ class PostgresSchemas : public SchemaStore {
   StatusOr<std::string> write(const std::string& tenant, const std::vector<SchemaRow>& rows,
                               const std::optional<std::string>& expected_head) override {
     std::string version;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::work work(connection);
       // A removal of the tenant comes before this or behind it, in the order as in the tables.
       work.exec(fmt::format("SELECT pg_advisory_xact_lock_shared({})", tenant_lock(tenant)));
@@ -43,7 +43,7 @@ class PostgresSchemas : public SchemaStore {
 
   StatusOr<std::string> head_version(const std::string& tenant) override {
     std::string version;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const pqxx::result rows = pqxx::nontransaction(connection).exec_params(kHead, tenant);
       if (rows.empty()) return api_error(base::v1::ERROR_CODE_SCHEMA_NOT_FOUND);
       version = rows[0][0].as<std::string>();
@@ -55,7 +55,7 @@ class PostgresSchemas : public SchemaStore {
 
   StatusOr<std::vector<SchemaRow>> read(const std::string& tenant, const std::string& version) override {
     std::vector<SchemaRow> rows;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const pqxx::result found = pqxx::nontransaction(connection)
                                      .exec_params(
                                          "SELECT name, serialized_definition FROM schema_definitions"
@@ -72,7 +72,7 @@ class PostgresSchemas : public SchemaStore {
   StatusOr<Page<SchemaVersion>> list(const std::string& tenant, const PageRequest& request) override {
     HG_ASSIGN_OR_RETURN(const std::string first, decode_page_token(request.continuous_token));
     Page<SchemaVersion> page;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const uint64_t limit = rows_for_page(request);
       const std::string sql = fmt::format(
           "SELECT DISTINCT version FROM schema_definitions WHERE tenant_id = $1 AND ($2::text = '' OR version <= "

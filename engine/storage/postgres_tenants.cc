@@ -40,7 +40,7 @@ class PostgresTenants : public TenantStore {
 
   StatusOr<Tenant> create(const std::string& id, const std::string& name) override {
     Tenant tenant;
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       // Another program may have removed a tenant of this name, and that belongs in front of its new life.
       record_missed(connection, id);
       pqxx::work work(connection);
@@ -59,7 +59,7 @@ class PostgresTenants : public TenantStore {
   }
 
   Status remove(const std::string& id) override {
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::work work(connection);
       // Writers of the tenant that have begun finish first, and those that follow wait.
       work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
@@ -82,7 +82,7 @@ class PostgresTenants : public TenantStore {
   StatusOr<Page<Tenant>> list(const PageRequest& request) override {
     HG_ASSIGN_OR_RETURN(const std::string first, decode_page_token(request.continuous_token));
     Page<Tenant> page;
-    const Status status = pool_->read([&](pqxx::connection& connection) {
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const uint64_t limit = rows_for_page(request);
       const pqxx::result rows =
           pqxx::nontransaction(connection)

@@ -147,7 +147,7 @@ class PostgresWriter : public DataWriter {
     const MonotonicTime start = system_clock().now();
     while (system_clock().now() < start + settings_.outcome_timeout) {
       std::string state;
-      const Status status = pool_->run([&](pqxx::connection& connection) {
+      const Status status = pool_->run([&](pqxx::connection_base& connection) {
         state =
             pqxx::nontransaction(connection)
                 .exec_params1("SELECT COALESCE(pg_xact_status($1::xid8), 'unknown')", std::to_string(attempt.token.xid))
@@ -169,7 +169,7 @@ class PostgresWriter : public DataWriter {
   }
 
   void end_backend(const WriteAttempt& attempt) {
-    const Status status = pool_->run([&](pqxx::connection& connection) {
+    const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection)
           .exec_params(
               "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_xid::text = $2",

@@ -200,7 +200,7 @@ class PostgresSnapshots : public SnapshotReader {
       }
     }
     SnapshotState state;
-    HG_RETURN_IF_ERROR(pool_->read([&](pqxx::connection& connection) {
+    HG_RETURN_IF_ERROR(pool_->read([&](pqxx::connection_base& connection) {
       // All statements see one state of the database. A floor is recorded before rows are removed, so when rows are
       // missing here, the floor is seen here, too.
       pqxx::transaction<pqxx::repeatable_read, pqxx::read_only> work(connection);

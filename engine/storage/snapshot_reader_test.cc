@@ -278,7 +278,7 @@ namespace {
 // Collects the plans that the server tells.
 class Plans : public pqxx::errorhandler {
  public:
-  Plans(pqxx::connection& connection, std::vector<std::string>* plans) : errorhandler(connection), plans_(plans) {}
+  Plans(pqxx::connection_base& connection, std::vector<std::string>* plans) : errorhandler(connection), plans_(plans) {}
   bool operator()(const char message[]) noexcept override {
     plans_->emplace_back(message);
     return true;
@@ -312,7 +312,7 @@ TEST_SUITE("storage/snapshot_reader") {
     std::vector<std::unique_ptr<Plans>> handlers;
     PoolSettings settings;
     settings.uri = database->uri();
-    settings.prepare = [&](pqxx::connection& connection) {
+    settings.prepare = [&](pqxx::connection_base& connection) {
       handlers.push_back(std::make_unique<Plans>(connection, &plans));
       pqxx::nontransaction(connection)
           .exec(

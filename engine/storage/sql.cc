@@ -44,26 +44,10 @@ std::string equals(const Quote& quote, const char* column, const std::string& va
 
 }  // namespace
 
-std::string array_text(std::span<const std::string> items) {
-  std::string text = "{";
-  for (const std::string& item : items) {
-    if (text.size() > 1) text += ',';
-    text += '"';
-    for (const char c : item) {
-      if (c == '"' || c == '\\') text += '\\';
-      text += c;
-    }
-    text += '"';
-  }
-  return text + "}";
-}
-
-std::string array_text(std::span<const uint64_t> items) { return fmt::format("{{{}}}", fmt::join(items, ",")); }
-
 Status client_error(const Status& status, base::v1::ErrorCode otherwise) {
-  if (status.ok() || status.code() == StatusCode::kResourceExhausted || status.code() == StatusCode::kOutOfRange) {
-    return status;
-  }
+  if (status.ok() || status.code() == StatusCode::kOutOfRange) return status;
+  const bool of_database = message_of(status).rfind("SQLSTATE", 0) == 0;
+  if (status.code() == StatusCode::kResourceExhausted && !of_database) return status;
   if (message_of(status).rfind("ERROR_CODE_", 0) == 0) return status;
   if (status.code() == StatusCode::kAborted) return api_error(base::v1::ERROR_CODE_SERIALIZATION);
   log_warn("database_error", {{"answer", base::v1::ErrorCode_Name(otherwise)}, {"reason", describe(status)}});

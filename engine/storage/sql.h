@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/postgres/array_text.h"
 #include "base/snap_token.h"
 #include "base/status.h"
 #include "base/v1/base.pb.h"
@@ -15,10 +16,6 @@
 #include "engine/storage/datastore.h"
 
 namespace headgate::engine {
-
-// The text of a PostgreSQL array, for a parameter or between quotes: {"a","b"}.
-std::string array_text(std::span<const std::string> items);
-std::string array_text(std::span<const uint64_t> items);
 
 // Errors of Pool as clients see them. ABORTED becomes SERIALIZATION, RESOURCE_EXHAUSTED stays, everything else becomes
 // `otherwise` and is logged, because the reason must not reach clients. Errors that already name an ERROR_CODE_ stay.

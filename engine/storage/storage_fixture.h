@@ -14,7 +14,7 @@ namespace headgate::engine {
 
 struct StorageFixture {
   explicit StorageFixture(const testing::PostgresDatabase& database, DatastoreSettings settings = {}) {
-    const Status migrated = migrate_database({.uri = database.uri()});
+    const Status migrated = migrate_database({.uri = database.uri()}, {});
     REQUIRE_MESSAGE(migrated.ok(), describe(migrated));
     PoolSettings pool_settings;
     pool_settings.uri = database.uri();

@@ -57,7 +57,7 @@ void record(pqxx::transaction_base& work, const std::string& tenant, const LifeE
 }
 
 // The next of the events that lead from what is known of the tenant to what is there.
-Step record_next(pqxx::connection& connection, const std::string& tenant) {
+Step record_next(pqxx::connection_base& connection, const std::string& tenant) {
   pqxx::work work(connection);
   if (!truth(work.exec1(fmt::format("SELECT pg_try_advisory_xact_lock({})", tenant_lock(tenant)))[0])) {
     return Step::kLocked;
@@ -121,14 +121,14 @@ void record_schema(pqxx::transaction_base& work, const std::string& tenant, cons
   record(work, tenant, {LifeEvent::Kind::kSchemaChanged, version, previous, late});
 }
 
-bool record_missed(pqxx::connection& connection, const std::string& tenant) {
+bool record_missed(pqxx::connection_base& connection, const std::string& tenant) {
   while (true) {
     const Step step = record_next(connection, tenant);
     if (step != Step::kRecorded) return step == Step::kDone;
   }
 }
 
-MissedLives record_missed(pqxx::connection& connection) {
+MissedLives record_missed(pqxx::connection_base& connection) {
   std::vector<std::string> tenants;
   {
     pqxx::nontransaction work(connection);

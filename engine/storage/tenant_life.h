@@ -31,9 +31,9 @@ void record_schema(pqxx::transaction_base& work, const std::string& tenant, cons
 
 // Records what another program did to this tenant since the last event, in transactions of its own. True when the
 // records match the tables now, false when the tenant is locked: ask again later.
-bool record_missed(pqxx::connection& connection, const std::string& tenant);
+bool record_missed(pqxx::connection_base& connection, const std::string& tenant);
 
 // Compares all tenants, and records what another program did to a bounded number of them.
-MissedLives record_missed(pqxx::connection& connection);
+MissedLives record_missed(pqxx::connection_base& connection);
 
 }  // namespace headgate::engine

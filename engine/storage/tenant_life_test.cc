@@ -287,7 +287,7 @@ TEST_SUITE("storage/tenant_life") {
     CHECK(reader->unrecorded(std::vector<std::string>{"a"})->size() == 1);
     CHECK(history(*reader) == "");
     CHECK(tail(*reader) == "");
-    REQUIRE(migrate_database({.uri = database->uri()}).ok());
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
     REQUIRE(fixture.store.tenants->create("b", "B").ok());
     CHECK(wait_until([&] { return tail(*reader) == "b:created"; }));
     CHECK(history(*reader) == "b:created");

@@ -93,7 +93,7 @@ void WriteLane::connect(std::stop_token stop) {
   while (changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return to_connect_ > 0; })) {
     --to_connect_;
     mutex_.unlock();
-    Connected connected = WriteSession::connect(pool_->settings(), watchdog_);
+    Connected connected = WriteSession::connect(pool_->settings(), watchdog_, stop);
     mutex_.lock();
     connected_.push_back(std::move(connected));
     wake();

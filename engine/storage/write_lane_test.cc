@@ -80,7 +80,7 @@ TEST_SUITE("storage/write_lane") {
     HG_POSTGRES(database);
     Lane lane(*database);
     auto blocked = lane.block();
-    const auto read = [&] { return lane.small->run([](pqxx::connection&) { return ok_status(); }); };
+    const auto read = [&] { return lane.small->run([](pqxx::connection_base&) { return ok_status(); }); };
     CHECK(read().code() == StatusCode::kResourceExhausted);
     lane.unblock();
     for (auto& attempt : blocked) CHECK(attempt.get().status.ok());
@@ -88,7 +88,7 @@ TEST_SUITE("storage/write_lane") {
     CHECK(lane.small->open() == 2);
     // The reader's connection is idle and the lane has its half, so this one waits for its turn.
     CHECK(lane.write("3").get().status.ok());
-    const Status held = lane.small->run([&](pqxx::connection&) {
+    const Status held = lane.small->run([&](pqxx::connection_base&) {
       CHECK(lane.small->in_use() == 1);
       return read();
     });

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/postgres/errors.h"
+
 namespace headgate::engine {
 namespace {
 
@@ -13,13 +15,11 @@ std::string text_of(const char* text) { return text == nullptr ? "" : text; }
 
 }  // namespace
 
-StatusOr<std::unique_ptr<WriteSession>> WriteSession::connect(const PoolSettings& settings, SocketWatchdog& watchdog) {
-  const std::string uri = with_network_timeouts(settings.uri, settings.connect_timeout);
-  std::unique_ptr<WriteSession> session(new WriteSession(PQconnectdb(uri.c_str())));
+StatusOr<std::unique_ptr<WriteSession>> WriteSession::connect(const PoolSettings& settings, SocketWatchdog& watchdog,
+                                                              std::stop_token stop) {
+  HG_ASSIGN_OR_RETURN(PgHandle handle, connect_libpq(settings.connection(), stop));
+  std::unique_ptr<WriteSession> session(new WriteSession(handle.release()));
   PGconn* connection = session->connection_.get();
-  if (PQstatus(connection) != CONNECTION_OK) {
-    return unavailable("the database cannot be reached; check that it runs and that database.uri is right");
-  }
   PQsetNoticeReceiver(connection, ignore_notice, nullptr);
   const auto watch = watchdog.watch(session->socket(), settings.connect_timeout + kGrace);
   HG_RETURN_IF_ERROR(session->set_up(settings));
@@ -31,15 +31,12 @@ StatusOr<std::unique_ptr<WriteSession>> WriteSession::connect(const PoolSettings
 
 Status WriteSession::set_up(const PoolSettings& settings) {
   const auto timeout = settings.statement_timeout.count();
-  std::unique_ptr<char, decltype(&PQfreemem)> name(
-      PQescapeLiteral(connection_.get(), settings.application_name.data(), settings.application_name.size()),
-      PQfreemem);
   // As defaults of the session these cost nothing in each transaction; setting them there took a tenth of its time. A
   // transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
-  HG_RETURN_IF_ERROR(exec(fmt::format(
-      "SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}; SET application_name = {1};"
-      "SET default_transaction_isolation = serializable; SET default_transaction_read_only = off; {2}",
-      timeout, name.get(), kPrepareWrites)));
+  HG_RETURN_IF_ERROR(
+      exec(fmt::format("SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0};"
+                       "SET default_transaction_isolation = serializable; SET default_transaction_read_only = off; {1}",
+                       timeout, kPrepareWrites)));
   for (const char* statement : {"BEGIN", "COMMIT", "ROLLBACK"}) {
     const Result result(PQprepare(connection_.get(), statement, statement, 0, nullptr));
     if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) return error_of(result.get());

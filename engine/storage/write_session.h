@@ -25,7 +25,8 @@ namespace headgate::engine {
 class WriteSession {
  public:
   // Blocks. Every transaction of the session is SERIALIZABLE.
-  static StatusOr<std::unique_ptr<WriteSession>> connect(const PoolSettings& settings, SocketWatchdog& watchdog);
+  static StatusOr<std::unique_ptr<WriteSession>> connect(const PoolSettings& settings, SocketWatchdog& watchdog,
+                                                         std::stop_token stop);
 
   int socket() const { return PQsocket(connection_.get()); }
   bool idle() const { return phase_ == Phase::kIdle; }

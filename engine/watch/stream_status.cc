@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "base/postgres/errors.h"
 #include "engine/feed/start.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -25,6 +26,9 @@ Status presentable(const Status& status) {
     case StatusCode::kAborted:
       log_warn("watch_stream_failed", {{"error", describe(status)}});
       return unavailable("the database did not answer in time; try again later");
+    case StatusCode::kUnavailable:
+      // What follows names servers and users.
+      return message_of(status).rfind(kDatabaseAway, 0) == 0 ? unavailable("{}", kDatabaseAway) : status;
     default: return status;
   }
 }

@@ -25,7 +25,7 @@ using testing::wait_until;
 struct World {
   explicit World(std::unique_ptr<PostgresDatabase> fresh, WatchSettings settings = {}, FeedSettings tail = {})
       : database(std::move(fresh)) {
-    const Status status = migrate_database({.uri = database->uri()});
+    const Status status = migrate_database({.uri = database->uri()}, {});
     REQUIRE_MESSAGE(status.ok(), describe(status));
     feed = std::make_unique<Feed>([uri = database->uri()] { return open_history({.uri = uri}); }, tail);
     services = make_watch_services(*feed, settings);

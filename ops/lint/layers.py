@@ -6,7 +6,7 @@ from source import Finding, line_of
 
 # Each folder may include itself and what stands before it in its own list, besides what the list is built on.
 LISTS = {
-    "base": ["base", "base/redis"],
+    "base": ["base", "base/postgres", "base/redis"],
     "proto": ["proto"],
     "engine": ["engine/model", "engine/schema/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
                "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
@@ -31,7 +31,8 @@ OWN_PLACE = {"sinks/table.h": "sinks/table", "sinks/table.cc": "sinks/table"}
 
 # Header pattern -> folders that may include it. Tests may include anything.
 OWNERS = [
-    (r"pqxx/", ["engine/storage", "relay/tokens"]),
+    (r"pqxx/", ["base/postgres", "engine/storage", "relay/tokens"]),
+    (r"libpq-fe\.h", ["base/postgres", "engine/storage"]),
     (r"(grpc/|grpcpp/|.*\.grpc\.pb\.h|proto/pch_grpc\.h)",
      ["proto", "engine/api", "engine/watch", "relay/upstream", "relay/server", "ops/demo"]),
     (r"librdkafka/", ["sinks/kafka"]),

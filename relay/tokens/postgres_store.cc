@@ -4,6 +4,9 @@
 
 #include "base/guard.h"
 #include "base/mutex.h"
+#include "base/postgres/array_text.h"
+#include "base/postgres/connect.h"
+#include "base/postgres/errors.h"
 #include "base/socket_watchdog.h"
 #include "relay/tokens/ownership.h"
 #include "relay/tokens/store_settings.h"
@@ -84,59 +87,17 @@ std::string commit_statement() {
   return sql;
 }
 
-// The text form of an array; every element is quoted.
-class ArrayText {
- public:
-  void add(const std::string& value) {
-    text_ += text_.empty() ? "{\"" : ",\"";
-    for (const char c : value) {
-      if (c == '"' || c == '\\') text_ += '\\';
-      text_ += c;
-    }
-    text_ += '"';
-  }
-  std::string text() const { return text_.empty() ? "{}" : text_ + "}"; }
-
- private:
-  std::string text_;
-};
-
-// Time-outs that the uri does not set itself: one attempt to connect, and how long sent data may stay unacknowledged.
-std::string with_timeouts(const PostgresStoreSettings& settings) {
-  std::string text = settings.uri;
-  const bool is_uri = text.rfind("postgres://", 0) == 0 || text.rfind("postgresql://", 0) == 0;
-  const auto add = [&](const std::string& key, int64_t value) {
-    if (text.find(key + "=") != std::string::npos) return;
-    const char* separator = !is_uri ? " " : text.find('?') == std::string::npos ? "?" : "&";
-    text += fmt::format("{}{}={}", separator, key, value);
-  };
-  add("connect_timeout", std::max<int64_t>(2, settings.connect_timeout.count() / 1000));
-  add("tcp_user_timeout", settings.statement_timeout.count());
-  return text;
-}
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
-// REQUIRES: called inside a catch block.
+// Says what was tried, and which statement was refused for want of a right. REQUIRES: called inside a catch block.
 Status status_of_exception(const std::string& what) {
+  std::string refused;
   try {
     throw;
-  } catch (const pqxx::broken_connection&) {
-    return unavailable("cannot {}: the PostgreSQL of the token store cannot be reached; check tokens.postgres.uri",
-                       what);
-  } catch (const pqxx::in_doubt_error&) {
-    return unavailable("cannot {}: the connection to the token store broke during COMMIT", what);
   } catch (const pqxx::insufficient_privilege& error) {
-    return status_of(StatusCode::kPermissionDenied, "cannot {}: {}; refused was: {}", what, trimmed(error.what()),
-                     error.query());
-  } catch (const pqxx::insufficient_resources& error) {
-    return status_of(StatusCode::kResourceExhausted, "cannot {}: {}", what, trimmed(error.what()));
-  } catch (const std::exception& error) {
-    return unavailable("cannot {}: {}", what, trimmed(error.what()));
+    refused = fmt::format("; refused was: {}", error.query());
+  } catch (...) {
   }
+  const Status status = status_of_postgres_exception();
+  return status_of(status.code(), "cannot {}: {}{}", what, message_of(status), refused);
 }
 
 class PostgresStore : public TokenStore {
@@ -145,7 +106,7 @@ class PostgresStore : public TokenStore {
       : scope_(std::move(scope)), settings_(std::move(settings)) {}
 
   Status initialize() {
-    return run("prepare the tables", [](pqxx::connection& connection) {
+    return run("prepare the tables", [](pqxx::connection_base& connection) {
       prepare_tables(connection);
       return ok_status();
     });
@@ -153,7 +114,7 @@ class PostgresStore : public TokenStore {
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     Fence fence;
-    HG_RETURN_IF_ERROR(run("take the store over", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) {
+    HG_RETURN_IF_ERROR(run("take the store over", [&](pqxx::connection_base& connection) REQUIRES_LOCK(mutex_) {
       pqxx::nontransaction work(connection);
       fence.epoch = number(work.exec_params1(kAcquire, scope_, owner, static_cast<int64_t>(least_epoch()))[0]);
       owner_ = owner;
@@ -164,7 +125,7 @@ class PostgresStore : public TokenStore {
 
   StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) override {
     std::map<std::string, Cursor> cursors;
-    HG_RETURN_IF_ERROR(run("read the cursors", [&](pqxx::connection& connection) {
+    HG_RETURN_IF_ERROR(run("read the cursors", [&](pqxx::connection_base& connection) {
       pqxx::nontransaction work(connection);
       for (const auto& row : work.exec_params(kLoad, scope_, sink)) {
         cursors[row[0].c_str()] = {.snap_token = row[1].c_str(),
@@ -183,25 +144,26 @@ class PostgresStore : public TokenStore {
 
   Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) override {
     if (updates.empty()) return ok_status();
-    ArrayText tenants, tokens, xids, parts, more, sequences, incarnations, identities, snapshots;
+    std::vector<std::string> tenants, tokens, xids, parts, more, sequences, incarnations, identities, snapshots;
     for (const auto& [tenant, cursor] : updates) {
-      tenants.add(tenant);
-      tokens.add(cursor.snap_token);
-      xids.add(std::to_string(static_cast<int64_t>(cursor.xid)));
-      parts.add(std::to_string(cursor.part));
-      more.add(cursor.more_parts ? "t" : "f");
-      sequences.add(std::to_string(static_cast<int64_t>(cursor.sequence)));
-      incarnations.add(cursor.incarnation);
-      identities.add(cursor.identity);
-      snapshots.add(cursor.snapshot);
+      tenants.push_back(tenant);
+      tokens.push_back(cursor.snap_token);
+      xids.push_back(std::to_string(static_cast<int64_t>(cursor.xid)));
+      parts.push_back(std::to_string(cursor.part));
+      more.push_back(cursor.more_parts ? "t" : "f");
+      sequences.push_back(std::to_string(static_cast<int64_t>(cursor.sequence)));
+      incarnations.push_back(cursor.incarnation);
+      identities.push_back(cursor.identity);
+      snapshots.push_back(cursor.snapshot);
     }
-    return run("commit", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) -> Status {
+    return run("commit", [&](pqxx::connection_base& connection) REQUIRES_LOCK(mutex_) -> Status {
       HG_RETURN_IF_ERROR(losses_.tell(sink));
       const uint64_t stored = stored_epoch([&] {
         pqxx::nontransaction work(connection);
-        return work.exec_params1(commit_, scope_, static_cast<int64_t>(fence.epoch), sink, tenants.text(),
-                                 tokens.text(), xids.text(), parts.text(), more.text(), sequences.text(),
-                                 incarnations.text(), identities.text(), snapshots.text());
+        return work.exec_params1(commit_, scope_, static_cast<int64_t>(fence.epoch), sink, array_text(tenants),
+                                 array_text(tokens), array_text(xids), array_text(parts), array_text(more),
+                                 array_text(sequences), array_text(incarnations), array_text(identities),
+                                 array_text(snapshots));
       });
       if (ownership(stored, fence) == Ownership::kOurs) return ok_status();
       HG_RETURN_IF_ERROR(claim(connection, stored, fence));
@@ -210,7 +172,7 @@ class PostgresStore : public TokenStore {
   }
 
   Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
-    return run("forget a tenant", [&](pqxx::connection& connection) REQUIRES_LOCK(mutex_) {
+    return run("forget a tenant", [&](pqxx::connection_base& connection) REQUIRES_LOCK(mutex_) {
       const uint64_t stored = stored_epoch([&] {
         pqxx::nontransaction work(connection);
         return work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), sink, tenant);
@@ -221,7 +183,7 @@ class PostgresStore : public TokenStore {
   }
 
   Status ping() override {
-    return run("reach the token store", [](pqxx::connection& connection) {
+    return run("reach the token store", [](pqxx::connection_base& connection) {
       pqxx::nontransaction work(connection);
       return work.exec1("SELECT pg_is_in_recovery()")[0].as<bool>()
                  ? unavailable("the PostgreSQL of the token store is a read-only standby")
@@ -242,7 +204,7 @@ class PostgresStore : public TokenStore {
     }
   }
 
-  static void prepare_tables(pqxx::connection& connection) {
+  static void prepare_tables(pqxx::connection_base& connection) {
     pqxx::work work(connection);
     // Two relays that start together would race for the same catalogue rows.
     work.exec("SELECT pg_advisory_xact_lock(4839201, 1)");
@@ -253,7 +215,7 @@ class PostgresStore : public TokenStore {
   }
 
   // The store is not ours as it stands: FAILED_PRECONDITION when a newer owner is there, else it was lost.
-  Status claim(pqxx::connection& connection, uint64_t stored, const Fence& fence) REQUIRES_LOCK(mutex_) {
+  Status claim(pqxx::connection_base& connection, uint64_t stored, const Fence& fence) REQUIRES_LOCK(mutex_) {
     if (ownership(stored, fence) == Ownership::kTakenOver) return fenced(fence.epoch);
     prepare_tables(connection);
     pqxx::nontransaction work(connection);
@@ -262,12 +224,15 @@ class PostgresStore : public TokenStore {
     return ok_status();
   }
 
-  // libpqxx 6 would reconnect by itself in the middle of our work; a broken connection is thrown away instead, and the
-  // next call opens a fresh one.
-  Status run(const std::string& what, const std::function<Status(pqxx::connection&)>& work) {
+  // A broken connection is thrown away, and the next call opens a fresh one.
+  Status run(const std::string& what, const std::function<Status(pqxx::connection_base&)>& work) {
     MutexLock lock(mutex_);
     try {
-      if (connection_ == nullptr || !connection_->is_open()) connect();
+      if (connection_ == nullptr || !connection_->is_open()) {
+        if (const Status status = connect(); !status.ok()) {
+          return status_of(status.code(), "cannot {}: {}", what, message_of(status));
+        }
+      }
       const auto watch = watchdog_.watch(connection_->sock(), settings_.statement_timeout + kGrace);
       return work(*connection_);
     } catch (...) {
@@ -277,13 +242,14 @@ class PostgresStore : public TokenStore {
     }
   }
 
-  void connect() REQUIRES_LOCK(mutex_) {
+  Status connect() REQUIRES_LOCK(mutex_) {
     connection_.reset();
-    auto connection = std::make_unique<pqxx::connection>(with_timeouts(settings_));
+    HG_ASSIGN_OR_RETURN(auto connection,
+                        connect_postgres({settings_.uri, settings_.connect_timeout, "headgate-relay"}, {}));
     const auto watch = watchdog_.watch(connection->sock(), settings_.statement_timeout + kGrace);
     connection->set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
-    connection->set_variable("application_name", "'headgate-relay'");
     connection_ = std::move(connection);
+    return ok_status();
   }
 
   const std::string scope_;
@@ -293,7 +259,7 @@ class PostgresStore : public TokenStore {
   Mutex mutex_;
   std::string owner_ GUARDED_BY(mutex_);
   Losses losses_ GUARDED_BY(mutex_);
-  std::unique_ptr<pqxx::connection> connection_ GUARDED_BY(mutex_);
+  std::unique_ptr<PgConnection> connection_ GUARDED_BY(mutex_);
 };
 
 }  // namespace
