@@ -9,8 +9,10 @@
 #define CPPHTTPLIB_BROTLI_SUPPORT
 #include <httplib.h>
 
+#include "base/clock.h"
 #include "base/http_server.h"
 #include "base/metrics.h"
+#include "base/process_metrics.h"
 #include "base/signals.h"
 #include "tests/support/test_main.h"
 
@@ -56,6 +58,27 @@ TEST_SUITE("base/edges") {
     CHECK(text.find("headgate_y 2") != std::string::npos);
     CHECK(text.find("headgate_z_seconds_bucket{le=\"0.0025\"} 1") != std::string::npos);
     CHECK(text.find("headgate_asked 7") != std::string::npos);
+  }
+
+  TEST_CASE("metrics: the process tells what it is and what it uses") {
+    Metrics metrics;
+    add_process_metrics(metrics, {"headgate-x", "1.2", "abc"});
+    const std::string text = metrics.exposition();
+    CHECK(text.find("headgate_build_info{commit=\"abc\",program=\"headgate-x\",version=\"1.2\"} 1") !=
+          std::string::npos);
+    const auto value = [&](const std::string& name) {
+      const size_t at = text.find("\n" + name + " ");
+      return at == std::string::npos ? -1.0 : std::strtod(text.c_str() + at + name.size() + 2, nullptr);
+    };
+    const double now = static_cast<double>(system_clock().unix_micros()) / 1e6;
+    CHECK(value("process_start_time_seconds") > now - 3600);
+    CHECK(value("process_start_time_seconds") < now + 60);
+    CHECK(value("process_cpu_seconds_total") >= 0);
+    CHECK(value("process_resident_memory_bytes") > 1e6);
+    CHECK(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
+    CHECK(value("process_threads") >= 1);
+    CHECK(value("process_open_fds") >= 3);
+    CHECK(value("process_max_fds") >= value("process_open_fds"));
   }
 
   TEST_CASE("metrics: the same name and labels give the same metric") {

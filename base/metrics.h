@@ -1,8 +1,9 @@
 // Metrics of one process: counters, gauges and histograms whose labels are fixed when they are made.
 //
-// Making takes a lock and is done at start or when a part appears; counting is lock-free through the reference, which
-// lives as long as the Metrics object. Making the same name with the same labels again returns the same metric.
-// Thread-safe. Names: headgate_<part>_<what>_<unit>[_total].
+// Making takes a lock and is done at start or when a part appears. Counting goes through the reference, which lives as
+// long as the Metrics object: counters and gauges without a lock, histograms with one of their own, briefly. Making the
+// same name with the same labels again returns the same metric. Thread-safe. Names:
+// headgate_<part>_<what>_<unit>[_total].
 #pragma once
 
 #include <prometheus/counter.h>
@@ -56,8 +57,10 @@ class Metrics {
   std::string exposition();
   // Content type of exposition().
   static const char* content_type() { return "text/plain; version=0.0.4; charset=utf-8"; }
-  // 100 us to 10 s.
+  // 100 us to 1 min, for how long something took.
   static std::vector<double> seconds_bounds();
+  // 1 ms to a day, for how old something is.
+  static std::vector<double> age_bounds();
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;

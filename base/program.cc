@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/last_resort.h"
 #include "base/log.h"
 #include "base/signals.h"
 
@@ -28,7 +29,7 @@ struct Flags {
 };
 
 void add_options(CLI::App& cli, const Program::Text& text, Flags& flags) {
-  cli.set_version_flag("--version", fmt::format("{} {}", text.name, text.version));
+  cli.set_version_flag("--version", fmt::format("{} {} ({})", text.name, text.version, text.commit));
   cli.add_option("-c,--config", flags.config_file,
                  fmt::format("YAML file with settings; {}_* variables win over it", text.env_prefix));
   cli.add_option("--port-file", flags.port_file, text.port_file_help);
@@ -48,15 +49,27 @@ void write_ports(const std::string& path, const BoundPorts& ports) {
   std::filesystem::rename(part, path);
 }
 
+void reload(Program& program, const std::string& file) {
+  std::vector<std::string> warnings;
+  const Status status = program.reload(file, warnings);
+  for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
+  if (status.ok()) {
+    log_info("reloaded");
+  } else {
+    log_error("reload_refused", {{"error", message_of(status)}, {"help", "the settings in force stay as they are"}});
+  }
+}
+
 int serve(Program& program, const Flags& flags, const std::vector<std::string>& warnings) {
   configure_logging(program.log().level, program.log().format);
   for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
-  SignalStop signals;
+  SignalStop signals([&] { reload(program, flags.config_file); });
+  const LastResort last_resort(signals.token(), program.stop_limit(), kExitStuck);
   const Status status =
       program.run(signals.token(), [&](const BoundPorts& ports) { write_ports(flags.port_file, ports); });
-  if (status.ok()) return 0;
+  if (status.ok()) return kExitDone;
   log_error("failed", {{"error", describe(status)}});
-  return 1;
+  return kExitFailed;
 }
 
 }  // namespace
@@ -66,23 +79,28 @@ int run_program(Program& program, int argc, char** argv) {
   Flags flags;
   CLI::App cli(fmt::format("{}: {}", text.name, text.purpose));
   add_options(cli, text, flags);
-  CLI11_PARSE(cli, argc, argv);
+  try {
+    cli.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return cli.exit(error) == 0 ? kExitDone : kExitUsage;
+  }
   if (flags.reference) {
     std::fputs(program.reference().c_str(), stdout);
-    return 0;
+    return kExitDone;
   }
   std::vector<std::string> warnings;
   const Status status = program.load(flags.config_file, warnings);
+  for (const std::string& warning : warnings) {
+    const bool logged = status.ok() && !flags.check && !flags.print;
+    if (!logged) std::fprintf(stderr, "%s: warning: %s\n", text.name.c_str(), warning.c_str());
+  }
   if (!status.ok()) {
     std::fprintf(stderr, "%s: the settings cannot be used:\n%s\n", text.name.c_str(), message_of(status).c_str());
-    return 2;
-  }
-  for (const std::string& warning : warnings) {
-    if (flags.check) std::fprintf(stderr, "%s: warning: %s\n", text.name.c_str(), warning.c_str());
+    return kExitSettings;
   }
   if (flags.print) std::fputs(program.print().c_str(), stdout);
   if (!flags.print && flags.check) std::puts("the settings are good");
-  if (flags.check || flags.print) return 0;
+  if (flags.check || flags.print) return kExitDone;
 #ifdef NDEBUG
   // Debian's abseil looks for deadlocks at each lock, and gRPC takes dozens of its locks for a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

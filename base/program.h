@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 namespace headgate {
@@ -31,6 +32,7 @@ class Program {
   struct Text {
     std::string name;  // of the executable
     std::string version;
+    std::string commit;
     std::string purpose;  // in a few words
     std::string env_prefix;
     std::string port_file_help;
@@ -46,6 +48,11 @@ class Program {
   // The settings in force, without secrets.
   virtual std::string print() const = 0;
   virtual const LogSettings& log() const = 0;
+  // How long run() may take to return once `stop` is requested. Then the process ends all the same: base/last_resort.h.
+  virtual Duration stop_limit() const = 0;
+  // SIGHUP: reads the settings again and takes over what can change while run() is under way, from another thread.
+  // With an error everything stays as it was.
+  virtual Status reload(const std::string& file, std::vector<std::string>& warnings) = 0;
   // Blocks until `stop` is requested and everything has ended. `on_ports` is called whenever a port was bound.
   virtual Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) = 0;
 
@@ -53,8 +60,16 @@ class Program {
   const Text text_;
 };
 
-// To be called first thing in main. Exit codes: 0, 1 for an error while running, 2 for settings that cannot be used,
-// others for a command line that cannot be read.
+// What a process ends with. A second SIGTERM or SIGINT ends it at once, with 128 + the signal's number.
+enum ExitCode {
+  kExitDone = 0,
+  kExitFailed = 1,    // could not start, or an error that no new attempt can cure; the log says which
+  kExitSettings = 2,  // settings that cannot be used; also with --check-config
+  kExitStuck = 3,     // told to stop, and a thread did not end in time
+  kExitUsage = 64,    // a command line that cannot be read
+};
+
+// To be called first thing in main. Returns one of ExitCode.
 int run_program(Program& program, int argc, char** argv);
 
 }  // namespace headgate

@@ -1,5 +1,7 @@
 #include "base/program.h"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,14 +15,21 @@ namespace {
 
 class FakeProgram : public Program {
  public:
-  FakeProgram() : Program({.name = "fake", .version = "1", .purpose = "a fake", .env_prefix = "FAKE"}) {}
+  FakeProgram()
+      : Program({.name = "fake", .version = "1", .commit = "abc", .purpose = "a fake", .env_prefix = "FAKE"}) {}
 
   std::string reference() const override { return ""; }
   Status load(const std::string&, std::vector<std::string>&) override { return loaded; }
   std::string print() const override { return ""; }
+  Duration stop_limit() const override { return Duration(200); }
+  Status reload(const std::string&, std::vector<std::string>&) override {
+    ++reloads;
+    return ok_status();
+  }
   const LogSettings& log() const override { return log_; }
-  Status run(std::stop_token, const std::function<void(const BoundPorts&)>& on_ports) override {
+  Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {
     ran = true;
+    if (work) work(stop);
     on_ports({{"grpc", 0}, {"http", 81}});
     on_ports({{"grpc", 80}, {"http", 81}});
     return result;
@@ -28,6 +37,8 @@ class FakeProgram : public Program {
 
   Status loaded, result;
   bool ran = false;
+  std::atomic<int> reloads{0};
+  std::function<void(std::stop_token)> work;
 
  private:
   LogSettings log_;
@@ -64,8 +75,39 @@ TEST_SUITE("base/program") {
     program.loaded = invalid_argument("wrong");
     CHECK(run(program, {}) == 2);
     CHECK(run(program, {"--settings"}) == 0);
-    CHECK(run(program, {"--none-such"}) != 0);
+    CHECK(run(program, {"--none-such"}) == 64);
+    CHECK(run(program, {"--help"}) == 0);
     CHECK_FALSE(program.ran);
+  }
+
+  TEST_CASE("program: SIGHUP loads the settings again and ends nothing") {
+    FakeProgram program;
+    program.work = [&](std::stop_token stop) {
+      for (int i = 1; i <= 3; ++i) {
+        kill(getpid(), SIGHUP);
+        CHECK(testing::wait_until([&] { return program.reloads == i; }));
+      }
+      CHECK_FALSE(stop.stop_requested());
+    };
+    CHECK(run(program, {}) == 0);
+    CHECK(program.reloads == 3);
+  }
+
+  TEST_CASE("program: one that does not stop when it is told to is ended, with a code of its own") {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      FakeProgram program;
+      program.work = [](std::stop_token) {
+        kill(getpid(), SIGTERM);
+        for (;;) pause();
+      };
+      _exit(run(program, {}));
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 3);
   }
 }
 

@@ -11,7 +11,8 @@
 //
 // Order: default < YAML < environment. The environment variable of key a.b is PREFIX_A_B, of the second element of a
 // list of sections PREFIX_SINKS_1_KIND. Values: `${NAME}` stands for a variable of the environment (`$${` for a plain
-// `${`); a secret may be `file:/path`, which is the text of that file without the newline at its end.
+// `${`); a secret may be `file:/path`, which is the text of that file without the newline at its end. For every text,
+// secret and list PREFIX_A_B_FILE may name a file that holds the value, of a list one item a line.
 // Faults (unknown and duplicate keys, values that do not parse, unmet requirements) are collected, with their file and
 // line, and reported together. Not thread-safe; used while a program starts.
 #pragma once
@@ -80,7 +81,7 @@ class Settings {
   template <typename T>
   void bytes(std::string_view key, T& value, std::string_view help, uint64_t min = 0,
              uint64_t max = std::numeric_limits<T>::max());
-  // A YAML list, or words with commas between them.
+  // A YAML list, or words with commas between them; in the environment as well.
   virtual void list(std::string_view key, std::vector<std::string>& value, std::string_view help) = 0;
   virtual void secret_list(std::string_view key, std::vector<std::string>& value, std::string_view help) = 0;
   // A YAML map, or name=value with commas between them. Values whose name sounds like a secret are masked.
@@ -98,8 +99,12 @@ class Settings {
   template <typename T, typename Describe>
   void sections(std::string_view key, std::vector<T>& value, Describe&& describe);
 
+  // Whether rules are heeded, for those that cost something to find out.
+  virtual bool checks() const { return false; }
   // A rule over several values, after they are described. `key` is where it is reported, in the current section.
   virtual void require(bool holds, std::string_view key, std::string_view text) {}
+  // The same for a rule that is checked elsewhere: the message of what is not OK is its text.
+  void require(const Status& status, std::string_view key) { require(status.ok(), key, message_of(status)); }
 
  protected:
   virtual void field(const SettingsField& field) = 0;

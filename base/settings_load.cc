@@ -5,11 +5,13 @@
 #include <cctype>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <regex>
 #include <set>
 #include <sstream>
 
 #include "base/settings.h"
+#include "base/settings_text.h"
 
 extern char** environ;
 
@@ -19,22 +21,8 @@ namespace {
 constexpr size_t kListMax = 1000;
 
 std::string joined(const std::string& path, std::string_view key) {
+  if (key.empty()) return path;
   return path.empty() ? std::string(key) : fmt::format("{}.{}", path, key);
-}
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  size_t start = 0;
-  while (start <= text.size()) {
-    const size_t end = std::min(text.find(separator, start), text.size());
-    size_t from = start;
-    size_t to = end;
-    while (from < to && text[from] == ' ') ++from;
-    while (to > from && text[to - 1] == ' ') --to;
-    if (to > from) parts.push_back(text.substr(from, to - from));
-    start = end + 1;
-  }
-  return parts;
 }
 
 // Clusters give every container addresses of the services beside it, named like our own variables.
@@ -79,6 +67,8 @@ class Loader : public Settings {
     read_list(key, value, true);
   }
   void map(std::string_view key, std::map<std::string, std::string>& value, std::string_view help) override;
+  bool checks() const override { return true; }
+  using Settings::require;
   void require(bool holds, std::string_view key, std::string_view text) override;
 
  protected:
@@ -96,7 +86,20 @@ class Loader : public Settings {
     std::vector<std::string> known;
   };
 
+  // What the file or the environment says of one key.
+  struct Given {
+    std::string path;
+    std::string origin;  // for messages
+    YAML::Node node{YAML::NodeType::Undefined};
+    std::optional<std::string> text;  // when it is one text
+    bool is_file = false;             // the text is that of a file, to be taken as it is
+    bool broken = false;              // the fault has been reported
+    bool absent() const { return broken || (!text.has_value() && !node.IsDefined()); }
+  };
+
   Frame& top() { return frames_.back(); }
+  // `from_file`: the variable may have _FILE behind its name and then names a file that holds the value.
+  Given given(std::string_view key, bool from_file);
   // The value of `key` in the current section; not defined when absent or null.
   YAML::Node child(std::string_view key);
   void push_section(YAML::Node node, std::string path);
@@ -118,6 +121,7 @@ class Loader : public Settings {
   std::vector<std::string> faults_;
   std::set<std::string> faulty_paths_;
   std::set<std::string> used_variables_;
+  std::set<std::string> file_variables_;
 };
 
 void Loader::open(const std::string& yaml) {
@@ -198,76 +202,97 @@ bool Loader::expand(std::string& text, bool secret, const std::string& origin) {
   }
   text = std::move(out);
   if (!secret || text.rfind("file:", 0) != 0) return true;
-  const std::string path = text.substr(5);
-  std::ifstream in(path, std::ios::binary);
-  text.assign(std::istreambuf_iterator<char>(in), {});
-  if (!in) {
-    fault(origin, fmt::format("cannot read the file '{}'", path));
+  StatusOr<std::string> read = text_of_file(text.substr(5));
+  if (!read.ok()) {
+    fault(origin, message_of(read.status()));
     return false;
   }
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  text = std::move(*read);
   return true;
 }
 
-void Loader::field(const SettingsField& field) {
-  const std::string path = joined(top().path, field.key);
-  const YAML::Node node = child(field.key);
-  const std::string* variable = env_value(path);
-  if (variable == nullptr && !node.IsDefined()) return;
-  const std::string origin = variable != nullptr ? env_name(path) : place(node);
-  if (variable == nullptr && !node.IsScalar()) {
-    faulty_paths_.insert(path);
-    return fault(origin, fmt::format("{} must be a single value ({})", path, field.type));
+Loader::Given Loader::given(std::string_view key, bool from_file) {
+  Given found;
+  found.path = joined(top().path, key);
+  found.node = child(key);
+  const std::string* variable = env_value(found.path);
+  const std::string file_name = env_name(found.path) + "_FILE";
+  const auto file = from_file ? source_.environment.find(file_name) : source_.environment.end();
+  if (from_file) file_variables_.insert(file_name);
+  if (variable != nullptr) {
+    found.text = *variable;
+    found.origin = env_name(found.path);
+    if (file != source_.environment.end()) fault(file_name, fmt::format("{} is set as well; keep one", found.origin));
+  } else if (file != source_.environment.end()) {
+    found.origin = file_name;
+    found.is_file = true;
+    StatusOr<std::string> read = text_of_file(file->second);
+    if (read.ok()) {
+      found.text = std::move(*read);
+    } else {
+      faulty_paths_.insert(found.path);
+      fault(file_name, fmt::format("{}: {}", found.path, message_of(read.status())));
+      found.broken = true;
+    }
+  } else if (found.node.IsDefined()) {
+    found.origin = place(found.node);
+    if (found.node.IsScalar()) found.text = found.node.Scalar();
   }
-  std::string text = variable != nullptr ? *variable : node.Scalar();
-  if (!expand(text, field.secret, origin + ": " + path)) {
-    faulty_paths_.insert(path);
+  return found;
+}
+
+void Loader::field(const SettingsField& field) {
+  Given given = this->given(field.key, field.secret || field.type == "text");
+  if (given.absent()) return;
+  if (!given.text.has_value()) {
+    faulty_paths_.insert(given.path);
+    return fault(given.origin, fmt::format("{} must be a single value ({})", given.path, field.type));
+  }
+  if (!given.is_file && !expand(*given.text, field.secret, given.origin + ": " + given.path)) {
+    faulty_paths_.insert(given.path);
     return;
   }
-  const Status status = field.set(text);
+  const Status status = field.set(*given.text);
   if (status.ok()) return;
-  faulty_paths_.insert(path);
-  fault(origin, fmt::format("{}: {}", path, message_of(status)));
+  faulty_paths_.insert(given.path);
+  fault(given.origin, fmt::format("{}: {}", given.path, message_of(status)));
 }
 
 void Loader::read_list(std::string_view key, std::vector<std::string>& value, bool secret) {
-  const std::string path = joined(top().path, key);
-  const YAML::Node node = child(key);
-  const std::string* variable = env_value(path);
-  if (variable == nullptr && !node.IsDefined()) return;
-  const std::string origin = variable != nullptr ? env_name(path) : place(node);
+  const Given given = this->given(key, true);
+  if (given.absent()) return;
+  const std::string& path = given.path;
   std::vector<std::string> items;
-  if (variable != nullptr || node.IsScalar()) {
-    items = split(variable != nullptr ? *variable : node.Scalar(), ',');
-  } else if (node.IsSequence()) {
-    for (const auto& item : node) {
+  if (given.text.has_value()) {
+    StatusOr<std::vector<std::string>> read =
+        given.is_file ? split_trimmed(*given.text, '\n') : list_of_text(*given.text);
+    if (!read.ok()) return fault(given.origin, fmt::format("{} {}", path, message_of(read.status())));
+    items = std::move(*read);
+  } else if (given.node.IsSequence()) {
+    for (const auto& item : given.node) {
       if (!item.IsScalar()) return fault(place(item), fmt::format("{} must be a list of single values", path));
       items.push_back(item.Scalar());
     }
   } else {
-    return fault(origin, fmt::format("{} must be a list", path));
+    return fault(given.origin, fmt::format("{} must be a list", path));
   }
   for (std::string& item : items) {
-    if (!expand(item, secret, origin + ": " + path)) return;
+    if (!given.is_file && !expand(item, secret, given.origin + ": " + path)) return;
   }
   value = std::move(items);
 }
 
 void Loader::map(std::string_view key, std::map<std::string, std::string>& value, std::string_view) {
-  const std::string path = joined(top().path, key);
-  const YAML::Node node = child(key);
-  const std::string* variable = env_value(path);
-  if (variable == nullptr && !node.IsDefined()) return;
-  const std::string origin = variable != nullptr ? env_name(path) : place(node);
+  const Given given = this->given(key, false);
+  if (given.absent()) return;
+  const std::string& path = given.path;
   std::map<std::string, std::string> pairs;
-  if (variable != nullptr || node.IsScalar()) {
-    for (const std::string& item : split(variable != nullptr ? *variable : node.Scalar(), ',')) {
-      const size_t equals = item.find('=');
-      if (equals == std::string::npos) return fault(origin, fmt::format("{} must be name=value, name=value", path));
-      pairs[item.substr(0, equals)] = item.substr(equals + 1);
-    }
-  } else if (node.IsMap()) {
-    for (const auto& pair : node) {
+  if (given.text.has_value()) {
+    StatusOr<std::map<std::string, std::string>> read = map_of_text(*given.text);
+    if (!read.ok()) return fault(given.origin, fmt::format("{} {}", path, message_of(read.status())));
+    pairs = std::move(*read);
+  } else if (given.node.IsMap()) {
+    for (const auto& pair : given.node) {
       if (!pair.first.IsScalar() || !pair.second.IsScalar()) {
         return fault(place(pair.first), fmt::format("{} must be a map of single values", path));
       }
@@ -276,10 +301,10 @@ void Loader::map(std::string_view key, std::map<std::string, std::string>& value
       }
     }
   } else {
-    return fault(origin, fmt::format("{} must be a map", path));
+    return fault(given.origin, fmt::format("{} must be a map", path));
   }
   for (auto& [name, text] : pairs) {
-    if (!expand(text, true, origin + ": " + joined(path, name))) return;
+    if (!expand(text, true, given.origin + ": " + joined(path, name))) return;
   }
   value = std::move(pairs);
 }
@@ -369,7 +394,9 @@ bool Loader::follows_from_fault(const std::string& path) {
 std::string Loader::place_of_rule(std::string_view key) {
   YAML::Node node = top().node;
   std::string found = place(node);
-  for (const std::string& word : split(std::string(key), '.')) {
+  while (!key.empty()) {
+    const std::string_view word = key.substr(0, key.find('.'));
+    std::string_view rest = key.substr(std::min(key.size(), word.size() + 1));
     YAML::Node next(YAML::NodeType::Undefined);
     if (node.IsSequence()) {
       for (size_t i = 0; i < node.size(); ++i) {
@@ -377,12 +404,19 @@ std::string Loader::place_of_rule(std::string_view key) {
       }
     } else if (node.IsMap()) {
       for (const auto& pair : node) {
-        if (pair.first.IsScalar() && pair.first.Scalar() == word) next.reset(pair.second), found = place(pair.first);
+        if (!pair.first.IsScalar()) continue;
+        // The names in a map may hold dots themselves.
+        const bool whole = pair.first.Scalar() == key;
+        if (!whole && pair.first.Scalar() != word) continue;
+        next.reset(pair.second);
+        found = place(pair.first);
+        if (whole) rest = {};
       }
     }
     if (!next.IsDefined()) break;
     if (node.IsSequence()) found = place(next);
     node.reset(next);
+    key = rest;
   }
   return found;
 }
@@ -393,7 +427,7 @@ Status Loader::finish(std::vector<std::string>* warnings) {
   const std::string prefix = source_.env_prefix + "_";
   for (const auto& [name, value] : source_.environment) {
     if (warnings == nullptr || source_.env_prefix.empty() || name.rfind(prefix, 0) != 0) continue;
-    if (used_variables_.count(name) != 0 || is_service_variable(name)) continue;
+    if (used_variables_.count(name) + file_variables_.count(name) != 0 || is_service_variable(name)) continue;
     const std::string meant = did_you_mean(name, known);
     warnings->push_back(fmt::format("the variable {} belongs to no setting{}", name,
                                     meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));

@@ -1,3 +1,5 @@
+#include <yaml-cpp/yaml.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -16,96 +18,78 @@ bool sounds_secret(std::string name) {
   return false;
 }
 
-// Always quoted: no text then has a second meaning in YAML.
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) {
-      out += fmt::format("\\x{:02x}", static_cast<int>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
-// A value, which is expanded when it is read: "${" becomes "$${".
-std::string quoted_value(const std::string& text) {
+// What is read as a value is expanded then: "${" becomes "$${".
+std::string unexpanded(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text.compare(i, 2, "${") == 0) out += '$';
     out += text[i];
   }
-  return quoted(out);
+  return out;
 }
 
+// Texts are always quoted: none has a second meaning in YAML then.
 class Printer : public Settings {
  public:
-  std::string take() { return std::move(out_); }
+  Printer() { out_ << YAML::BeginMap; }
+  std::string take() {
+    out_ << YAML::EndMap;
+    return std::string(out_.c_str()) + "\n";
+  }
 
   void list(std::string_view key, std::vector<std::string>& value, std::string_view) override {
-    items(key, value, [](const std::string& item) { return quoted_value(mask_secrets(item)); });
+    write_key(key);
+    out_ << YAML::Flow << YAML::BeginSeq;
+    for (const std::string& item : value) write_text(mask_secrets(item));
+    out_ << YAML::EndSeq;
   }
   void secret_list(std::string_view key, std::vector<std::string>& value, std::string_view) override {
-    items(key, value, [](const std::string&) { return quoted(std::string(kMask)); });
+    write_key(key);
+    out_ << YAML::Flow << YAML::BeginSeq;
+    for (size_t i = 0; i < value.size(); ++i) write_text(std::string(kMask));
+    out_ << YAML::EndSeq;
   }
   void map(std::string_view key, std::map<std::string, std::string>& value, std::string_view) override {
-    std::vector<std::string> pairs;
+    write_key(key);
+    out_ << YAML::Flow << YAML::BeginMap;
     for (const auto& [name, text] : value) {
-      const std::string shown = sounds_secret(name) ? std::string(kMask) : mask_secrets(text);
-      pairs.push_back(quoted(name) + ": " + quoted_value(shown));
+      out_ << YAML::Key << YAML::DoubleQuoted << name << YAML::Value;
+      write_text(sounds_secret(name) ? std::string(kMask) : mask_secrets(text));
     }
-    line(key, fmt::format("{{{}}}", fmt::join(pairs, ", ")));
+    out_ << YAML::EndMap;
   }
 
  protected:
   void field(const SettingsField& field) override {
-    std::string text = field.get();
+    const std::string text = field.get();
+    write_key(field.key);
     if (field.secret) {
-      text = quoted(text.empty() ? "" : std::string(kMask));
+      write_text(text.empty() ? "" : std::string(kMask));
     } else if (field.type == "text") {
-      text = quoted_value(mask_secrets(text));
+      write_text(mask_secrets(text));
+    } else {
+      out_ << text;
     }
-    line(field.key, text);
   }
   bool enter(std::string_view key) override {
-    line(key, "");
-    ++depth_;
+    write_key(key);
+    out_ << YAML::BeginMap;
     return true;
   }
-  void leave() override { --depth_; }
+  void leave() override { out_ << YAML::EndMap; }
   size_t enter_list(std::string_view key, size_t present) override {
-    line(key, present == 0 ? "[]" : "");
-    ++depth_;
+    write_key(key);
+    out_ << YAML::BeginSeq;
     return present;
   }
-  void enter_element(size_t) override {
-    ++depth_;
-    dash_ = true;
-  }
-  void leave_list() override { --depth_; }
+  void enter_element(size_t) override { out_ << YAML::BeginMap; }
+  void leave_list() override { out_ << YAML::EndSeq; }
 
  private:
-  template <typename Show>
-  void items(std::string_view key, const std::vector<std::string>& value, Show show) {
-    std::vector<std::string> shown;
-    for (const std::string& item : value) shown.push_back(show(item));
-    line(key, fmt::format("[{}]", fmt::join(shown, ", ")));
-  }
+  void write_key(std::string_view key) { out_ << YAML::Key << std::string(key) << YAML::Value; }
+  void write_text(const std::string& text) { out_ << YAML::DoubleQuoted << unexpanded(text); }
 
-  void line(std::string_view key, const std::string& value) {
-    std::string indent(static_cast<size_t>(2 * depth_), ' ');
-    if (dash_) indent.replace(indent.size() - 2, 2, "- ");
-    dash_ = false;
-    out_ += fmt::format("{}{}:{}{}\n", indent, key, value.empty() ? "" : " ", value);
-  }
-
-  std::string out_;
-  int depth_ = 0;
-  bool dash_ = false;
+  YAML::Emitter out_;
 };
 
 class Reference : public Settings {

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "tests/support/process.h"
 #include "tests/support/test_main.h"
 
 namespace headgate {
@@ -90,6 +91,12 @@ const std::vector<ValidCase>& valid_cases() {
          return e.hosts == std::vector<std::string>{"a", "b"};
        }},
       {"hosts: a,b", "HG_HOSTS", "a,b", [](const Example& e) { return e.hosts.size() == 2; }},
+      {"hosts: ['a,b', c]", "HG_HOSTS", R"(["a,b", "c"])",
+       [](const Example& e) {
+         return e.hosts == std::vector<std::string>{"a,b", "c"};
+       }},
+      {"parts: [{options: {a: 'x,y', b: z}}]", "HG_PARTS_0_OPTIONS", R"({a: "x,y", b: z})",
+       [](const Example& e) { return e.parts[0].options.at("a") == "x,y" && e.parts[0].options.at("b") == "z"; }},
       {"hosts: []", "HG_HOSTS", "", [](const Example& e) { return e.hosts.empty(); }},
       {"keys: [k]", "HG_KEYS", "k", [](const Example& e) { return e.keys == std::vector<std::string>{"k"}; }},
       {"parts: [{kind: kafka}]", "HG_PARTS_0_KIND", "kafka",
@@ -130,6 +137,10 @@ const std::vector<InvalidCase>& invalid_cases() {
       {"password: file:/no/such/file", "HG_PASSWORD", "file:/no/such/file", "cannot read the file '/no/such/file'"},
       {"parts: [{options: x}]", "HG_PARTS_0_OPTIONS", "x", "parts.0.options must be name=value"},
       {"", "HG_PARTS_2_KIND", "log", "parts has no element 0"},
+      {"", "HG_HOSTS", "[a, b", "hosts must be a list: [\"a\", \"b\"] as in YAML, or a,b"},
+      {"", "HG_HOSTS", "[[a]]", "hosts must be a list"},
+      {"", "HG_PARTS_0_OPTIONS", "{a", "parts.0.options must be a map"},
+      {"", "HG_NAME_FILE", "/no/such/file", "name: cannot read the file '/no/such/file'"},
       {"nme: a", nullptr, nullptr, "f.yaml:1:1: unknown key nme; did you mean 'name'?"},
       {"net:\n  prot: 1", nullptr, nullptr, "f.yaml:2:3: unknown key net.prot; did you mean 'port'?"},
       {"zebra: 1", nullptr, nullptr, "f.yaml:1:1: unknown key zebra"},
@@ -212,6 +223,30 @@ TEST_SUITE("base/settings") {
     CHECK(e.password == "s3cret");
     CHECK(e.keys == std::vector<std::string>{"s3cret", "b"});
     std::remove(path.c_str());
+  }
+
+  TEST_CASE("settings: a variable with _FILE behind its name names a file with the value, taken as it is") {
+    const testing::TempFolder folder;
+    std::ofstream(folder.path() + "/password") << "s3cret ${x}\n";
+    std::ofstream(folder.path() + "/keys") << "one,1\n\ntwo\n";
+    Example e;
+    std::vector<std::string> warnings;
+    REQUIRE(load(e, "password: other",
+                 {{"HG_PASSWORD_FILE", folder.path() + "/password"}, {"HG_KEYS_FILE", folder.path() + "/keys"}},
+                 &warnings)
+                .ok());
+    CHECK(warnings.empty());
+    CHECK(e.password == "s3cret ${x}");
+    CHECK(e.keys == std::vector<std::string>{"one,1", "two"});
+    const std::string both = message_of(load(e, "", {{"HG_NAME", "a"}, {"HG_NAME_FILE", folder.path() + "/keys"}}));
+    CHECK(both == "HG_NAME_FILE: HG_NAME is set as well; keep one");
+  }
+
+  TEST_CASE("settings: what is wrong with a variable's name is told beside the faults") {
+    Example e;
+    std::vector<std::string> warnings;
+    CHECK_FALSE(load(e, "net: {port: x}", {{"HG_NET_PROT", "1"}}, &warnings).ok());
+    CHECK(warnings.size() == 1);
   }
 
   TEST_CASE("settings: printing hides every secret and reads back as the same settings") {

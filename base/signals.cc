@@ -12,18 +12,19 @@
 namespace headgate {
 namespace {
 
-sigset_t stop_signals() {
+sigset_t our_signals() {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   return set;
 }
 
 }  // namespace
 
-SignalStop::SignalStop() {
-  const sigset_t set = stop_signals();
+SignalStop::SignalStop(std::function<void()> on_hangup) : on_hangup_(std::move(on_hangup)) {
+  const sigset_t set = our_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
   thread_ = std::jthread([this] { run(); });
@@ -35,11 +36,16 @@ SignalStop::~SignalStop() {
 }
 
 void SignalStop::run() {
-  const sigset_t set = stop_signals();
+  const sigset_t set = our_signals();
   for (;;) {
     int number = 0;
     if (sigwait(&set, &number) != 0) continue;
     if (leaving_) return;
+    if (number == SIGHUP) {
+      log_info("signal", {{"name", "SIGHUP"}});
+      if (on_hangup_ && !source_.stop_requested()) on_hangup_();
+      continue;
+    }
     if (source_.stop_requested()) _exit(128 + number);
     log_info("signal", {{"name", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
     source_.request_stop();

@@ -1,4 +1,4 @@
-// Turns SIGTERM and SIGINT into a stop token, without a signal handler.
+// Turns SIGTERM and SIGINT into a stop token, and SIGHUP into a call, without a signal handler.
 //
 // Construct one first thing in main: it blocks the signals in the calling thread, and every thread made later inherits
 // that. A thread waits for them. The first asks for a stop; the second ends the process at once with 128 + number.
@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <stop_token>
 #include <thread>
 
@@ -13,7 +14,8 @@ namespace headgate {
 
 class SignalStop {
  public:
-  SignalStop();
+  // `on_hangup` is called on the thread that waits for signals; without one SIGHUP is ignored.
+  explicit SignalStop(std::function<void()> on_hangup = {});
   ~SignalStop();
   SignalStop(const SignalStop&) = delete;
   SignalStop& operator=(const SignalStop&) = delete;
@@ -27,6 +29,7 @@ class SignalStop {
  private:
   void run();
 
+  const std::function<void()> on_hangup_;
   std::stop_source source_;
   std::atomic<bool> leaving_{false};
   std::jthread thread_;

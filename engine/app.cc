@@ -1,7 +1,5 @@
 #include "engine/app.h"
 
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "base/backoff.h"
@@ -29,31 +27,20 @@ HttpResponse probe(bool good, const std::string& reason) {
   return {good ? 200 : 503, "text/plain; charset=utf-8", good ? "ok\n" : reason + "\n"};
 }
 
-// A thread that hangs in the database's driver must not keep the process from ending.
-std::jthread leave_after(Duration limit) {
-  return std::jthread([limit](std::stop_token stop) {
-    if (system_clock().sleep(limit, stop)) {
-      log_error("shutdown_stuck", {{"waited_ms", limit.count()}});
-      _exit(3);
-    }
-  });
-}
-
 }  // namespace
 
 // In the order of construction; members die before what they use.
 struct App::Parts {
-  Parts(const EngineConfig& config)
+  Parts(const EngineConfig& config, const Authenticator& authenticator)
       : admin({.address = config.admin.address, .port = config.admin.port}),
         pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
-        authenticator(accepted_keys(config.authn)),
         workers(config.server.workers, config.server.waiting_max, config.server.waiting_bytes_max),
         calls(workers, validator, authenticator, metrics),
         health([this] { return ask_database(); }, system_clock()) {}
 
   Status ask_database() {
-    HG_RETURN_IF_ERROR(probe_pool.run([](pqxx::connection& connection) {
+    HG_RETURN_IF_ERROR(probe_pool.run([](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection).exec("SELECT 1");
       return ok_status();
     }));
@@ -85,7 +72,6 @@ struct App::Parts {
   std::unique_ptr<WatchServices> watch;
   std::unique_ptr<Collector> collector;
   Validator validator;
-  Authenticator authenticator;
   WorkerPool workers;
   CallRunner calls;
   std::vector<std::unique_ptr<grpc::Service>> owned_services;
@@ -104,8 +90,11 @@ struct App::Parts {
   }
 };
 
-App::App(EngineConfig config, std::string version)
-    : config_(std::move(config)), version_(std::move(version)), parts_(std::make_unique<Parts>(config_)) {}
+App::App(EngineConfig config, BuildInfo build)
+    : config_(std::move(config)),
+      build_(std::move(build)),
+      authenticator_(std::make_unique<Authenticator>(accepted_keys(config_.authn))),
+      parts_(std::make_unique<Parts>(config_, *authenticator_)) {}
 
 // The admin server looks at parts that die before it.
 App::~App() {
@@ -113,6 +102,7 @@ App::~App() {
 }
 
 Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_ports) {
+  stop_ = stop;
   add_routes();
   HG_RETURN_IF_ERROR(parts_->admin.start());
   on_ports({0, parts_->admin.port()});
@@ -130,16 +120,20 @@ Status App::run(std::stop_token stop, const std::function<void(const AppPorts&)>
   return ok_status();
 }
 
+void App::reload(const EngineConfig& config) { authenticator_->replace(accepted_keys(config.authn)); }
+
 Status App::prepare_database(std::stop_token stop) {
   Backoff backoff({.initial = Duration(200), .max = Duration(5'000)}, random_seed());
+  const std::stop_callback on_stop(stop, [this] { parts_->pool->stop(); });
   for (;;) {
     Status status;
     if (config_.database.auto_migrate) {
       MigrationSettings settings;
       settings.uri = config_.database.uri;
+      settings.connect_timeout = config_.database.connect_timeout;
       status = migrate_database(settings, stop);
     } else {
-      status = parts_->pool->run([](pqxx::connection& connection) { return check_database(connection); });
+      status = parts_->pool->run([](pqxx::connection_base& connection) { return check_database(connection); });
     }
     if (status.ok() || status.code() != StatusCode::kUnavailable) return status;
     log_warn("database_away", {{"error", message_of(status)}, {"attempt", backoff.attempts() + 1}});
@@ -173,7 +167,7 @@ Status App::build() {
 void App::build_feed() {
   Parts& parts = *parts_;
   if (config_.has_role("watch")) {
-    parts.feed = std::make_unique<Feed>(history_opener(config_.database), feed_settings(config_.feed));
+    parts.feed = std::make_unique<Feed>(history_opener(config_.database, stop_), feed_settings(config_.feed));
     WatchSettings settings = watch_settings(config_);
     settings.admit = [&parts](const grpc::CallbackServerContext& context, const google::protobuf::Message& request) {
       return parts.calls.admit(context, request);
@@ -206,7 +200,6 @@ Status App::listen() {
 
 void App::shut_down() {
   const ServerConfig& limits = config_.server;
-  const std::jthread guard = leave_after(limits.drain_window + limits.shutdown_timeout + Duration(5'000));
   log_info("stopping");
   parts_->health.stop();
   if (parts_->watch != nullptr) parts_->watch->drain(limits.drain_window);
@@ -219,6 +212,7 @@ void App::shut_down() {
 void App::add_routes() {
   HttpServer& admin = parts_->admin;
   Parts& parts = *parts_;
+  add_process_metrics(parts.metrics, build_);
   add_call_metrics(
       parts.metrics, [&parts] { return parts.load(); }, *parts.pool, parts.health);
   admin.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
@@ -233,7 +227,8 @@ void App::add_routes() {
 std::string App::status_json() const {
   const Parts& parts = *parts_;
   nlohmann::ordered_json json;
-  json["version"] = version_;
+  json["version"] = build_.version;
+  json["commit"] = build_.commit;
   json["roles"] = config_.roles;
   json["ready"] = parts.health.serving();
   if (!parts.health.serving()) json["reason"] = parts.health.reason();

@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 
+#include "base/process_metrics.h"
 #include "base/status.h"
 #include "engine/config/config.h"
 
@@ -19,9 +20,11 @@ struct AppPorts {
   int http = 0;
 };
 
+class Authenticator;
+
 class App {
  public:
-  App(EngineConfig config, std::string version);
+  App(EngineConfig config, BuildInfo build);
   ~App();
   App(const App&) = delete;
   App& operator=(const App&) = delete;
@@ -30,6 +33,8 @@ class App {
   // gRPC's port 0, and again when calls are accepted. An error is final: an address in use, unreadable TLS files, a
   // database layout that this engine cannot work on. A database that is away is none.
   Status run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_ports);
+  // Takes over what can change without a new start: the keys of authn. From any thread, while run() has not returned.
+  void reload(const EngineConfig& config);
 
  private:
   struct Parts;
@@ -43,7 +48,9 @@ class App {
   std::string status_json() const;
 
   const EngineConfig config_;
-  const std::string version_;
+  const BuildInfo build_;
+  std::stop_token stop_;  // of run()
+  const std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<Parts> parts_;
 };
 

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/program.h"
 #include "engine/app.h"
 
@@ -10,6 +11,7 @@ class EngineProgram : public Program {
   EngineProgram()
       : Program({.name = "headgate-engine",
                  .version = HEADGATE_VERSION,
+                 .commit = HEADGATE_COMMIT,
                  .purpose = "the authorization engine of Headgate",
                  .env_prefix = kEnvironmentPrefix,
                  .port_file_help = "write the bound ports to this file; grpc is 0 until calls are accepted"}) {}
@@ -20,9 +22,22 @@ class EngineProgram : public Program {
   }
   std::string print() const override { return print_config(config_); }
   const LogSettings& log() const override { return config_.log; }
+  Duration stop_limit() const override {
+    return config_.server.drain_window + config_.server.shutdown_timeout + Duration(5'000);
+  }
 
+  Status reload(const std::string& file, std::vector<std::string>& warnings) override {
+    EngineConfig fresh;
+    HG_RETURN_IF_ERROR(load_config(file, process_environment(), fresh, &warnings));
+    // Another format would tear the lines that other threads are writing.
+    configure_logging(fresh.log.level, config_.log.format);
+    MutexLock lock(mutex_);
+    if (app_ != nullptr) app_->reload(fresh);
+    return ok_status();
+  }
   Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {
-    App app(config_, text().version);
+    App app(config_, {text().name, text().version, text().commit});
+    const Running running(*this, app);
     return app.run(stop, [&](const AppPorts& ports) {
       on_ports({{"grpc", ports.grpc}, {"http", ports.http}});
       if (ports.grpc == 0) return;
@@ -31,7 +46,20 @@ class EngineProgram : public Program {
   }
 
  private:
+  // While it lives, reload() reaches the app.
+  struct Running {
+    Running(EngineProgram& to, App& app) : program(to) { program.set(&app); }
+    ~Running() { program.set(nullptr); }
+    EngineProgram& program;
+  };
+  void set(App* app) {
+    MutexLock lock(mutex_);
+    app_ = app;
+  }
+
   EngineConfig config_;
+  Mutex mutex_;
+  App* app_ GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace

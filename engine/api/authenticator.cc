@@ -22,15 +22,27 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
+void Authenticator::replace(std::vector<std::string> keys) {
+  auto made = std::make_shared<const std::vector<std::string>>(std::move(keys));
+  MutexLock lock(mutex_);
+  keys_ = std::move(made);
+}
+
+Authenticator::Keys Authenticator::keys() const {
+  MutexLock lock(mutex_);
+  return keys_;
+}
+
 Status Authenticator::check(std::string_view authorization) const {
-  if (keys_.empty()) return ok_status();
+  const Keys accepted = keys();
+  if (accepted->empty()) return ok_status();
   constexpr std::string_view kScheme = "bearer ";
   const bool is_bearer =
       authorization.size() >= kScheme.size() && strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) == 0;
   if (!is_bearer) return unauthenticated(base::v1::ERROR_CODE_MISSING_BEARER_TOKEN);
   authorization.remove_prefix(kScheme.size());
   bool known = false;
-  for (const std::string& key : keys_) known |= equal_in_constant_time(authorization, key);
+  for (const std::string& key : *accepted) known |= equal_in_constant_time(authorization, key);
   return known ? ok_status() : unauthenticated(base::v1::ERROR_CODE_INVALID_KEY);
 }
 

@@ -1,12 +1,14 @@
-// Who may call. Thread-safe and immutable.
+// Who may call. Thread-safe.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace headgate::engine {
@@ -14,7 +16,9 @@ namespace headgate::engine {
 class Authenticator {
  public:
   // Without keys every caller is accepted.
-  explicit Authenticator(std::vector<std::string> keys) : keys_(std::move(keys)) {}
+  explicit Authenticator(std::vector<std::string> keys) { replace(std::move(keys)); }
+  // From now on these keys count; calls that were accepted go on.
+  void replace(std::vector<std::string> keys);
 
   // `authorization` is the value of that header, empty when absent. UNAUTHENTICATED with
   // ERROR_CODE_MISSING_BEARER_TOKEN or ERROR_CODE_INVALID_KEY.
@@ -22,7 +26,11 @@ class Authenticator {
   Status check(const grpc::ServerContextBase& context) const;
 
  private:
-  const std::vector<std::string> keys_;
+  using Keys = std::shared_ptr<const std::vector<std::string>>;
+  Keys keys() const;
+
+  mutable Mutex mutex_;
+  Keys keys_ GUARDED_BY(mutex_);
 };
 
 // Time depends on the length of `a` only.

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "base/postgres/connect.h"
+#include "base/settings_text.h"
+
 namespace headgate::engine {
 namespace {
 
@@ -34,6 +37,9 @@ void describe(Settings& s, TlsConfig& c) {
   s.require(c.certificate.empty() == c.key.empty(), c.key.empty() ? "certificate" : "key",
             "needs both certificate and key");
   s.require(c.client_ca.empty() || !c.certificate.empty(), "client_ca", "needs certificate and key");
+  s.require(check_readable(c.certificate), "certificate");
+  s.require(check_readable(c.key), "key");
+  s.require(check_readable(c.client_ca), "client_ca");
 }
 
 void describe(Settings& s, AuthnConfig& c) {
@@ -54,6 +60,7 @@ void describe(Settings& s, DatabaseConfig& c) {
   s.integer("max_retries", c.max_retries, "how often a write that could not be serialised is repeated", 0, 1000);
   s.integer("watch_buffer_size", c.watch_buffer_size, "messages handed to one stream and not yet sent", 1, 100'000);
   s.require(!c.uri.empty(), "uri", "must be set");
+  if (!c.uri.empty()) s.require(check_postgres_uri(c.uri), "uri");
 }
 
 void describe(Settings& s, FeedConfig& c) {

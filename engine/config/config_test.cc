@@ -24,6 +24,7 @@ const std::vector<Case>& cases() {
       {"TLS_KEY", "/k", "tls.key needs both certificate and key"},
       {"TLS_CERTIFICATE", "/c", "tls.certificate needs both certificate and key"},
       {"TLS_CLIENT_CA", "/a", "tls.client_ca needs certificate and key"},
+      {"TLS_CLIENT_CA", "/no/such/file", "tls.client_ca cannot read the file '/no/such/file'"},
       {"AUTHN_METHOD", "oidc", "authn.method: 'oidc' is not one of none, preshared"},
       {"AUTHN_METHOD", "preshared", "authn.keys must hold at least one key"},
       {"DATABASE_MAX_CONNECTIONS", "8", nullptr},
@@ -68,6 +69,17 @@ TEST_SUITE("engine/config") {
     CHECK(load_config("", {{"HEADGATE_ENGINE_DATABASE_URI", "postgres://h/d"}}, named).ok());
     CHECK(named.has_role("check"));
     CHECK_FALSE(named.has_role("sing"));
+  }
+
+  TEST_CASE("config: a uri that libpq cannot read is refused, and its values are not told") {
+    for (const char* uri :
+         {"mysql://joe:hunter2@h/d", "postgres://joe:hunter2@h/d?plan_cache_mode=force_custom_plan"}) {
+      EngineConfig config;
+      const std::string fault = message_of(load_config("", {{"HEADGATE_ENGINE_DATABASE_URI", uri}}, config));
+      CAPTURE(fault);
+      CHECK(fault.rfind("HEADGATE_ENGINE_DATABASE_URI: database.uri ", 0) == 0);
+      CHECK(fault.find("hunter2") == std::string::npos);
+    }
   }
 
   TEST_CASE("config: printing shows no key and no uri") {

@@ -6,6 +6,15 @@
 # headgate_test(NAME SOURCES ... DEPS ... [LABEL unit|integration|...] [TIMEOUT s])
 #   One doctest program with the common main of tests/support.
 
+# What --version and headgate_build_info tell: of the clone, or given with -DHEADGATE_COMMIT=….
+if(NOT HEADGATE_COMMIT)
+  execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
+                  OUTPUT_VARIABLE HEADGATE_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(NOT HEADGATE_COMMIT)
+    set(HEADGATE_COMMIT unknown)
+  endif()
+endif()
+
 function(headgate_pch target kind)
   if(kind STREQUAL "grpc" AND HEADGATE_GRPC)
     target_precompile_headers(${target} REUSE_FROM headgate_pch_grpc)
@@ -46,7 +55,8 @@ endfunction()
 function(headgate_program name library)
   add_executable(${name} main.cc)
   target_link_libraries(${name} PRIVATE ${library})
-  target_compile_definitions(${name} PRIVATE HEADGATE_VERSION="${PROJECT_VERSION}")
+  target_compile_definitions(${name} PRIVATE HEADGATE_VERSION="${PROJECT_VERSION}"
+                             HEADGATE_COMMIT="${HEADGATE_COMMIT}")
   headgate_allocator(${name})
 endfunction()
 

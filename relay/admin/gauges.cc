@@ -23,6 +23,8 @@ constexpr SinkGauge kSinkGauges[] = {
      [](const SinkStatus& s) { return static_cast<double>(s.bytes_in_hand); }},
     {"headgate_relay_sink_lag_seconds", "Age of the oldest event in hand",
      [](const SinkStatus& s) { return s.lag_seconds; }},
+    {"headgate_relay_sink_age_seconds", "How old is what the sink has: time since it had all that the source had",
+     [](const SinkStatus& s) { return s.age_seconds; }},
     {"headgate_relay_sink_uncommitted_events", "Acknowledged events that the token store does not know yet",
      [](const SinkStatus& s) { return static_cast<double>(s.uncommitted); }},
     {"headgate_relay_sink_tenants", "Tenants of which the sink has had an event",

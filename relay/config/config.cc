@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "base/postgres/connect.h"
+#include "base/settings_text.h"
 #include "relay/config/redis.h"
 #include "relay/config/sinks.h"
 
@@ -24,6 +26,9 @@ void describe(Settings& s, UpstreamTls& c) {
   s.text("key_file", c.key_file, "path of its key");
   s.text("server_name", c.server_name, "expected in the certificate, when it is not the host of the address");
   s.require(c.cert_file.empty() == c.key_file.empty(), "key_file", "needs both cert_file and key_file");
+  s.require(check_readable(c.ca_file), "ca_file");
+  s.require(check_readable(c.cert_file), "cert_file");
+  s.require(check_readable(c.key_file), "key_file");
 }
 
 void describe(Settings& s, RelayConfig& c, UpstreamSettings& u) {
@@ -74,6 +79,7 @@ void describe(Settings& s, TokenStoreSettings& c) {
     s.duration("connect_timeout", c.postgres.connect_timeout, "time to connect", 1s);
     s.duration("statement_timeout", c.postgres.statement_timeout, "longest statement", 100ms);
     s.require(c.kind != TokenStoreKind::kPostgres || !c.postgres.uri.empty(), "uri", "must be set for kind postgres");
+    if (!c.postgres.uri.empty()) s.require(check_postgres_uri(c.postgres.uri), "uri");
   });
   s.section("redis", [&] {
     describe_redis(s, c.redis.connection, {"username", "timeout"});
@@ -141,6 +147,11 @@ void describe(Settings& s, SinkConfig& c) {
   s.section("heartbeat", [&] { describe(s, c.settings.heartbeat); });
   describe(s, c.worker);
   if (kind != nullptr) describe_kind(s, c.settings.kind);
+  if (kind == nullptr || !s.checks() || c.settings.name.empty()) return;
+  // What a start would refuse, all of it.
+  for (const sinks::SinkFault& fault : sinks::check_sink(c.settings)) {
+    s.require(false, fault.key, fmt::format("of sink '{}': {}", c.settings.name, fault.text));
+  }
 }
 
 }  // namespace

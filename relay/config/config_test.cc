@@ -66,6 +66,40 @@ admin: {port: 0}
   CHECK(c.sinks[3].worker.on_poison == PoisonPolicy::kDeadLetterFile);
 }
 
+TEST_CASE("config: all that a start would refuse of a sink is told at once, with its line and the sink's name") {
+  const Loaded loaded = load(R"(tokens: {kind: postgres, postgres: {uri: "mysql://u:s3cret@h/d"}}
+sinks:
+  - name: one
+    kind: kafka
+    topic: "{tenant"
+    format: confluent
+    options:
+      no.such.option: x
+      message.max.bytes: "5"
+      acks: "1"
+  - {name: two, kind: redis_streams, stream: "{prefix}:changes"}
+  - {name: three, kind: nats_jetstream,
+     subject: "{entity}"}
+  - {name: four, kind: redis_pubsub, channel: "{nobody}"}
+)");
+  CAPTURE(loaded.fault);
+  for (const char* text : {
+           "relay.yaml:1:36: tokens.postgres.uri must begin with postgres:// or postgresql://",
+           "relay.yaml:5:5: sinks.0.topic of sink 'one': template '{tenant'",
+           "relay.yaml:6:5: sinks.0.schema_id of sink 'one': the confluent format needs schema_id",
+           "relay.yaml:8:7: sinks.0.options.no.such.option of sink 'one': is refused by librdkafka",
+           "relay.yaml:9:7: sinks.0.options.message.max.bytes of sink 'one': is refused by librdkafka",
+           "relay.yaml:10:7: sinks.0.options.acks of sink 'one': cannot be set",
+           "of sink 'two': ",
+           "relay.yaml:13:6: sinks.2.subject of sink 'three': ",
+           "sinks.3.channel of sink 'four': ",
+       }) {
+    CAPTURE(text);
+    CHECK(loaded.fault.find(text) != std::string::npos);
+  }
+  CHECK(loaded.fault.find("s3cret") == std::string::npos);
+}
+
 TEST_CASE("config: the environment wins over the file, also inside the list of sinks") {
   const Loaded loaded = load(kOneSink, {{"HEADGATE_RELAY_UPSTREAM_ADDRESS", "e:1"},
                                         {"HEADGATE_RELAY_SINKS_1_NAME", "f"},

@@ -35,8 +35,8 @@ SinkMetrics::SinkMetrics(Metrics& metrics, const std::string& sink)
       commit_seconds_(metrics.histogram("headgate_relay_commit_seconds", "Time of one commit to the token store",
                                         {{"sink", sink}})),
       delay_(metrics.histogram("headgate_relay_sink_delay_seconds",
-                               "From the start of the transaction to the acknowledgement of the sink",
-                               {{"sink", sink}})) {}
+                               "From the start of the transaction to the acknowledgement of the sink", {{"sink", sink}},
+                               Metrics::age_bounds())) {}
 
 void SinkMetrics::on_written(size_t events, size_t bytes, double seconds) {
   events_.Increment(static_cast<double>(events));

@@ -41,6 +41,24 @@ TEST_CASE("shutdown: a relay whose sinks are all away ends, though the ring has 
   }
 }
 
+TEST_CASE("status: how old is what a sink has grows while the sink or the source is away") {
+  World world;
+  world.start();
+  uint64_t xid = 100;
+  const auto is_fresh = [&] {
+    world.source.write("a", ++xid);
+    return world.status().age_seconds < 0.3;
+  };
+  REQUIRE(headgate::testing::wait_until(is_fresh));
+  world.sink().cork(true);
+  world.source.write("a", ++xid);
+  CHECK(headgate::testing::wait_until([&] { return world.status().age_seconds > 0.5; }));
+  world.sink().cork(false);
+  REQUIRE(headgate::testing::wait_until(is_fresh));
+  // Nothing comes from the source any more.
+  CHECK(headgate::testing::wait_until([&] { return world.status().age_seconds > 0.5; }));
+}
+
 TEST_SUITE_END();
 
 }  // namespace headgate::relay

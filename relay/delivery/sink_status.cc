@@ -1,4 +1,4 @@
-// The part of SinkWorker that answers /status.
+// The part of SinkWorker that answers /status, and knows how old is what the sink has.
 #include <algorithm>
 #include <utility>
 
@@ -37,12 +37,19 @@ void SinkWorker::note_limit() {
              "event_bytes_max), or lower the engine's and say so in upstream.event_bytes_max"}});
 }
 
+void SinkWorker::pass(const Progress& mark) {
+  MutexLock lock(mutex_);
+  complete_at_us_ = std::max(complete_at_us_, mark.told_at_us);
+  place_.passed(mark);
+}
+
 SinkStatus SinkWorker::status() const {
   MutexLock lock(mutex_);
   SinkStatus status = status_;
   status.tenants = place_.tenants().size();
   status.stopped_tenants = stopped_.size();
   for (const auto& [tenant, stopped] : stopped_) ++status.stopped_reasons[stopped.reason];
+  status.age_seconds = std::max(0.0, static_cast<double>(system_clock().unix_micros() - complete_at_us_) / 1e6);
   if (oldest_in_hand_us_ > 0) {
     status.lag_seconds = std::max(0.0, static_cast<double>(parts_.clock.unix_micros() - oldest_in_hand_us_) / 1e6);
   }

@@ -220,11 +220,6 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
   return true;
 }
 
-void SinkWorker::pass(const Progress& mark) {
-  MutexLock lock(mutex_);
-  place_.passed(mark);
-}
-
 size_t SinkWorker::take_events(std::vector<HubItem>& items, size_t at, bool ordered) {
   MutexLock lock(mutex_);
   for (; at < items.size(); ++at) {

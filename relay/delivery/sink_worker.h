@@ -156,6 +156,7 @@ class SinkWorker {
   std::vector<std::string> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
   SinkStatus status_ GUARDED_BY(mutex_);
   int64_t oldest_in_hand_us_ GUARDED_BY(mutex_) = 0;
+  int64_t complete_at_us_ GUARDED_BY(mutex_) = system_clock().unix_micros();
 
   std::jthread thread_;  // last: it uses all of the above
 };

@@ -35,6 +35,7 @@ struct SinkStatus {
   uint64_t delivered = 0;
   uint64_t duplicates = 0;
   double lag_seconds = 0;  // age of the oldest event in hand
+  double age_seconds = 0;  // how old is what the sink has: since it last had all that the source had by then
   size_t tenants = 0;
   size_t stopped_tenants = 0;
   std::map<std::string, size_t> stopped_reasons;  // of them, by TenantStatus::state

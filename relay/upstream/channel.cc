@@ -1,64 +1,48 @@
 #include "relay/upstream/channel.h"
 
-#include <google/protobuf/any.pb.h>
-#include <google/protobuf/duration.pb.h>
-#include <google/protobuf/io/coded_stream.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
-#include <fstream>
-#include <sstream>
-
+#include "base/settings_text.h"
 #include "base/v1/service.grpc.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "relay/upstream/retry_delay.h"
 
 namespace headgate::relay {
 
 namespace {
 
-StatusOr<std::string> read_file(const std::string& path, const char* option) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return invalid_argument("cannot read {} '{}'", option, path);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+constexpr unsigned int kReadAgainSeconds = 60;
+
+// Certificates are renewed while the relay runs: the files are read again, and connections made from then on use them.
+StatusOr<std::shared_ptr<grpc::ChannelCredentials>> tls_credentials(const UpstreamTls& tls) {
+  for (const std::string& path : {tls.ca_file, tls.cert_file, tls.key_file}) HG_RETURN_IF_ERROR(check_readable(path));
+  if (tls.ca_file.empty() && tls.cert_file.empty()) return grpc::SslCredentials({});
+  namespace experimental = grpc::experimental;
+  experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(std::make_shared<experimental::FileWatcherCertificateProvider>(
+      tls.key_file, tls.cert_file, tls.ca_file, kReadAgainSeconds));
+  if (!tls.ca_file.empty()) options.watch_root_certs();
+  if (!tls.cert_file.empty()) options.watch_identity_key_cert_pairs();
+  return experimental::TlsCredentials(options);
 }
 
-// The length-delimited fields `number` of a serialized message: enough to read google.rpc.Status and its details, whose
-// generated code Debian does not ship.
-std::vector<std::string> fields(const std::string& bytes, uint32_t number) {
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                            static_cast<int>(bytes.size()));
-  std::vector<std::string> found;
-  while (const uint32_t tag = in.ReadTag()) {
-    constexpr uint32_t kVarint = 0, kDelimited = 2;
-    uint64_t number_value = 0;
-    uint32_t size = 0;
-    std::string text;
-    if ((tag & 7) == kVarint) {
-      if (!in.ReadVarint64(&number_value)) break;
-    } else if ((tag & 7) != kDelimited || !in.ReadVarint32(&size) || !in.ReadString(&text, static_cast<int>(size))) {
-      break;
-    } else if (tag >> 3 == number) {
-      found.push_back(std::move(text));
-    }
+// The first detail of this type; false when there is none.
+template <typename Detail>
+bool read_detail(const grpc::Status& status, Detail* detail) {
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) return false;
+  for (const google::protobuf::Any& any : details.details()) {
+    if (any.UnpackTo(detail)) return true;
   }
-  return found;
-}
-
-// The value of the first detail of this type.
-std::string detail(const grpc::Status& status, const std::string& type) {
-  for (const std::string& bytes : fields(status.error_details(), 3)) {
-    google::protobuf::Any any;
-    if (any.ParseFromString(bytes) && any.type_url() == "type.googleapis.com/google.rpc." + type) return any.value();
-  }
-  return "";
+  return false;
 }
 
 Duration retry_info(const grpc::Status& status) {
-  for (const std::string& bytes : fields(detail(status, "RetryInfo"), 1)) {
-    google::protobuf::Duration wait;
-    if (wait.ParseFromString(bytes)) return Duration(wait.seconds() * 1000 + wait.nanos() / 1'000'000);
-  }
-  return Duration(0);
+  google::rpc::RetryInfo info;
+  if (!read_detail(status, &info)) return Duration(0);
+  return Duration(info.retry_delay().seconds() * 1000 + info.retry_delay().nanos() / 1'000'000);
 }
 
 }  // namespace
@@ -72,16 +56,7 @@ StatusOr<ChannelMaker> ChannelMaker::create(const UpstreamSettings& settings) {
     maker.credentials_ = grpc::InsecureChannelCredentials();
     return maker;
   }
-  grpc::SslCredentialsOptions options;
-  const UpstreamTls& tls = settings.tls;
-  if (!tls.ca_file.empty()) {
-    HG_ASSIGN_OR_RETURN(options.pem_root_certs, read_file(tls.ca_file, "upstream.tls.ca_file"));
-  }
-  if (!tls.cert_file.empty()) {
-    HG_ASSIGN_OR_RETURN(options.pem_cert_chain, read_file(tls.cert_file, "upstream.tls.cert_file"));
-    HG_ASSIGN_OR_RETURN(options.pem_private_key, read_file(tls.key_file, "upstream.tls.key_file"));
-  }
-  maker.credentials_ = grpc::SslCredentials(options);
+  HG_ASSIGN_OR_RETURN(maker.credentials_, tls_credentials(settings.tls));
   return maker;
 }
 
@@ -114,8 +89,8 @@ Status to_status(const grpc::Status& status) {
 }
 
 std::string reason_of(const grpc::Status& status) {
-  const std::vector<std::string> reasons = fields(detail(status, "ErrorInfo"), 1);
-  return reasons.empty() ? "" : reasons.front();
+  google::rpc::ErrorInfo info;
+  return read_detail(status, &info) ? info.reason() : "";
 }
 
 StatusOr<std::vector<std::string>> list_tenants(const std::shared_ptr<grpc::Channel>& channel,

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "sinks/event.h"
 
@@ -80,6 +81,7 @@ struct Progress {
   std::string incarnation;
   Identity newest{};      // the newest transaction of the source in front of the position
   bool restarts = false;  // the first one behind a change of history: it may be lower than those before
+  int64_t told_at_us = system_clock().unix_micros();  // when the source said so
 };
 
 // Where one tenant goes on.

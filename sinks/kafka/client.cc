@@ -94,6 +94,21 @@ Status check_kafka_settings(const KafkaSettings& settings) {
   return ok_status();
 }
 
+std::map<std::string, std::string> kafka_option_faults(const KafkaSettings& settings) {
+  std::map<std::string, std::string> faults;
+  const KafkaOwned<rd_kafka_conf_t> conf(rd_kafka_conf_new());
+  std::array<char, 512> error{};
+  for (const auto& [key, value] : settings.options) {
+    if (std::find(kOwnOptions.begin(), kOwnOptions.end(), key) != kOwnOptions.end()) {
+      faults[key] = "cannot be set, the sink's promise rests on it or it has a setting of its own";
+    } else if (rd_kafka_conf_set(conf.get(), key.c_str(), value.c_str(), error.data(), error.size()) !=
+               RD_KAFKA_CONF_OK) {
+      faults[key] = fmt::format("is refused by librdkafka: {}", error.data());
+    }
+  }
+  return faults;
+}
+
 StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque) {
   const char* const idempotent = guarded(Guard::kKafkaIdempotence) ? "true" : "false";
   Options own = {

@@ -3,6 +3,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,9 @@ StatusOr<KafkaOwned<rd_kafka_t>> make_tail_consumer(const KafkaSettings& setting
 
 // INVALID_ARGUMENT for a mode that is not there, or an option that would break the sink's promise.
 Status check_kafka_settings(const KafkaSettings& settings);
+
+// What is wrong with `options`, by name: unknown, out of range, refused by the library or reserved for the sink.
+std::map<std::string, std::string> kafka_option_faults(const KafkaSettings& settings);
 
 // Waits until a broker answers. UNAVAILABLE after the connect time-out.
 Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop);

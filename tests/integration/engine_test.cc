@@ -1,5 +1,6 @@
 // The engine as a program: start, probes, authentication, limits, a database that goes away, and its end.
 #include <atomic>
+#include <filesystem>
 #include <pqxx/pqxx>
 #include <set>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include "tests/integration/engine_process.h"
 #include "tests/integration/raw_calls.h"
 #include "tests/support/postgres.h"
+#include "tests/support/silent_server.h"
 
 namespace headgate::testing {
 namespace {
@@ -397,6 +399,46 @@ TEST_SUITE("integration/engine") {
     const std::string target = "127.0.0.1:" + std::to_string(engine.grpc_port());
     CHECK(Client(grpc::CreateCustomChannel(target, credentials, arguments)).create("t2").ok());
     CHECK(Client(engine.channel()).create("t3", 2s).error_code() != grpc::StatusCode::OK);
+  }
+
+  TEST_CASE("engine: SIGHUP takes the keys in a file over, and with faults nothing") {
+    HG_POSTGRES(database);
+    const TempFolder folder;
+    const std::string keys = folder.path() + "/keys";
+    write_file(keys, "one\n");
+    EngineProcess engine(
+        {.database_uri = database->uri(),
+         .env = {{"HEADGATE_ENGINE_AUTHN_METHOD", "preshared"}, {"HEADGATE_ENGINE_AUTHN_KEYS_FILE", keys}}});
+    const auto accepted = [&](const std::string& key) {
+      base::v1::TenantListResponse response;
+      return Client(engine.channel(), "Bearer " + key).list(10, response).ok();
+    };
+    CHECK(accepted("one"));
+    CHECK_FALSE(accepted("two"));
+    write_file(keys, "two\nthree\n");
+    engine.process().signal(SIGHUP);
+    CHECK(wait_until([&] { return accepted("two") && accepted("three") && !accepted("one"); }));
+    std::filesystem::remove(keys);
+    engine.process().signal(SIGHUP);
+    CHECK(wait_until([&] { return engine.log().find("reload_refused") != std::string::npos; }));
+    CHECK(accepted("two"));
+  }
+
+  TEST_CASE("engine: a start behind a database that never answers ends when it is told to") {
+    const SilentServer silent;
+    const TempFolder folder;
+    const std::string log = folder.path() + "/log";
+    Process engine(
+        {.argv = {HEADGATE_ENGINE_BINARY},
+         .env = {{"HEADGATE_ENGINE_DATABASE_URI", "postgres://u@127.0.0.1:" + std::to_string(silent.port()) + "/d"},
+                 {"HEADGATE_ENGINE_DATABASE_CONNECT_TIMEOUT", "1s"},
+                 {"HEADGATE_ENGINE_SERVER_PORT", "0"},
+                 {"HEADGATE_ENGINE_ADMIN_PORT", "0"}},
+         .log_file = log});
+    CHECK(wait_until([&] { return read_file(log).find("does not answer within 1000 ms") != std::string::npos; }));
+    engine.signal(SIGTERM);
+    CHECK(engine.wait(5s));
+    CHECK(engine.exit_code() == 0);
   }
 
   TEST_CASE("engine: an address in use and wrong settings end the start with a reason") {

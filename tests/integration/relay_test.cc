@@ -207,6 +207,7 @@ TEST_SUITE("integration/relay") {
     CHECK(printed.code == 0);
     CHECK(printed.output.find("hush") == std::string::npos);
     CHECK(run({"--settings"}).output.find("HEADGATE_RELAY_UPSTREAM_ADDRESS") != std::string::npos);
+    CHECK(run({"--no-such-option"}).code == 64);
   }
 
   TEST_CASE("relay: the port file names the port it was given by the system") {
@@ -219,6 +220,8 @@ TEST_SUITE("integration/relay") {
     REQUIRE(wait_until([&] { return read_file(folder.path() + "/port").rfind("http=", 0) == 0; }));
     const int port = std::stoi(read_file(folder.path() + "/port").substr(5));
     CHECK(wait_until([&] { return http_get(port, "/livez").has_value(); }));
+    relay.signal(SIGHUP);
+    CHECK(wait_until([&] { return read_file(folder.path() + "/log").find("reloaded") != std::string::npos; }));
     relay.stop();
     CHECK(relay.exit_code() == 0);
   }
