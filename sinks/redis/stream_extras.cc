@@ -52,6 +52,36 @@ Status StreamIndex::list(const std::vector<std::string>& names, std::stop_token 
   return ok_status();
 }
 
+Status StreamIndex::scan(const char* command, const std::string& key, const Take& take, std::stop_token stop) {
+  const size_t step = std::string_view(command) == "HSCAN" ? 2 : 1;  // a hash has values between its names
+  std::string cursor = "0";
+  do {
+    const std::vector<std::string_view> words{command, key, cursor, "COUNT", "1000"};
+    HG_ASSIGN_OR_RETURN(const Reply reply, client_.command(key, words, stop));
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+      return unavailable("redis: {} has an odd answer", key);
+    cursor = redis::text_of(reply->element[0]);
+    for (size_t i = 0; i < reply->element[1]->elements; i += step) take(redis::text_of(reply->element[1]->element[i]));
+  } while (cursor != "0");
+  return ok_status();
+}
+
+StatusOr<std::set<std::string>> StreamIndex::tenants(std::stop_token stop) {
+  std::set<std::string> found;
+  for (size_t shard = 0; shard < routes_.shards(); ++shard) {
+    const auto take = [&](std::string_view name) { found.emplace(name); };
+    HG_RETURN_IF_ERROR(scan("HSCAN", StreamRoutes::birth_of(routes_.shared_stream(shard)), take, stop));
+  }
+  if (routes_.shards() == 0 && !routes_.index().empty()) {
+    const auto take = [&](std::string_view stream) {
+      if (auto tenant = routes_.tenant_of(stream)) found.insert(*std::move(tenant));
+    };
+    HG_RETURN_IF_ERROR(scan("SSCAN", routes_.index(), take, stop));
+  }
+  found.erase("");  // the mark of birth
+  return found;
+}
+
 Status StreamHeartbeats::load(Connection& connection, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(sha_, load_script(connection, kHeartbeatScript, stop));
   return ok_status();

@@ -1,6 +1,7 @@
 // What stands beside the events: the index that says which streams there are, and heartbeats.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <stop_token>
@@ -25,12 +26,17 @@ class StreamIndex {
   Status opened(std::stop_token stop);
   // Those of the batch that are new in this connection.
   Status add(StreamBatch& batch, std::stop_token stop);
+  // All tenants that have ever had an event here, as far as the index tells.
+  StatusOr<std::set<std::string>> tenants(std::stop_token stop);
   // It has entries, and so it was listed once.
   void know(const StreamKeys& keys) { streams_[keys.stream] = keys.shared() ? keys.birth : keys.position; }
   // What was seen since opened(); with each the key that its heartbeats need.
   const std::map<std::string, std::string>& streams() const { return streams_; }
 
  private:
+  using Take = std::function<void(std::string_view)>;
+  // Every member of a set, or every name in a hash.
+  Status scan(const char* command, const std::string& key, const Take& take, std::stop_token stop);
   Status list(const std::vector<std::string>& names, std::stop_token stop);
 
   redis::Client& client_;

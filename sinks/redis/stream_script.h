@@ -1,6 +1,7 @@
 // The script that appends events of one tenant and moves its position, atomically.
 //
-// KEYS: the stream, the position hash; of a stream that tenants share also the key of its birth mark.
+// KEYS: the stream, the position hash; of a stream that tenants share also the hash of its
+// members: the mark of its birth under the empty name, and the tenants that it has events of.
 // ARGV: epoch, incarnation, max length (0: all), sequence that must be there already ("": none), number of events, then
 // for each event: xid, part, mark, number of texts of its shape, the shape, its own values. The mark is the identity of
 // the cursor, and behind a blank its snapshot when there is one. A shape is field, value, field,
@@ -70,7 +71,7 @@ end
 -- Of a shared stream; '' when there is no stream, or one that somebody else has made.
 local birth
 local function birth_of_stream()
-  if not birth then birth = redis.call('EXISTS', stream) == 1 and redis.call('GET', birth_key) or '' end
+  if not birth then birth = redis.call('EXISTS', stream) == 1 and redis.call('HGET', birth_key, '') or '' end
   return birth
 end
 
@@ -114,7 +115,8 @@ local function add(wanted)
   if birth_key and birth_of_stream() == '' then
     local now = redis.call('TIME')
     birth = now[1] .. '-' .. now[2]
-    redis.call('SET', birth_key, birth)
+    redis.call('DEL', birth_key)
+    redis.call('HSET', birth_key, '', birth)
   end
   local reply = redis.pcall('XADD', stream, birth_key and '*' or wanted, unpack(fields))
   if type(reply) == 'table' and reply.err and
@@ -150,6 +152,7 @@ for _ = 1, tonumber(ARGV[5]) do
       failure = refusal
       break
     end
+    if birth_key and id ~= new_id then redis.call('HSET', birth_key, fields[place.partitionkey], '1') end
     added = added + 1
     same, id, xid, part, sequence, mark = true, new_id, x, p, s, m
     more = place.moreparts and '1' or '0'
@@ -180,7 +183,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     if info[i] == 'last-generated-id' then last = info[i + 1] end
   end
 end
-return {last, KEYS[3] and redis.call('GET', KEYS[3]) or false,
+return {last, KEYS[3] and redis.call('HGET', KEYS[3], '') or false,
         unpack(redis.call('HMGET', KEYS[2], 'epoch', 'incarnation', 'xid', 'part', 'more_parts', 'sequence',
                           'snap_token', 'id', 'identity', 'snapshot'))}
 )lua";
@@ -195,9 +198,10 @@ local there = redis.call('EXISTS', stream) == 1
 local id = '*'
 local last
 if shared then
-  if not there or not redis.call('GET', KEYS[2]) then
+  if not there or not redis.call('HGET', KEYS[2], '') then
     local now = redis.call('TIME')
-    redis.call('SET', KEYS[2], now[1] .. '-' .. now[2])
+    redis.call('DEL', KEYS[2])
+    redis.call('HSET', KEYS[2], '', now[1] .. '-' .. now[2])
   end
 else
   if not there then return 0 end

@@ -1,4 +1,5 @@
 #include <map>
+#include <set>
 
 #include "base/log.h"
 #include "base/redis/client.h"
@@ -38,10 +39,14 @@ class StreamsSink : public Sink {
   StatusOr<std::map<std::string, Cursor>> recover(const std::map<std::string, Cursor>& stored,
                                                   std::stop_token stop) override {
     std::map<std::string, Cursor> found;
-    auto next = stored.begin();
-    while (next != stored.end()) {
+    // A cursor may be missing, or lost, where the stream still has the tenant's events.
+    HG_ASSIGN_OR_RETURN(const std::set<std::string> listed, index_.tenants(stop));
+    std::map<std::string, Cursor> asked = stored;
+    for (const std::string& tenant : listed) asked.emplace(tenant, Cursor());
+    auto next = asked.cbegin();
+    while (next != asked.cend()) {
       const auto first = next;
-      for (size_t n = 0; n < kTenantsPerLook && next != stored.end(); ++n) ++next;
+      for (size_t n = 0; n < kTenantsPerLook && next != asked.cend(); ++n) ++next;
       HG_RETURN_IF_ERROR(look(first, next, found, stop));
     }
     return found;
