@@ -69,7 +69,7 @@ func (t *tenant) apply(entry redis.XMessage) {
 		log.Fatalf("%s: %v (the sink needs format: json)", text("id"), err)
 	}
 	t.pending = append(t.pending, data.Changes...)
-	replaced := false
+	replaced, late := false, text("late") == "true"
 	switch kind {
 	case "dev.headgate.permission.changed.v1":
 		if text("moreparts") == "true" {
@@ -82,13 +82,18 @@ func (t *tenant) apply(entry redis.XMessage) {
 		return
 	case "dev.headgate.feed.snapshot-end.v1":
 		replaced = t.snapshot
-	case "dev.headgate.tenant.created.v1", "dev.headgate.tenant.removed.v1":
+	case "dev.headgate.tenant.created.v1":
+		t.pending, replaced = nil, !late
+	case "dev.headgate.tenant.removed.v1":
 		t.pending, replaced = nil, true
 	case "dev.headgate.feed.gap.v1":
 		t.pending, t.Incomplete = nil, text("reason")
 	}
 	if replaced {
 		t.Rows, t.Incomplete = map[string]json.RawMessage{}, ""
+		if late {
+			t.Incomplete = "the removal was found late: what was in front of it may be of the life behind it"
+		}
 	}
 	for _, c := range t.pending {
 		row, value := c.row()

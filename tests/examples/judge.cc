@@ -129,20 +129,31 @@ std::string check_audit(const std::vector<json>& lines, const std::vector<Receiv
   return i < logged.size() ? "the log has more than the stream: " + logged[i] : "";
 }
 
+uint64_t said_sequence(const json& knowledge, const std::vector<Received>& said, const std::string& tenant) {
+  const std::string token = knowledge.value(tenant, json::object()).value("token", "");
+  uint64_t sequence = 0;
+  for (const Received& event : said) {
+    if (event.tenant == tenant && event.token == token && event.type != kHeartbeat) sequence = event.sequence;
+  }
+  return sequence;
+}
+
 std::string check_signal(const json& knowledge, const std::vector<Received>& said, const std::string& tenant) {
   if (!knowledge.contains(tenant)) return "nothing is known of " + tenant;
   const json& known = knowledge[tenant];
+  const uint64_t heard = known.at("sequence").get<uint64_t>() - known.at("known_since").get<uint64_t>();
   std::map<std::string, std::string> wanted;
-  uint64_t last = 0;
+  uint64_t last = said_sequence(knowledge, said, tenant);
+  const uint64_t since = last - std::min(last, heard);
   for (const Received& event : said) {
     if (event.tenant != tenant || event.type == kHeartbeat) continue;
     last = event.sequence;
-    if (!event.is_changes() || last < known.at("known_since").get<uint64_t>()) continue;
+    if (!event.is_changes() || last < since) continue;
     for (const pb::DataChange& change : event.changes.data_changes()) {
       wanted[entity_of_row(text_of(change).substr(1))] = event.token;
     }
   }
-  if (known.at("sequence") != last) return "heard up to " + known["sequence"].dump() + " of " + std::to_string(last);
+  if (said_sequence(knowledge, said, tenant) != last) return "the last event is not heard: " + std::to_string(last);
   if (known.at("in_doubt") == true) return "the last event has come, and it is still in doubt";
   if (known.at("changed") == json(wanted)) return "";
   return "changed is " + known["changed"].dump() + ", not " + json(wanted).dump();

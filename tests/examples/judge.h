@@ -34,6 +34,8 @@ std::string check_cache(const nlohmann::json& cache, const Rows& rows);
 // ourselves.
 std::string check_audit(const std::vector<nlohmann::json>& lines, const std::vector<Received>& said,
                         const std::string& tenant);
+// The sequence in `said` of the event that the signal client has heard last; 0 when it has heard none.
+uint64_t said_sequence(const nlohmann::json& knowledge, const std::vector<Received>& said, const std::string& tenant);
 // Every entity that was changed since `known_since` is known, with the token that changed it last.
 std::string check_signal(const nlohmann::json& knowledge, const std::vector<Received>& said, const std::string& tenant);
 // Dense numbers, and where history is missing a GAP that says so.

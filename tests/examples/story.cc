@@ -59,9 +59,9 @@ json Cast::copy(const std::string& tenant) const {
 
 json Cast::cache(const std::string& tenant) const { return ask_redis(world_.redis(), {"HGETALL", "cache:" + tenant}); }
 
-uint64_t Cast::place(const std::string& name, const std::string& tenant) const {
+uint64_t Cast::place(const std::string& name, const std::string& tenant, const std::vector<Received>& said) const {
   if (name == "copy") return copy(tenant).value("Sequence", uint64_t{0});
-  if (name == "signal") return signal().value(tenant, json::object()).value("sequence", uint64_t{0});
+  if (name == "signal") return said_sequence(signal(), said, tenant);
   if (name == "invalidator") {
     const json answer = ask_redis(world_.redis(), {"HGET", "cache-state:" + tenant, "sequence"});
     return answer.is_null() ? 0 : std::stoull(answer.get<std::string>());
@@ -150,8 +150,9 @@ void settle(World& world, const Cast& cast, Application& application, const std:
                     tenant << ": " << row << " does not arrive");
     for (const char* name : {"copy", "audit", "signal", "invalidator"}) {
       if (!cast.has(name) || name == but) continue;
-      CHECK_MESSAGE(comes(stream, [&] { return cast.place(name, tenant) >= last; }),
-                    name << " of " << tenant << " is at " << cast.place(name, tenant) << " of " << last);
+      const auto place = [&] { return cast.place(name, tenant, stream.received()); };
+      CHECK_MESSAGE(comes(stream, [&] { return place() >= last; }),
+                    name << " of " << tenant << " is at " << place() << " of " << last);
     }
   }
 }

@@ -33,8 +33,9 @@ class Cast {
   nlohmann::json signal() const { return read_json(file("signal")); }
   std::vector<nlohmann::json> audit() const { return read_json_lines(file("audit")); }
   nlohmann::json cache(const std::string& tenant) const;
-  // The sequence up to which one of them has come.
-  uint64_t place(const std::string& name, const std::string& tenant) const;
+  // How far one of them has come, as the sequence of an event that `said`, all events of JetStream, has. Sinks that
+  // keep nothing have numbers of their own, so the signal client is found by its token.
+  uint64_t place(const std::string& name, const std::string& tenant, const std::vector<Received>& said) const;
 
  private:
   std::string file(const std::string& name) const { return world_.folder() + "/" + name + ".json"; }
