@@ -60,9 +60,10 @@ async function main([file, folder, page]) {
   const { schemas } = document.json().components;
   // The kinds of events: what a structured channel carries.
   const kinds = new Map();
-  for (const message of document.channels().get("redisPubsub").messages().all()) {
-    const schema = message.payload().json();
-    kinds.set(schema.allOf[1].properties.type.const, message.id());
+  for (const channel of ["redisPubsub", "redisHeartbeat"]) {
+    for (const message of document.channels().get(channel).messages().all()) {
+      kinds.set(message.payload().json().allOf[1].properties.type.const, message.id());
+    }
   }
   const ajv = new Ajv({ strict: false, validateFormats: false });
   const seen = new Map();
