@@ -1,4 +1,9 @@
 // headgate-relay as a program: start, readiness, settings, memory, shutdown, a second owner, an engine without Feed.
+#define CPPHTTPLIB_OPENSSL_SUPPORT
+#define CPPHTTPLIB_ZLIB_SUPPORT
+#define CPPHTTPLIB_BROTLI_SUPPORT
+#include <httplib.h>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/support/world.h"
@@ -115,6 +120,32 @@ TEST_SUITE("integration/relay") {
     world->redis().start();
     world->engine().start();
     REQUIRE(wait_until([&] { return json::parse(world->relay().status())["status"] == "healthy"; }, 40s));
+  }
+
+  TEST_CASE("relay: a tenant that stands still is counted by its reason, and resumed on demand") {
+    HG_WORLD(world, {.sinks = {"redis_streams"},
+                     .subscribe = {"redis_streams"},
+                     .sink_yaml = {{"redis_streams", "    event_bytes_max: 4KiB\n    on_poison: stop\n"}}});
+    world->create_tenants({"a"});
+    world->relay().start();
+    const int port = world->relay().admin_port();
+    write(*world, "a", "doc:1#owner@user:u1");
+    REQUIRE(has_changes(world->subscriber("redis_streams"), "a", 1));
+    httplib::Client client("127.0.0.1", port);
+    CHECK(client.Post("/tenants/a/resume")->status == 404);
+    std::vector<base::v1::Tuple> many;
+    for (int i = 0; i < 80; ++i)
+      many.push_back(tuple_of("doc:2#owner@user:" + std::string(100, 'v') + std::to_string(i)));
+    REQUIRE(world->client().write("a", many).status.ok());
+    const std::string series = "headgate_relay_stopped_tenants{reason=\"POISON\",sink=\"redis_streams\"} 1";
+    REQUIRE(wait_until([&] { return http_get(port, "/metrics").value().find(series) != std::string::npos; }, 20s));
+    CHECK(http_get(port, "/readyz?verbose").value().find("a in redis_streams (POISON)") != std::string::npos);
+    CHECK(client.Post("/tenants/a/resume?sink=none")->status == 404);
+    const std::string once = "headgate_relay_sink_poison_total{sink=\"redis_streams\"} 1\n";
+    CHECK(http_get(port, "/metrics").value().find(once) != std::string::npos);
+    CHECK(client.Post("/tenants/a/resume?sink=redis_streams")->status == 202);
+    // The event is as large as before: it is met again.
+    CHECK(wait_until([&] { return http_get(port, "/metrics").value().find(once) == std::string::npos; }, 20s));
   }
 
   TEST_CASE("relay: is not ready before the engine was reached, and becomes so by itself") {
