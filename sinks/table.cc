@@ -62,12 +62,10 @@ using Templates = std::vector<Template>;
 Templates templates_of(const KafkaSettings& s) {
   return {{"topic", NameTarget::kKafka, s.topic, s.prefix}, {"key", NameTarget::kRaw, s.key, s.prefix}};
 }
-Templates templates_of(const RedisStreamsSettings& s) {
-  return {{"stream", NameTarget::kRedis, s.stream, s.prefix}, {"position", NameTarget::kRedis, s.position, s.prefix}};
-}
 Templates templates_of(const RedisPubsubSettings& s) { return {{"channel", NameTarget::kRedis, s.channel, s.prefix}}; }
 Templates templates_of(const JetStreamSettings& s) { return {{"subject", NameTarget::kNats, s.subject, s.prefix}}; }
 Templates templates_of(const NatsCoreSettings& s) { return {{"subject", NameTarget::kNats, s.subject, s.prefix}}; }
+// The others have none, or know better themselves what theirs mean.
 template <typename Other>
 Templates templates_of(const Other&) {
   return {};

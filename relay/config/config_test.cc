@@ -75,7 +75,7 @@ sinks:
     format: confluent
     options:
       no.such.option: x
-      message.max.bytes: "5"
+      socket.timeout.ms: "5"
       acks: "1"
   - {name: two, kind: redis_streams, stream: "{prefix}:changes"}
   - {name: three, kind: nats_jetstream,
@@ -84,13 +84,13 @@ sinks:
 )");
   CAPTURE(loaded.fault);
   for (const char* text : {
-           "relay.yaml:1:36: tokens.postgres.uri must begin with postgres:// or postgresql://",
+           "relay.yaml:1:37: tokens.postgres.uri must begin with postgres:// or postgresql://",
            "relay.yaml:5:5: sinks.0.topic of sink 'one': template '{tenant'",
-           "relay.yaml:6:5: sinks.0.schema_id of sink 'one': the confluent format needs schema_id",
+           "relay.yaml:3:5: sinks.0.schema_id of sink 'one': the confluent format needs schema_id",
            "relay.yaml:8:7: sinks.0.options.no.such.option of sink 'one': is refused by librdkafka",
-           "relay.yaml:9:7: sinks.0.options.message.max.bytes of sink 'one': is refused by librdkafka",
+           "relay.yaml:9:7: sinks.0.options.socket.timeout.ms of sink 'one': is refused by librdkafka",
            "relay.yaml:10:7: sinks.0.options.acks of sink 'one': cannot be set",
-           "of sink 'two': ",
+           "relay.yaml:11:31: sinks.1.stream of sink 'two': ",
            "relay.yaml:13:6: sinks.2.subject of sink 'three': ",
            "sinks.3.channel of sink 'four': ",
        }) {
