@@ -82,9 +82,25 @@ std::vector<SinkFault> option_faults(const KindSettings& kind) {
   return faults;
 }
 
+// Of how Redis is reached, each of them.
+std::vector<SinkFault> connection_faults(const KindSettings& kind) {
+  std::vector<SinkFault> faults;
+  const auto add = [&](const redis::ClientSettings& connection) {
+    for (auto& [key, text] : redis::faults_of(connection)) faults.push_back({std::move(key), std::move(text)});
+  };
+  if (const auto* streams = std::get_if<RedisStreamsSettings>(&kind); streams != nullptr) add(streams->connection);
+  if (const auto* pubsub = std::get_if<RedisPubsubSettings>(&kind); pubsub != nullptr) add(pubsub->connection);
+  return faults;
+}
+
 // The setting that a maker's message speaks of.
 std::string key_in(const std::string& text) {
-  constexpr std::array<std::string_view, 18> kKeys = {"tls",
+  constexpr std::array<std::string_view, 23> kKeys = {"tls",
+                                                      "tls_ca_file",
+                                                      "tls_cert_file",
+                                                      "tls_key_file",
+                                                      "shards",
+                                                      "index",
                                                       "host",
                                                       "user",
                                                       "password",
@@ -120,6 +136,7 @@ std::string key_in(const std::string& text) {
 
 std::vector<SinkFault> check_sink(const SinkSettings& settings) {
   std::vector<SinkFault> faults = option_faults(settings.kind);
+  for (SinkFault& fault : connection_faults(settings.kind)) faults.push_back(std::move(fault));
   if (const auto encoder = Encoder::make(settings.encoding); !encoder.ok()) {
     const std::string text = message_of(encoder.status());
     faults.push_back({key_in(text), text});

@@ -83,6 +83,11 @@ void describe(Settings& s, TokenStoreSettings& c) {
   });
   s.section("redis", [&] {
     describe_redis(s, c.redis.connection, {"username", "timeout"});
+    if (c.kind == TokenStoreKind::kRedis) {
+      const auto faults = redis::faults_of(c.redis.connection);
+      for (const auto& [key, text] : faults) s.require(false, key, text);
+      if (faults.empty()) s.require(redis::check(c.redis.connection), "tls");
+    }
     s.text("prefix", c.redis.prefix, "first part of all keys");
   });
 }

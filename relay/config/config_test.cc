@@ -100,6 +100,37 @@ sinks:
   CHECK(loaded.fault.find("s3cret") == std::string::npos);
 }
 
+TEST_CASE("config: what cannot work of Redis is told at once, of sinks and token store") {
+  const Loaded loaded = load(R"(tokens: {kind: redis, redis: {mode: sentinel}}
+sinks:
+  - {name: plain, kind: redis_streams}
+  - {name: shared, kind: redis_streams, stream: "{prefix}:{{{shard}}}:changes", shards: 8}
+  - {name: one, kind: redis_streams, mode: cluster, database: 2}
+  - {name: two, kind: redis_pubsub, tls_ca_file: /nonexistent/ca.pem}
+  - {name: three, kind: redis_streams, tls: true,
+     tls_ca_file: /nonexistent/ca.pem}
+  - {name: four, kind: redis_streams, mode: cluster, addresses: ["n:1"],
+     stream: "{prefix}:{tenant}"}
+)");
+  CAPTURE(loaded.fault);
+  for (const char* text : {
+           "tokens.redis.addresses must name the sentinels in mode sentinel",
+           "tokens.redis.sentinel_master must name the master",
+           "sinks.2.addresses of sink 'one': must name some nodes",
+           "relay.yaml:5:",
+           "sinks.2.database of sink 'one': must be 0 in mode cluster",
+           "sinks.3.tls of sink 'two': must be true",
+           "relay.yaml:8:6: sinks.4.tls_ca_file of sink 'three': ",
+           "relay.yaml:10:6: sinks.5.stream of sink 'four': ",
+           "different slots",
+       }) {
+    CAPTURE(text);
+    CHECK(loaded.fault.find(text) != std::string::npos);
+  }
+  CHECK(loaded.fault.find("'plain'") == std::string::npos);
+  CHECK(loaded.fault.find("'shared'") == std::string::npos);
+}
+
 TEST_CASE("config: the environment wins over the file, also inside the list of sinks") {
   const Loaded loaded = load(kOneSink, {{"HEADGATE_RELAY_UPSTREAM_ADDRESS", "e:1"},
                                         {"HEADGATE_RELAY_SINKS_1_NAME", "f"},

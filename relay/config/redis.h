@@ -11,7 +11,6 @@ struct RedisWords {
   const char* timeout;
 };
 
-// With all that cannot work; the files of TLS are looked at when the program starts.
 void describe_redis(Settings& s, redis::ClientSettings& c, const RedisWords& words);
 
 }  // namespace headgate::relay

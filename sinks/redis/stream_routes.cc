@@ -71,9 +71,10 @@ Status StreamRoutes::check_slots() const {
     HG_ASSIGN_OR_RETURN(const StreamKeys keys, keys_of(tenant));
     if (redis::hash_tag(keys.stream) == redis::hash_tag(keys.position)) continue;
     return invalid_argument(
-        "the keys '{}' and '{}' would be in different slots of the cluster; give stream and position one hash tag, as "
-        "in {{prefix}}:{{{{{{{}}}}}}}:changes",
-        keys.stream, keys.position, shared_ ? "shard" : "tenant");
+        "stream and position need one hash tag in a cluster, as in {{prefix}}:{{{{{{{}}}}}}}:changes; '{}' and '{}' "
+        "would "
+        "be in different slots",
+        shared_ ? "shard" : "tenant", keys.stream, keys.position);
   }
   if (index_.empty() || redis::hash_tag(index_) == redis::hash_tag(news())) return ok_status();
   return invalid_argument("index needs a hash tag in a cluster, as in {{prefix}}:{{{{streams}}}}");
