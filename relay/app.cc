@@ -133,7 +133,9 @@ StatusOr<std::vector<SinkPart>> App::make_sinks() const {
   for (const SinkConfig& sink : config_.sinks) {
     auto one = sinks::make_sink(sink.settings);
     if (!one.ok()) {
-      return status_of(one.status().code(), "sink '{}': {}", sink.settings.name, message_of(one.status()));
+      const std::string name = fmt::format("sink '{}': ", sink.settings.name);
+      const std::string text = message_of(one.status());
+      return make_status(one.status().code(), text.rfind(name, 0) == 0 ? text : name + text);
     }
     WorkerSettings worker = sink.worker;
     worker.heartbeat = sink.settings.heartbeat;

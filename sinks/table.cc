@@ -148,7 +148,9 @@ std::vector<SinkFault> check_sink(const SinkSettings& settings) {
   if (!faults.empty()) return faults;
   // The rest is found by the start itself, which looks no further than the first fault.
   if (const auto made = make_sink(settings); !made.ok()) {
-    const std::string text = message_of(made.status());
+    std::string text = message_of(made.status());
+    const std::string name = fmt::format("sink '{}': ", settings.name);
+    if (text.rfind(name, 0) == 0) text.erase(0, name.size());
     faults.push_back({key_in(text), text});
   }
   return faults;

@@ -90,7 +90,7 @@ sinks:
            "relay.yaml:8:7: sinks.0.options.no.such.option of sink 'one': is refused by librdkafka",
            "relay.yaml:9:7: sinks.0.options.socket.timeout.ms of sink 'one': is refused by librdkafka",
            "relay.yaml:10:7: sinks.0.options.acks of sink 'one': cannot be set",
-           "relay.yaml:11:31: sinks.1.stream of sink 'two': ",
+           "relay.yaml:11:38: sinks.1.stream of sink 'two': stream must name",
            "relay.yaml:13:6: sinks.2.subject of sink 'three': ",
            "sinks.3.channel of sink 'four': ",
        }) {

@@ -103,7 +103,9 @@ std::map<std::string, std::string> kafka_option_faults(const KafkaSettings& sett
       faults[key] = "cannot be set, the sink's promise rests on it or it has a setting of its own";
     } else if (rd_kafka_conf_set(conf.get(), key.c_str(), value.c_str(), error.data(), error.size()) !=
                RD_KAFKA_CONF_OK) {
-      faults[key] = fmt::format("is refused by librdkafka: {}", error.data());
+      std::string_view text = error.data();
+      text = text.substr(0, text.find('\n'));
+      faults[key] = fmt::format("is refused by librdkafka: {}", text);
     }
   }
   return faults;
