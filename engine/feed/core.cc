@@ -6,62 +6,110 @@
 
 namespace headgate::engine {
 
+namespace {
+
+// Transactions that are compared with the database after a new connection. More than the last one: what a crash or a
+// standby has lost is what committed last, and that need not be what has the highest xid.
+constexpr size_t kComparedMax = 1'000;
+
+}  // namespace
+
 void wake_all(const FeedCore::Wakeups& wakeups) {
   for (const auto& weak : wakeups) {
     if (const auto wakeup = weak.lock()) wakeup->wake();
   }
 }
 
-bool FeedCore::connected(const Incarnation& now, uint64_t horizon) {
-  Wakeups wakeups;
-  bool kept = false;
+std::optional<KeptHistory> FeedCore::kept() const {
+  MutexLock lock(mutex);
+  if (!was_connected) return std::nullopt;
+  return KeptHistory{
+      incarnation.id, {ring.start(), ring.durable_end()}, ring.transactions(), ring.newest(kComparedMax)};
+}
+
+void FeedCore::begin(const HistorySight& sight) {
   std::vector<std::shared_ptr<StreamImpl>> opening;  // released without the mutex: that may destroy them
+  MutexLock lock(mutex);
+  take_locked(sight);
+  ring.reset(sight.begin, sight.newest);
+  for (const auto& weak : waiting_to_open) {
+    opening.push_back(weak.lock());
+    if (opening.back() == nullptr) continue;
+    opening.back()->assert_locked();
+    opening.back()->submit_opening_locked();
+  }
+  waiting_to_open.clear();
+}
+
+void FeedCore::go_on(const HistorySight& sight) {
+  Wakeups wakeups;
   {
     MutexLock lock(mutex);
-    const bool same = was_connected && incarnation.id == now.id;
-    if (was_connected) ++stats.reconnects;
-    if (was_connected && !same) {
-      log_warn("incarnation_changed", {{"from", incarnation.id}, {"to", now.id}});
-      end_streams_locked(refusal(StatusCode::kOutOfRange, kOtherIncarnation,
-                                 "the database was restored or promoted; read the current state and start anew"),
-                         &wakeups);
-    }
-    incarnation = now;
-    is_connected = was_connected = true;
-    kept = same;
-    if (!kept) {
-      ring.reset(horizon);
+    ++stats.reconnects;
+    const bool same = incarnation.id == sight.incarnation.id;
+    const std::string before = incarnation.id;
+    take_locked(sight);
+    // Xids that left nothing behind may be handed out again.
+    ring.rewind();
+    if (same) {
+      const Status lost = unavailable("the database lost what no stream had got yet; connect again");
+      for (StreamImpl* stream : streams) {
+        stream->assert_locked();
+        if (!stream->rewind_locked(ring.end())) continue;
+        stream->leave_locked();
+        stream->end_locked(lost);
+        wakeups.push_back(stream->wakeup_);
+      }
+    } else {
+      log_warn("incarnation_changed", {{"from", before}, {"to", sight.incarnation.id}, {"history", "kept"}});
+      for (StreamImpl* stream : streams) {
+        stream->assert_locked();
+        // Who keeps identities can show that nothing is missing.
+        stream->end_locked(stream->request_.notices
+                               ? unavailable("the database was promoted, with all its history; connect again")
+                               : refusal(StatusCode::kOutOfRange, kOtherIncarnation,
+                                         "the database was promoted; read the current state and start anew"));
+        wakeups.push_back(stream->wakeup_);
+      }
+      parked_one.clear();
+      parked_many.clear();
+      ring.reset(sight.begin, sight.newest);
       ++ring_restarts;
       if (const auto workers = pool.lock()) workers->renew();
     }
-    for (const auto& weak : waiting_to_open) {
-      opening.push_back(weak.lock());
-      if (opening.back() == nullptr) continue;
-      opening.back()->assert_locked();
-      opening.back()->submit_opening_locked();
-    }
-    waiting_to_open.clear();
   }
   wake_all(wakeups);
-  return kept;
 }
 
-Status FeedCore::check_incarnation(const Incarnation& found) {
-  MutexLock lock(mutex);
-  if (!was_connected || incarnation.id == found.id) return ok_status();
-  must_reconnect = true;
-  return unavailable("the feed and its helpers are connected to different databases");
-}
-
-void FeedCore::restart(const Status& status, uint64_t horizon) {
+void FeedCore::begin_anew(const HistorySight& sight, const Status& status) {
   Wakeups wakeups;
   {
     MutexLock lock(mutex);
+    ++stats.reconnects;
+    take_locked(sight);
     end_streams_locked(status, &wakeups);
-    ring.reset(horizon);
+    ring.reset(sight.begin, sight.newest);
     ++ring_restarts;
+    if (const auto workers = pool.lock()) workers->renew();
   }
   wake_all(wakeups);
+}
+
+void FeedCore::take_locked(const HistorySight& sight) {
+  incarnation = sight.incarnation;
+  is_connected = was_connected = true;
+  ++connections;
+}
+
+Status FeedCore::check_history(HistoryReader& reader) {
+  HG_ASSIGN_OR_RETURN(const Incarnation found, reader.incarnation());
+  const std::optional<KeptHistory> known = kept();
+  if (!known) return ok_status();
+  HG_ASSIGN_OR_RETURN(const bool same, all_intact(reader, known->newest));
+  if (same && known->incarnation == found.id) return ok_status();
+  MutexLock lock(mutex);
+  must_reconnect = true;
+  return unavailable("the feed and its helpers are connected to different histories");
 }
 
 void FeedCore::disconnected() {

@@ -11,6 +11,7 @@
 #include "base/mutex.h"
 #include "engine/feed/catch_up.h"
 #include "engine/feed/feed.h"
+#include "engine/feed/identity.h"
 #include "engine/feed/opening.h"
 
 namespace headgate::engine {
@@ -23,15 +24,19 @@ class FeedCore {
 
   // Threads of the feed:
 
-  // A connection was made. True when the ring was kept; false when it starts anew at `horizon` (first connection, or
-  // another history: then all streams have ended).
-  bool connected(const Incarnation& incarnation, uint64_t horizon);
-  // Ends all streams and forgets the ring: it does not describe the database.
-  void restart(const Status& status, uint64_t horizon);
+  // What the streams were told of the database before, to be compared with what a new connection shows. Nothing before
+  // the first connection.
+  std::optional<KeptHistory> kept() const;
+  // The first connection was made.
+  void begin(const HistorySight& sight);
+  // A new connection leads to the history that is kept. One of another incarnation still ends the streams.
+  void go_on(const HistorySight& sight);
+  // A new connection leads to another history: all streams end with `status`, and nothing of the old one is kept.
+  void begin_anew(const HistorySight& sight, const Status& status);
   void disconnected();
   // For a new connection of the pool. UNAVAILABLE when it leads to another history than the feed's own; the feed then
   // connects again, too.
-  Status check_incarnation(const Incarnation& found);
+  Status check_history(HistoryReader& reader);
   // `transactions`, each in its parts and ascending; everything below `next` is complete.
   void append(const std::vector<std::vector<FeedItemPtr>>& transactions, uint64_t next);
   void end_streams(const Status& status);
@@ -52,6 +57,7 @@ class FeedCore {
   bool must_reconnect GUARDED_BY(mutex) = false;
   uint64_t ring_restarts GUARDED_BY(mutex) = 0;  // how often the ring began anew
   uint64_t ring_losses GUARDED_BY(mutex) = 0;    // calls of collected_ahead()
+  uint64_t connections GUARDED_BY(mutex) = 0;    // made by the feed; what was read before one is not relied on behind
   bool closed GUARDED_BY(mutex) = false;
   MonotonicTime outage_since GUARDED_BY(mutex){};
   std::unordered_set<StreamImpl*> streams GUARDED_BY(mutex);
@@ -64,6 +70,7 @@ class FeedCore {
 
  private:
   void end_streams_locked(const Status& status, Wakeups* wakeups) REQUIRES_LOCK(mutex);
+  void take_locked(const HistorySight& sight) REQUIRES_LOCK(mutex);
   void wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups) REQUIRES_LOCK(mutex);
 };
 
@@ -107,12 +114,16 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void end_locked(const Status& status) REQUIRES_LOCK(core_->mutex);
   // Of these tenants the ring will miss what the stream has not read. True when the stream is concerned.
   bool lose_locked(const std::vector<TenantFloor>& tenants) REQUIRES_LOCK(core_->mutex);
+  // What was read behind `end` is taken back: other transactions may come there. True when the stream has to end
+  // because it starts behind it.
+  bool rewind_locked(uint64_t end) REQUIRES_LOCK(core_->mutex);
   // A notice, and nothing more of the tenant.
   void drop_locked(const TenantFloor& lost) REQUIRES_LOCK(core_->mutex);
   void submit_opening_locked() REQUIRES_LOCK(core_->mutex);
   void submit_page_locked() REQUIRES_LOCK(core_->mutex);
   void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  TransactionIdentity newest_locked() const REQUIRES_LOCK(core_->mutex);
   void park_locked() REQUIRES_LOCK(core_->mutex);
   void unpark_locked(uint64_t xid) REQUIRES_LOCK(core_->mutex);
   void leave_locked() REQUIRES_LOCK(core_->mutex);
@@ -125,8 +136,10 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   Status end_ GUARDED_BY(core_->mutex);
   // Changed only when no job is under way, or by the job: see filter_of_job().
   StreamFilter filter_ GUARDED_BY(core_->mutex);
-  FeedPlace place_ GUARDED_BY(core_->mutex);                 // behind what is in buffer_
-  uint64_t position_ GUARDED_BY(core_->mutex) = 0;           // the last one told
+  FeedPlace place_ GUARDED_BY(core_->mutex);        // behind what is in buffer_
+  uint64_t position_ GUARDED_BY(core_->mutex) = 0;  // the last one told
+  // In front of place_, as long as that lies outside of the ring.
+  TransactionIdentity read_newest_ GUARDED_BY(core_->mutex);
   std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database, not yet pulled
   bool reading_ GUARDED_BY(core_->mutex) = false;            // a job is under way
   // Read to the ring's end; the feed moves place_ when something comes.

@@ -10,8 +10,7 @@ namespace {
 HistoryOpener checked(HistoryOpener opener, std::shared_ptr<FeedCore> core) {
   return [opener = std::move(opener), core = std::move(core)]() -> StatusOr<std::unique_ptr<HistoryReader>> {
     HG_ASSIGN_OR_RETURN(std::unique_ptr<HistoryReader> reader, opener());
-    HG_ASSIGN_OR_RETURN(const Incarnation incarnation, reader->incarnation());
-    HG_RETURN_IF_ERROR(core->check_incarnation(incarnation));
+    HG_RETURN_IF_ERROR(core->check_history(*reader));
     return reader;
   };
 }

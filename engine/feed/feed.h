@@ -68,7 +68,10 @@ class Wakeup {
 
 struct StreamTenant {
   std::string tenant;
-  std::string snap_token;  // empty: StreamRequest.earliest decides
+  std::string snap_token;      // empty: StreamRequest.earliest decides
+  TransactionIdentity last{};  // of the last event that the client has; xid 0: not known
+  // The client has everything up to its position for all others: any later start that both histories share will do.
+  bool quiet = false;
 };
 
 struct StreamRequest {
@@ -81,7 +84,8 @@ struct StreamRequest {
   bool earliest = false;
   // A position at which the unnamed tenants of all_tenants start; empty: `earliest` decides.
   std::string others_token;
-  std::string incarnation;  // empty: any
+  std::string incarnation;            // empty: any
+  TransactionIdentity others_last{};  // the newest transaction in front of others_token; xid 0: not known
 };
 
 // Something about one tenant of a stream.
@@ -90,13 +94,15 @@ struct StreamNotice {
   bool removed = false;  // else: its start failed
   std::string reason;
   std::string text;
-  uint64_t position = 0;  // from where the tenant can be read again; 0: from the stream's opening
+  uint64_t position = 0;      // from where the tenant can be read again; 0: from the stream's opening
+  bool starts_later = false;  // its start is served from `position` on, what was asked for is not there
 };
 
 struct StreamOpening {
   std::string incarnation;
   uint64_t position = 0;
-  std::string snap_token;  // names the state that the stream continues
+  std::string snap_token;        // names the state that the stream continues
+  TransactionIdentity newest{};  // of any tenant, in front of the position
 };
 
 // What a stream has now.
@@ -107,6 +113,8 @@ struct Pull {
   std::vector<FeedItemPtr> items;
   // Every transaction of the stream below it is in this or an earlier answer. 0 before the opening.
   uint64_t position = 0;
+  // When nothing is above: the newest transaction of any tenant in front of the position.
+  TransactionIdentity newest;
   // Nothing above and nothing to come at once: wake() will be called when that changes.
   bool idle() const { return !opening && notices.empty() && items.empty(); }
 };

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,7 @@ class Client {
       for (const FeedItemPtr& item : pull->items) record(*item);
       CHECK(pull->position >= position);
       position = pull->position;
+      if (pull->idle()) newest = pull->newest;
       if (pull->idle()) return true;
       if (limit.items_max == 1) return true;
     }
@@ -88,6 +90,8 @@ class Client {
   std::vector<std::string> tokens;
   std::vector<std::optional<LifeEvent>> lives;  // beside `seen`
   uint64_t position = 0;
+  TransactionIdentity newest;                          // in front of the position
+  std::map<std::string, TransactionIdentity> lasts{};  // of each tenant
   Status end;
 
  private:
@@ -102,6 +106,7 @@ class Client {
     for (const auto& change : changes.data_changes()) message.changes.push_back(text(change));
     seen.push_back(std::move(message));
     tokens.push_back(item.snap_token);
+    if (!item.more_parts) lasts[item.tenant] = identity_of(item);
   }
 
   std::shared_ptr<NoWakeup> wakeup_ = std::make_shared<NoWakeup>();

@@ -315,7 +315,7 @@ TEST_SUITE("feed/feed") {
     database->disconnect_all();
     REQUIRE(client.ends());
     CHECK(client.end.code() == StatusCode::kOutOfRange);
-    CHECK(reason_of(client.end) == kOtherIncarnation);
+    CHECK(reason_of(client.end) == kHistoryReplaced);
     Client next(feed, "t1");
     CHECK(next.open());
   }

@@ -39,6 +39,12 @@ uint64_t StreamFilter::start_of(const std::string& tenant) const {
   return found != starts_.end() ? found->second.from : others_.from;
 }
 
+uint64_t StreamFilter::highest_start() const {
+  uint64_t highest = all_ ? others_.from_all : 0;
+  for (const auto& [tenant, start] : starts_) highest = std::max(highest, start.from_all);
+  return highest;
+}
+
 bool StreamFilter::covers(const std::string& tenant) const {
   return starts_.contains(tenant) || (all_ && !dropped_.contains(tenant));
 }

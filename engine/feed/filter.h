@@ -25,8 +25,12 @@ class StreamFilter {
   bool wants(const std::string& tenant, uint64_t xid) const;
   // True when the stream is of this tenant at all.
   bool covers(const std::string& tenant) const;
+  // True when the tenant was added or dropped.
+  bool names(const std::string& tenant) const { return starts_.contains(tenant) || dropped_.contains(tenant); }
   // The first xid that the tenant's stream can contain.
   uint64_t start_of(const std::string& tenant) const;
+  // The highest xid in front of which a tenant of the stream skips something.
+  uint64_t highest_start() const;
   // The only tenant, or nullptr.
   const std::string* single() const { return all_ || tenants_.size() != 1 ? nullptr : &tenants_.front(); }
   // For HistoryReader::page(); empty for all tenants.

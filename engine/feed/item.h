@@ -32,6 +32,8 @@ struct FeedItem {
 };
 using FeedItemPtr = std::shared_ptr<const FeedItem>;
 
+inline TransactionIdentity identity_of(const FeedItem& item) { return {item.xid, item.started_at_us, item.tenant}; }
+
 // Appends the parts of `transaction`. A part holds at most `part_bytes_max` of changes, but at least one change. The
 // same transaction always gives the same bytes. A life event is one part.
 void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out);

@@ -92,31 +92,23 @@ Status FeedLoop::connect() {
   auto opened = opener_();
   if (!opened.ok()) return opened.status();
   replace(std::move(*opened));
-  HG_ASSIGN_OR_RETURN(const Incarnation incarnation, own_reader_->incarnation());
-  HG_ASSIGN_OR_RETURN(const PgSnapshot now, own_reader_->now());
-  HG_ASSIGN_OR_RETURN(const uint64_t horizon, own_reader_->horizon());
-  if (!core_->connected(incarnation, horizon)) {
-    log_info("feed_connected", {{"incarnation", incarnation.id}, {"horizon", horizon}});
+  HG_ASSIGN_OR_RETURN(const HistorySight sight, look_at_history(*own_reader_));
+  const std::optional<KeptHistory> kept = core_->kept();
+  if (!kept) {
+    core_->begin(sight);
+    log_info("feed_connected", {{"incarnation", sight.incarnation.id}, {"horizon", sight.horizon}});
     return ok_status();
   }
-  // A server that crashed may hand out an xid again that had been passed because nothing of it was durable. What the
-  // ring holds is compared with the database before anybody relies on it.
-  XidRange kept;
-  uint64_t in_ring = 0;
-  {
-    MutexLock lock(core_->mutex);
-    kept = {core_->ring.start(), core_->ring.end()};
-    in_ring = core_->ring.transactions();
-  }
-  HG_ASSIGN_OR_RETURN(const uint64_t in_database, own_reader_->count(kept));
-  if ((now.xmax >= kept.to && in_database <= in_ring) || !guarded(Guard::kRingRecount)) {
-    log_info("feed_reconnected", {{"horizon", horizon}});
+  HG_ASSIGN_OR_RETURN(const bool same, is_kept(*own_reader_, *kept));
+  if (same) {
+    core_->go_on(sight);
+    log_info("feed_reconnected", {{"horizon", sight.horizon}});
     return ok_status();
   }
-  log_error("history_changed", {{"xmax", now.xmax}, {"seen", kept.to}, {"rows", in_database}, {"known", in_ring}});
-  core_->restart(refusal(StatusCode::kOutOfRange, kOtherIncarnation,
-                         "the database lost or replaced a part of its history; read the current state and start anew"),
-                 horizon);
+  core_->begin_anew(sight,
+                    refusal(StatusCode::kOutOfRange, kHistoryReplaced,
+                            "the database lost or replaced a part of its history; what was sent may not be in it "
+                            "any more"));
   return ok_status();
 }
 
@@ -290,7 +282,7 @@ StatusOr<std::vector<std::string>> FeedLoop::removed_without_record(HistoryReade
 
 FeedLoop::Mark FeedLoop::mark() {
   MutexLock lock(core_->mutex);
-  return {core_->ring.end(), core_->stats.transactions, core_->ring_restarts, system_clock().now()};
+  return {core_->ring.durable_end(), core_->stats.transactions, core_->ring_restarts, system_clock().now()};
 }
 
 void FeedLoop::audit() {

@@ -12,6 +12,7 @@ struct OpenedStream {
   StreamFilter filter;
   FeedPlace place;  // nothing of the stream lies in front of it
   StreamOpening opening;
+  TransactionIdentity newest;  // in front of `place`
   std::vector<StreamNotice> notices;
 };
 

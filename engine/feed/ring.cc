@@ -33,7 +33,8 @@ FeedPlace place_after(const FeedItem& item) {
   return item.more_parts ? FeedPlace{item.xid, item.part + 1} : FeedPlace{item.xid + 1, 0};
 }
 
-void Ring::reset(uint64_t xid) {
+void Ring::reset(uint64_t xid, TransactionIdentity newest) {
+  before_ = std::move(newest);
   entries_.clear();
   by_tenant_.clear();
   bytes_ = transactions_ = 0;
@@ -48,7 +49,7 @@ void Ring::append(const std::vector<FeedItemPtr>& parts, MonotonicTime now) {
   if (total > settings_.bytes_max) {
     // Streams read it from the database; keeping a part of it would serve nobody.
     const uint64_t end = end_;
-    reset(end);
+    reset(end, identity_of(*parts.back()));
     return;
   }
   while (!entries_.empty() && bytes_ + total > settings_.bytes_max) drop_front();
@@ -67,6 +68,7 @@ void Ring::drop_older(MonotonicTime now) {
 // All parts of the front's transaction: a stream that stands inside of it reads it again from the database.
 void Ring::drop_front() {
   const uint64_t xid = entries_.front().item->xid;
+  before_ = identity_of(*entries_.front().item);
   while (!entries_.empty() && entries_.front().item->xid == xid) {
     const FeedItemPtr& item = entries_.front().item;
     const auto tenant = by_tenant_.find(item->tenant);
@@ -78,6 +80,20 @@ void Ring::drop_front() {
   }
   --transactions_;
   start_ = xid + 1;
+}
+
+TransactionIdentity Ring::newest_below(uint64_t xid) const {
+  const auto entry = std::ranges::lower_bound(entries_, xid, {}, [](const Entry& e) { return e.item->xid; });
+  return entry == entries_.begin() ? before_ : identity_of(*std::prev(entry)->item);
+}
+
+std::vector<TransactionIdentity> Ring::newest(size_t max) const {
+  std::vector<TransactionIdentity> found;
+  for (auto entry = entries_.rbegin(); entry != entries_.rend() && found.size() < max; ++entry) {
+    if (found.empty() || found.back().xid != entry->item->xid) found.push_back(identity_of(*entry->item));
+  }
+  if (found.size() < max && before_.xid != 0) found.push_back(before_);
+  return found;
 }
 
 std::vector<FeedItemPtr> Ring::read(const std::string& tenant, FeedPlace* place, ReadLimit limit) const {

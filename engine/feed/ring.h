@@ -39,12 +39,14 @@ class Ring {
  public:
   explicit Ring(RingSettings settings) : settings_(settings) {}
 
-  // Forgets everything and starts at `xid`.
-  void reset(uint64_t xid);
+  // Forgets everything and starts at `xid`; `newest` is the last transaction in front of it.
+  void reset(uint64_t xid, TransactionIdentity newest);
   // All parts of one transaction. REQUIRES: its xid >= end().
   void append(const std::vector<FeedItemPtr>& parts, MonotonicTime now);
   // Everything below `xid` has been appended.
   void advance(uint64_t xid) { end_ = xid; }
+  // Takes back what lies behind the last transaction: other xids may come there.
+  void rewind() { end_ = durable_end_; }
   void drop_older(MonotonicTime now);
 
   // Every transaction with start() <= xid < end() is here, unless it was too large for the ring and start() has moved
@@ -54,6 +56,10 @@ class Ring {
   // Behind the last transaction seen: the same state as end(), but an xid that survives a crash of the database. Those
   // between the two were taken by others, and a server that crashes may hand them out again.
   uint64_t durable_end() const { return durable_end_; }
+  // The last transaction in front of `xid`. REQUIRES: xid >= start().
+  TransactionIdentity newest_below(uint64_t xid) const;
+  // At most `max` of the last ones, the newest first, and the one in front of the ring when that is all.
+  std::vector<TransactionIdentity> newest(size_t max) const;
   size_t bytes() const { return bytes_; }
   size_t size() const { return entries_.size(); }
   size_t transactions() const { return transactions_; }
@@ -77,6 +83,7 @@ class Ring {
   std::deque<Entry> entries_;
   uint64_t first_number_ = 0;  // entries are numbered on and on; this is the front's
   std::unordered_map<std::string, std::deque<uint64_t>> by_tenant_;  // numbers, ascending
+  TransactionIdentity before_;                                       // the last transaction in front of start_
   uint64_t start_ = 0;
   uint64_t end_ = 0;
   uint64_t durable_end_ = 0;

@@ -33,7 +33,7 @@ const auto kEverything = [](const FeedItem&) { return true; };
 TEST_SUITE("feed/ring") {
   TEST_CASE("ring: a tenant's reader sees its own transactions and moves to the end") {
     Ring ring({});
-    ring.reset(5);
+    ring.reset(5, {});
     for (uint64_t xid = 10; xid < 20; ++xid) ring.append(transaction(xid, xid % 2 ? "odd" : "even"), {});
     ring.advance(25);
     FeedPlace place{5, 0};
@@ -51,7 +51,7 @@ TEST_SUITE("feed/ring") {
 
   TEST_CASE("ring: bounded by bytes, whole transactions leave") {
     Ring ring({.bytes_max = 5'000});
-    ring.reset(1);
+    ring.reset(1, {});
     for (uint64_t xid = 1; xid <= 100; ++xid) ring.append(transaction(xid, "t", 2), {});
     CHECK(ring.bytes() <= 5'000);
     CHECK(ring.start() > 80);
@@ -65,7 +65,7 @@ TEST_SUITE("feed/ring") {
 
   TEST_CASE("ring: a transaction larger than the ring moves the start behind it") {
     Ring ring({.bytes_max = 5'000});
-    ring.reset(1);
+    ring.reset(1, {});
     ring.append(transaction(3, "t"), {});
     ring.append(transaction(4, "t", 100), {});
     CHECK(ring.start() == 5);
@@ -75,7 +75,7 @@ TEST_SUITE("feed/ring") {
 
   TEST_CASE("ring: bounded by age") {
     Ring ring({.age_max = Duration(1'000)});
-    ring.reset(1);
+    ring.reset(1, {});
     const MonotonicTime now{};
     ring.append(transaction(3, "t"), now);
     ring.append(transaction(4, "t"), now + Duration(900));

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/guard.h"
+#include "engine/feed/identity.h"
+#include "engine/storage/horizon.h"
 
 namespace headgate::engine {
 
@@ -48,17 +50,24 @@ StatusOr<SnapToken> read_token(std::string_view text) {
   return *token;
 }
 
+StartPoint earliest_start(const TenantHistory& tenant, bool* later) {
+  *later = tenant.floor != 0 && !tenant.floor_is_removal();
+  return StartPoint::at(tenant.floor_is_removal() ? tenant.removed_xid + 1 : tenant.floor);
+}
+
 StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& facts) {
   const TenantHistory& tenant = facts.tenant;
+  // What is missing in front of the floor ends with a removal that the stream delivers.
+  const bool removed = facts.lives && tenant.floor_is_removal();
   if (token.form == SnapToken::Form::kLegacy && token.xid == 0) {
-    if (tenant.floor == 0) return StartPoint::at(0);
+    if (tenant.floor == 0 || removed) return StartPoint::at(0);
     return out_of_range(kHistoryGone,
                         "the tenant's oldest history was collected; read the current state and watch "
                         "from its token");
   }
   const bool state = names_a_state(token);
   const uint64_t from = state ? token.snapshot.xmin : token.xid;
-  if (from < facts.incarnation.first_xid && guarded(Guard::kTokenIncarnation)) {
+  if (!facts.verified && from < facts.incarnation.first_xid && guarded(Guard::kTokenIncarnation)) {
     return out_of_range(kOtherIncarnation,
                         "this snap token was made before the database was restored or promoted; "
                         "read the current state and watch from its token");
@@ -69,8 +78,9 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
                         "this snap token is ahead of the database; it was made by another one, or this "
                         "one lost data");
   }
-  if (!state && !tenant.has_xid && guarded(Guard::kTokenFloor)) return refuse_unknown(token, tenant);
-  if (from < tenant.floor && guarded(Guard::kTokenFloor)) {
+  const bool known = tenant.has_xid || facts.verified || (removed && from < tenant.floor && !tenant.xid_elsewhere);
+  if (!state && !known && guarded(Guard::kTokenFloor)) return refuse_unknown(token, tenant);
+  if (from < tenant.floor && !removed && guarded(Guard::kTokenFloor)) {
     return out_of_range(kHistoryGone,
                         "the history behind this snap token was collected; read the current state and "
                         "watch from its token");
@@ -85,6 +95,13 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
 void keep_rows(StartPoint& start, uint64_t horizon, const std::vector<uint64_t>& rows) {
   std::erase_if(start.missing, [&](uint64_t xid) { return xid < horizon && !std::ranges::binary_search(rows, xid); });
   start.from = start.missing.empty() ? start.from_all : start.missing.front();
+}
+
+PgSnapshot settled(const PgSnapshot& now, uint64_t newest, const Incarnation& incarnation) {
+  PgSnapshot state{now.xmin, durable_position({.xid = newest}, incarnation, now.xmax), now.in_progress};
+  std::erase_if(state.in_progress, [&](uint64_t xid) { return xid >= state.xmax; });
+  state.xmin = horizon_of(state);
+  return state;
 }
 
 std::string start_token(const PgSnapshot& now) {

@@ -33,10 +33,16 @@ struct StartFacts {
   TenantHistory tenant;  // asked about the token's xid
   PgSnapshot now;        // engine transactions in progress; xids from xmax on had not begun
   Incarnation incarnation;
+  bool verified = false;  // the client's last transaction is still there as it was
+  bool lives = false;     // the stream tells removals of tenants
 };
 
 // INVALID_ARGUMENT with MALFORMED_TOKEN.
 StatusOr<SnapToken> read_token(std::string_view text);
+
+// The oldest start behind which everything is there; `later` when something was collected in front of it. What a
+// removal took belongs to a life that is over.
+StartPoint earliest_start(const TenantHistory& tenant, bool* later);
 
 // OUT_OF_RANGE with a reason for a token that cannot be continued from.
 StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& facts);
@@ -44,6 +50,10 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
 // The xids a write's token lists as in progress and that have ended by now: only those that became transactions of the
 // tenant are sent. `rows` are those.
 void keep_rows(StartPoint& start, uint64_t horizon, const std::vector<uint64_t>& rows);
+
+// The same state as `now`, in xids that survive a crash of the database: `newest` is the last transaction below its
+// end.
+PgSnapshot settled(const PgSnapshot& now, uint64_t newest, const Incarnation& incarnation);
 
 // The token of the state in front of a stream that starts at `now`: the client can read the state there.
 std::string start_token(const PgSnapshot& now);

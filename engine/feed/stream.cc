@@ -72,20 +72,23 @@ void StreamImpl::submit_page_locked() {
 
 Status StreamImpl::run_opening(HistoryReader& reader) {
   Incarnation incarnation;
-  uint64_t ring_losses = 0;
+  uint64_t ring_losses = 0, connections = 0;
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kOpening) return ok_status();
     incarnation = core_->incarnation;
     ring_losses = core_->ring_losses;
+    connections = core_->connections;
   }
   auto opened = open_stream(request_, incarnation, reader);
-  if (opened.status().code() == StatusCode::kUnavailable) return opened.status();
+  // With a reason it is an answer for the client.
+  if (opened.status().code() == StatusCode::kUnavailable && reason_of(opened.status()).empty()) return opened.status();
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kOpening) return ok_status();
     // What was read of the tenants' floors may be older than the hole in the ring.
     if (ring_losses != core_->ring_losses) return unavailable("history was collected meanwhile");
+    if (connections != core_->connections) return unavailable("the database is another one since");
     reading_ = false;
     if (opened.ok()) {
       phase_ = Phase::kRunning;
@@ -93,6 +96,7 @@ Status StreamImpl::run_opening(HistoryReader& reader) {
       place_ = opened->place;
       // Not the horizon: what lies between the start and the horizon has not been sent yet.
       position_ = std::min(opened->opening.position, place_.xid);
+      read_newest_ = std::move(opened->newest);
       opening_ = std::move(opened->opening);
       notices_ = std::move(opened->notices);
     } else {
@@ -123,7 +127,16 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
   const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
   position_ = std::max(position_, std::min(read, core_->ring.durable_end()));
   pull.position = position_;
+  if (pull.idle()) pull.newest = newest_locked();
   return pull;
+}
+
+// An idle stream has read what is in front of its position; it is parked, or waits for the next page. Its start may lie
+// ahead of the ring, too, as long as the feed has not come to it.
+TransactionIdentity StreamImpl::newest_locked() const {
+  const Ring& ring = core_->ring;
+  const bool inside = position_ >= ring.start() && position_ <= ring.durable_end();
+  return inside ? ring.newest_below(position_) : read_newest_;
 }
 
 void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
@@ -162,6 +175,12 @@ void StreamImpl::park_locked() {
 void StreamImpl::unpark_locked(uint64_t xid) {
   parked_ = false;
   place_ = {xid, 0};
+}
+
+bool StreamImpl::rewind_locked(uint64_t end) {
+  if (phase_ != Phase::kRunning) return false;
+  place_ = std::min(place_, FeedPlace{end, 0});
+  return filter_.highest_start() > end;
 }
 
 void StreamImpl::leave_locked() {
@@ -270,12 +289,13 @@ Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, 
 
 Status StreamImpl::run_page(HistoryReader& reader) {
   FeedPlace from;
-  uint64_t to = 0;
+  uint64_t to = 0, connections = 0;
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kRunning) return ok_status();
     from = place_;
-    to = core_->ring.end();
+    to = core_->ring.durable_end();
+    connections = core_->connections;
   }
   FeedPlace place = from;
   std::vector<FeedItemPtr> items;
@@ -290,14 +310,23 @@ Status StreamImpl::run_page(HistoryReader& reader) {
     std::ranges::stable_sort(page->transactions, {}, &HistoryTransaction::started_at_us);
   }
   if (status.ok()) items = encode_page(*page, &place);
+  TransactionIdentity newest;
+  if (status.ok() && request_.notices) {
+    auto found = reader.newest_below(place.xid);
+    status = found.status();
+    if (status.code() == StatusCode::kUnavailable) return status;
+    if (status.ok()) newest = std::move(*found);
+  }
   {
     MutexLock lock(core_->mutex);
     ++core_->stats.pages_caught_up;
     if (phase_ != Phase::kRunning) return ok_status();
+    if (connections != core_->connections) return unavailable("the database is another one since");
     reading_ = false;
     for (const TenantFloor& lost : std::exchange(lost_, {})) drop_locked(lost);
     if (status.ok()) {
       place_ = place;
+      read_newest_ = std::move(newest);
       std::ranges::move(items, std::back_inserter(buffer_));
     } else {
       end_locked(status);

@@ -80,6 +80,7 @@ struct HistoryTail {
 struct Incarnation {
   std::string id;          // "<system identifier>/<timeline>"
   uint64_t first_xid = 0;  // xids below belong to an earlier incarnation; 0 when none is known
+  bool standby = false;    // what it has not replayed may still come
 };
 
 // What is known of one tenant's past.
@@ -137,6 +138,13 @@ class HistoryReader {
   virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
   // Tenants with transactions whose history at `xid` was collected: their recorded floor lies above it.
   virtual StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) = 0;
+  // The newest transaction or life event of any tenant below `xid`; its xid is 0 when there is none.
+  virtual StatusOr<TransactionIdentity> newest_below(uint64_t xid) = 0;
+  // For each whether the database still has it, or what is known of collectors and removals explains that it has not;
+  // one statement for all.
+  virtual StatusOr<std::vector<bool>> intact(std::span<const TransactionIdentity> seen) = 0;
+  // Every tenant with transactions, registered or not.
+  virtual StatusOr<std::vector<std::string>> with_history() = 0;
   // The number of transactions rows within `range`, all tenants. For the auditor.
   virtual StatusOr<uint64_t> count(XidRange range) = 0;
   // A number that changes, within a few seconds, when tenants were created or deleted or got another schema; costs next

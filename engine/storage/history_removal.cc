@@ -11,15 +11,6 @@ namespace {
 // The same in all versions of this program.
 constexpr int64_t kCollectorLock = 0x68656164'67630001;
 
-// One index probe per tenant instead of a scan of all transactions. Finds tenants that were never registered, too.
-constexpr char kTenants[] = R"sql(
-WITH RECURSIVE t AS (
-  (SELECT tenant_id FROM transactions ORDER BY tenant_id LIMIT 1)
-  UNION ALL
-  SELECT (SELECT n.tenant_id FROM transactions n WHERE n.tenant_id > t.tenant_id ORDER BY n.tenant_id LIMIT 1)
-  FROM t WHERE t.tenant_id IS NOT NULL)
-SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL)sql";
-
 // $1 tenant, $2 window in milliseconds. The first transaction inside the window is looked for from the oldest end, so
 // the search reads what is going to be removed and one row more.
 constexpr char kFloor[] = R"sql(
@@ -117,7 +108,8 @@ StatusOr<bool> HistoryRemoval::lock() {
 StatusOr<std::vector<std::string>> HistoryRemoval::tenants() {
   return without_exceptions(watchdog_, connection_, [&] {
     std::vector<std::string> names;
-    for (const pqxx::row& row : pqxx::nontransaction(connection_).exec(kTenants)) names.emplace_back(row[0].c_str());
+    for (const pqxx::row& row : pqxx::nontransaction(connection_).exec(kTenantsWithHistory))
+      names.emplace_back(row[0].c_str());
     return names;
   });
 }

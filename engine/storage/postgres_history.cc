@@ -15,6 +15,7 @@
 #include "base/socket_watchdog.h"
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
+#include "engine/storage/identity.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/tenant_life.h"
 
@@ -181,6 +182,29 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
+  StatusOr<TransactionIdentity> newest_below(uint64_t xid) override {
+    return guarded<TransactionIdentity>([&] {
+      pqxx::nontransaction work(connection_);
+      return engine::newest_below(work, lives(work), xid);
+    });
+  }
+
+  StatusOr<std::vector<bool>> intact(std::span<const TransactionIdentity> seen) override {
+    return guarded<std::vector<bool>>([&] {
+      pqxx::nontransaction work(connection_);
+      return engine::intact(work, lives(work), has_floor_, seen);
+    });
+  }
+
+  StatusOr<std::vector<std::string>> with_history() override {
+    return guarded<std::vector<std::string>>([&] {
+      pqxx::nontransaction work(connection_);
+      std::vector<std::string> found;
+      for (const pqxx::row& row : work.exec(kTenantsWithHistory)) found.emplace_back(row[0].c_str());
+      return found;
+    });
+  }
+
   StatusOr<uint64_t> count(XidRange range) override {
     return guarded<uint64_t>([&] {
       pqxx::nontransaction work(connection_);
@@ -255,12 +279,20 @@ class PostgresHistory : public HistoryReader {
     return values;
   }
 
+  // A pooler in between may lead to another server without a new connection.
+  Status check_counter(const PgSnapshot& snapshot) {
+    if (snapshot.xmax < counter_) return unavailable("the database's counter fell; its history is looked at again");
+    counter_ = snapshot.xmax;
+    return ok_status();
+  }
+
   // A standby does not show which transactions are in progress, nor locks of the primary: xmin is all it can say.
   StatusOr<PgSnapshot> snapshot() {
     pqxx::nontransaction work(connection_);
     const pqxx::row row = work.exec1(kSnapshot);
     if (truth(row[1]) != standby_) return unavailable("the database was promoted; its history is looked at again");
     HG_ASSIGN_OR_RETURN(PgSnapshot snapshot, parse_pg_snapshot(row[0].c_str()));
+    HG_RETURN_IF_ERROR(check_counter(snapshot));
     if (standby_) return PgSnapshot{snapshot.xmin, snapshot.xmin, {}};
     return snapshot;
   }
@@ -281,6 +313,7 @@ class PostgresHistory : public HistoryReader {
       if (tail.in_recovery) return unavailable("the database became a standby; its history is looked at again");
       if (tail.complete) {
         HG_ASSIGN_OR_RETURN(const PgSnapshot snapshot, parse_pg_snapshot(tail.snapshot));
+        HG_RETURN_IF_ERROR(check_counter(snapshot));
         const uint64_t reached = horizon_of(snapshot);
         if (reached > from) {
           horizon_ = std::max(horizon_, reached);
@@ -348,11 +381,11 @@ class PostgresHistory : public HistoryReader {
     // Without our own tables, tokens of an earlier incarnation cannot be told; everything else works.
     if (!has_incarnations_) {
       log_warn("incarnation_not_recorded", {{"incarnation", id}});
-      return Incarnation{id, 0};
+      return Incarnation{id, 0, standby_};
     }
     if (!standby_) record(work, id);
     const pqxx::result known = work.exec_params("SELECT first_xid FROM headgate.incarnations WHERE id = $1", id);
-    return Incarnation{id, known.empty() ? 0 : number(known[0][0])};
+    return Incarnation{id, known.empty() ? 0 : number(known[0][0]), standby_};
   }
 
   // The history that was there before us has no earlier incarnation that we know of: its first xid is 0.
@@ -373,6 +406,7 @@ class PostgresHistory : public HistoryReader {
   bool has_floor_ = false;
   bool has_incarnations_ = false;
   uint64_t horizon_ = 0;
+  uint64_t counter_ = 0;     // the highest xmax seen
   uint64_t held_up_by_ = 0;  // the lowest xid in progress that let a tail end in front of it
   MonotonicTime held_up_since_{};
 };

@@ -6,6 +6,7 @@
 #include "engine/storage/attribute_json.h"
 #include "engine/storage/snapshot_place.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
 
 namespace headgate::engine {
 
@@ -31,23 +32,25 @@ constexpr char kSession[] =
     " SET LOCAL enable_incremental_sort = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off";
 
 // $1 tenant.
-const std::string& facts_sql() {
-  static const std::string sql = fmt::format(
+std::string facts_sql(const std::string& lives) {
+  return fmt::format(
       "SELECT pg_snapshot_xmin(s) AS low, pg_snapshot_xmax(s) AS high, {} AS incarnation,"
       " (SELECT floor FROM headgate.gc_floors WHERE tenant_id = $1) AS floor,"
       " EXISTS (SELECT FROM tenants WHERE id = $1) AS registered,"
       " (SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id LIMIT 1) AS oldest,"
-      " (SELECT id FROM transactions WHERE id < pg_snapshot_xmin(s) ORDER BY id DESC LIMIT 1) AS newest,"
+      " GREATEST((SELECT id FROM transactions WHERE id < pg_snapshot_xmin(s) ORDER BY id DESC LIMIT 1),"
+      "  (SELECT xid FROM {} e WHERE xid < pg_snapshot_xmin(s) ORDER BY xid DESC LIMIT 1)) AS newest,"
       " (SELECT version FROM schema_definitions WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) AS schema"
       " FROM pg_current_snapshot() s",
-      kIncarnationId);
-  return sql;
+      kIncarnationId, lives);
 }
 
-// $1 tenant, $2 position.
+// $1 tenant, $2 position; the {} is where life events are read from.
 constexpr char kNewest[] =
-    "SELECT id, (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS us FROM transactions"
-    " WHERE tenant_id = $1 AND id < $2::xid8 ORDER BY id DESC LIMIT 1";
+    "(SELECT id, (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS us FROM transactions"
+    " WHERE tenant_id = $1 AND id < $2::xid8 ORDER BY id DESC LIMIT 1) UNION ALL"
+    " (SELECT xid, (extract(epoch FROM started_at) * 1000000)::bigint FROM {} e"
+    " WHERE tenant_id = $1 AND xid < $2::xid8 ORDER BY xid DESC LIMIT 1)";
 
 // $1 tenant, $2 xid: rows older than the oldest transaction prove that a collector which records no floor was there.
 constexpr char kOlderRows[] =
@@ -221,7 +224,7 @@ class PostgresSnapshots : public SnapshotReader {
   // Everything but the rows; settles the position.
   static Status look(pqxx::transaction_base& work, const SnapshotQuery& query, SnapshotPlace& place,
                      SnapshotState& state) {
-    const pqxx::row facts = work.exec_params1(facts_sql(), query.tenant);
+    const pqxx::row facts = work.exec_params1(facts_sql(life_table(has_life_table(work))), query.tenant);
     // Behind the newest transaction instead of at the lowest one in progress: a server that crashes may hand out again
     // what was never written.
     const uint64_t newest = std::max<uint64_t>({query.complete, to_xid(facts["newest"]) + 1, 1});
@@ -252,7 +255,9 @@ class PostgresSnapshots : public SnapshotReader {
   static Status check_newest(pqxx::transaction_base& work, const SnapshotQuery& query, SnapshotPlace& place,
                              SnapshotState& state) {
     TransactionIdentity newest{.tenant = query.tenant};
-    for (const pqxx::row& row : work.exec_params(kNewest, query.tenant, std::to_string(place.position))) {
+    for (const pqxx::row& row : work.exec_params(fmt::format(kNewest, life_table(has_life_table(work))), query.tenant,
+                                                 std::to_string(place.position))) {
+      if (to_xid(row["id"]) <= newest.xid) continue;
       newest.xid = to_xid(row["id"]);
       newest.started_at_us = row["us"].as<int64_t>();
     }

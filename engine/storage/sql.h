@@ -49,6 +49,15 @@ std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& fi
 
 uint64_t to_xid(const pqxx::field& field);
 
+// Every tenant with transactions, registered or not: one index probe for each instead of a scan of all transactions.
+inline constexpr char kTenantsWithHistory[] = R"sql(
+WITH RECURSIVE t AS (
+  (SELECT tenant_id FROM transactions ORDER BY tenant_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT n.tenant_id FROM transactions n WHERE n.tenant_id > t.tenant_id ORDER BY n.tenant_id LIMIT 1)
+  FROM t WHERE t.tenant_id IS NOT NULL)
+SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL)sql";
+
 // An expression: the history that xids belong to, "<system identifier>/<timeline>". A primary tells its timeline at
 // once after a promotion, the control file only at the next checkpoint.
 inline constexpr char kIncarnationId[] =

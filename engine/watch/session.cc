@@ -53,6 +53,7 @@ void StreamSession::push_locked() {
 }
 
 bool StreamSession::fill_locked() {
+  TransactionIdentity newest;
   while (out_.empty()) {
     auto pull = stream_->pull(limit_);
     if (!pull.ok()) {
@@ -60,6 +61,7 @@ bool StreamSession::fill_locked() {
       return false;
     }
     position_ = pull->position;
+    newest = std::move(pull->newest);
     if (pull->opening) announce_locked(*pull->opening);
     if (pull->idle()) break;
     encode(*pull, &out_);
@@ -67,7 +69,7 @@ bool StreamSession::fill_locked() {
   }
   const MonotonicTime now = system_clock().now();
   if (out_.empty() && ((unclosed_ && closes_with_heartbeat(position_)) || heartbeat_due(now)) && position_ != 0) {
-    encode_heartbeat(position_, &out_);
+    encode_heartbeat(position_, newest, &out_);
     unclosed_ = false;
   }
   if (!out_.empty()) sent_at_ = ticks(now);

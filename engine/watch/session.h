@@ -44,7 +44,7 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
  protected:
   using Messages = std::deque<grpc::ByteBuffer>;
   virtual void encode(const Pull& pull, Messages* out) = 0;
-  virtual void encode_heartbeat(uint64_t position, Messages* out) = 0;
+  virtual void encode_heartbeat(uint64_t position, const TransactionIdentity& newest, Messages* out) = 0;
   // True when a heartbeat with this position follows what was sent, as soon as nothing more is there.
   virtual bool closes_with_heartbeat(uint64_t) const { return false; }
 

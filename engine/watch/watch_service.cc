@@ -173,15 +173,23 @@ class FeedService : public FeedMethods {
     return ok_status();
   }
 
+  static TransactionIdentity identity_of(const v1::TransactionIdentity& given) {
+    return {given.xid(), given.started_at_us(), given.tenant_id()};
+  }
+
   static StreamRequest translate(const v1::SubscribeRequest& request) {
     StreamRequest wanted{.notices = true,
                          .all_tenants = request.all_tenants(),
                          .earliest = request.default_start() == v1::START_POLICY_EARLIEST,
                          .others_token = request.default_snap_token(),
-                         .incarnation = request.incarnation()};
+                         .incarnation = request.incarnation(),
+                         .others_last = identity_of(request.default_last())};
     wanted.tenants.reserve(static_cast<size_t>(request.positions_size()));
     for (const v1::TenantPosition& position : request.positions()) {
-      wanted.tenants.push_back({position.tenant_id(), position.snap_token()});
+      wanted.tenants.push_back({.tenant = position.tenant_id(),
+                                .snap_token = position.snap_token(),
+                                .last = identity_of(position.last()),
+                                .quiet = position.quiet()});
     }
     return wanted;
   }

@@ -47,13 +47,24 @@ void put_life(const LifeEvent& event, v1::Transaction& transaction) {
   transaction.set_late(event.late);
 }
 
+void put_identity(const TransactionIdentity& identity, v1::TransactionIdentity& out) {
+  out.set_xid(identity.xid);
+  out.set_started_at_us(identity.started_at_us);
+  out.set_tenant_id(identity.tenant);
+}
+
+v1::TenantEvent::State state_of(const StreamNotice& notice) {
+  if (notice.removed) return v1::TenantEvent::STATE_REMOVED;
+  return notice.starts_later ? v1::TenantEvent::STATE_STARTS_LATER : v1::TenantEvent::STATE_FAILED;
+}
+
 }  // namespace
 
 void WatchSession::encode(const Pull& pull, Messages* out) {
   for (const FeedItemPtr& item : pull.items) out->push_back(response_of(item));
 }
 
-void WatchSession::encode_heartbeat(uint64_t position, Messages* out) {
+void WatchSession::encode_heartbeat(uint64_t position, const TransactionIdentity&, Messages* out) {
   base::v1::WatchResponse response;
   response.mutable_changes()->set_snap_token(encode_position_token(position));
   out->push_back(buffer_of(response));
@@ -67,16 +78,18 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     message.mutable_opened()->set_incarnation(pull.opening->incarnation);
     message.mutable_opened()->set_position(pull.opening->position);
     message.mutable_opened()->set_snap_token(encode_position_token(pull.opening->position));
+    const TransactionIdentity& newest = pull.opening->newest;
+    if (newest.xid != 0) put_identity(newest, *message.mutable_opened()->mutable_newest());
     out->push_back(buffer_of(message));
   }
   for (const StreamNotice& notice : pull.notices) {
     v1::FeedMessage message;
     v1::TenantEvent& event = *message.mutable_tenant();
     event.set_tenant_id(notice.tenant);
-    event.set_state(notice.removed ? v1::TenantEvent::STATE_REMOVED : v1::TenantEvent::STATE_FAILED);
+    event.set_state(state_of(notice));
     event.set_reason(notice.reason);
     event.set_message(notice.text);
-    event.set_snap_token(encode_position_token(std::max(head_, notice.position)));
+    event.set_snap_token(encode_position_token(notice.position != 0 ? notice.position : head_));
     out->push_back(buffer_of(message));
   }
   if (pull.items.empty()) return;
@@ -97,10 +110,11 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
   out->push_back(buffer_of(message));
 }
 
-void FeedSession::encode_heartbeat(uint64_t position, Messages* out) {
+void FeedSession::encode_heartbeat(uint64_t position, const TransactionIdentity& newest, Messages* out) {
   v1::FeedMessage message;
   message.mutable_heartbeat()->set_position(position);
   message.mutable_heartbeat()->set_snap_token(encode_position_token(position));
+  if (newest.xid != 0) put_identity(newest, *message.mutable_heartbeat()->mutable_newest());
   out->push_back(buffer_of(message));
 }
 

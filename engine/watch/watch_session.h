@@ -14,7 +14,7 @@ class WatchSession : public StreamSession {
 
  protected:
   void encode(const Pull& pull, Messages* out) override;
-  void encode_heartbeat(uint64_t position, Messages* out) override;
+  void encode_heartbeat(uint64_t position, const TransactionIdentity& newest, Messages* out) override;
 };
 
 // headgate.v1.Feed: batches, events of tenants, and a heartbeat with the position that they do not tell themselves.
@@ -24,7 +24,7 @@ class FeedSession : public StreamSession {
 
  protected:
   void encode(const Pull& pull, Messages* out) override;
-  void encode_heartbeat(uint64_t position, Messages* out) override;
+  void encode_heartbeat(uint64_t position, const TransactionIdentity& newest, Messages* out) override;
   // The last transaction of a batch is a position by itself.
   bool closes_with_heartbeat(uint64_t position) const override { return position > implied_; }
 

@@ -284,7 +284,7 @@ TEST_SUITE("robustness/guards_engine") {
         " AND pid <> pg_backend_pid()");
     const auto since = std::chrono::steady_clock::now();
     const StreamEnd end = end_of(guarded, since, 20s);
-    CHECK(end.reason == "OTHER_INCARNATION");
+    CHECK(end.reason == "HISTORY_REPLACED");
     writer.write("acme", "c");
     const Truth truth = read_truth(fleet->uri());
     wait_for_all(bare, truth, 20s);

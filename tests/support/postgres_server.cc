@@ -31,7 +31,7 @@ bool accepts_queries(const std::string& uri, const std::string& data) {
   try {
     pqxx::connection connection(uri);
     const bool recovers = pqxx::nontransaction(connection).exec1("SELECT pg_is_in_recovery()")[0].as<bool>();
-    return !recovers || !fs::exists(data + "/recovery.signal");
+    return !recovers || fs::exists(data + "/standby.signal");
   } catch (const std::exception&) {
     return false;
   }
