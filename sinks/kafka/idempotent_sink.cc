@@ -34,7 +34,8 @@ class Run {
 class IdempotentSink : public Sink {
  public:
   IdempotentSink(std::string name, Encoder encoder, EventProducer::Routes routes, KafkaSettings settings)
-      : info_{name, "kafka", Guarantee::kAtLeastOnce},
+      // Only the tails of topics are read, and retention takes the rest.
+      : info_{name, "kafka", Guarantee::kAtLeastOnce, /*keeps_place=*/false},
         topic_(routes.topic),
         settings_(std::move(settings)),
         producer_(std::move(name), std::move(encoder), std::move(routes), settings_) {}

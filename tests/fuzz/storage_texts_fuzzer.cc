@@ -36,7 +36,7 @@ void try_row_token(const std::string& text) {
 void try_arrays(std::string_view input) {
   std::vector<std::string> items;
   for (Input lines(input); !lines.at_end();) items.emplace_back(lines.line());
-  demand(read_array_literal(engine::array_text(items)) == items, "{} is another array", engine::array_text(items));
+  demand(read_array_literal(headgate::array_text(items)) == items, "{} is another array", headgate::array_text(items));
 }
 
 void try_visibility(const std::string& text) {

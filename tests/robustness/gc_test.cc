@@ -89,11 +89,11 @@ std::vector<Received> changes_of(const Subscriber& sink, const std::string& tena
   return found;
 }
 
-// "<tenant> <reason>" of the last event that is no change.
+// "<tenant> <reason>" of the last GAP.
 std::string gap_of(const Subscriber& sink) {
   std::string gap;
   for (const Received& event : sink.received()) {
-    if (!event.is_changes()) gap = event.tenant + " " + event.reason;
+    if (event.is_gap()) gap = event.tenant + " " + event.reason;
   }
   return gap;
 }

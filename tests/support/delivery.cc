@@ -54,7 +54,7 @@ std::vector<SeenMessage> seen(const std::string& tenant, const std::vector<pb::D
 std::vector<SeenMessage> seen(const std::string& tenant, const std::vector<Received>& events) {
   std::vector<SeenMessage> all;
   for (const Received& event : events) {
-    if (event.tenant != tenant) continue;
+    if (event.tenant != tenant || !event.is_changes()) continue;
     SeenMessage message = seen(tenant, event.changes);
     message.xid = event.xid;
     message.part = event.part;
@@ -93,13 +93,18 @@ std::string take_apart(const std::vector<const Received*>& events, Repeats repea
     }
     if (!fresh) continue;
     const Received* before = unique.empty() ? nullptr : &unique.back();
-    if (event->sequence != unique.size() + 1) {
-      return fmt::format("{} has sequence {} at place {}", event->id, event->sequence, unique.size() + 1);
+    // A sink that cannot tell what it was sent before begins with the time.
+    if (before == nullptr ? event->sequence == 0 : event->sequence != before->sequence + 1) {
+      return fmt::format("{} has sequence {} behind {}", event->id, event->sequence,
+                         before == nullptr ? 0 : before->sequence);
+    }
+    if (event->is_gap() && (before != nullptr || event->reason != "STARTED_AT_HEAD")) {
+      return event->id + " is a GAP: " + event->reason;
     }
     if (event->previous_token != (before == nullptr ? "" : before->token)) {
       return event->id + ": the previous token is not the one of the event before it";
     }
-    if (event->token != event->changes.snap_token()) return event->id + " has two tokens";
+    if (event->is_changes() && event->token != event->changes.snap_token()) return event->id + " has two tokens";
     unique.push_back(*event);
   }
   return "";
@@ -111,13 +116,15 @@ std::string check_sink(const Truth& truth, const std::vector<Received>& received
   const std::vector<TruthRow> rows = rows_of(truth);
   std::map<std::string, std::vector<const Received*>> by_tenant;
   for (const Received& event : received) {
-    if (!event.is_changes()) return event.id + " is a " + event.type;
+    if (event.is_heartbeat()) continue;
+    if (!event.is_changes() && !event.is_life() && !event.is_gap()) return event.id + " is a " + event.type;
     if (!truth.contains(event.tenant)) return event.id + ": there is no such tenant";
     by_tenant[event.tenant].push_back(&event);
   }
   for (const auto& [tenant, transactions] : truth) {
     std::vector<Received> unique;
     std::string fault = take_apart(by_tenant[tenant], repeats, unique);
+    std::erase_if(unique, [](const Received& event) { return !event.is_changes(); });
     const std::vector<SeenMessage> history = seen(tenant, unique);
     if (fault.empty()) fault = check_complete(rows, history, tenant, 0);
     if (fault.empty()) fault = check_atomic(rows, history);

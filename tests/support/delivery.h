@@ -31,8 +31,9 @@ enum class Repeats {
   kNone,    // each event once
   kAllowed  // an event may come again, unchanged
 };
-// What one sink holds: of each tenant everything once repeats are taken out (F1, F7), with dense sequences from 1 and
-// previous tokens that chain, and nothing else. "" or the first violation.
+// What one sink holds: of each tenant everything once repeats are taken out (F1, F7), with dense sequences and previous
+// tokens that chain, events of its life among them, a GAP in front of all that says where a relay began, and nothing
+// else. "" or the first violation.
 std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats);
 
 // How many events came more than once, and the longest way back: how many events of its tenant lay between an event and

@@ -40,6 +40,7 @@ class SubscriberBase : public Subscriber {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::vector<Received> events_;
+  size_t changes_ = 0;  // of events_
   std::vector<std::string> faults_;
   std::function<void(const Received&)> callback_;
   bool ready_ = false;

@@ -134,7 +134,7 @@ std::vector<Received> SubscriberBase::received() const {
 
 size_t SubscriberBase::count() const {
   std::lock_guard lock(mutex_);
-  return events_.size();
+  return changes_;
 }
 
 std::vector<std::string> SubscriberBase::faults() const {
@@ -144,7 +144,7 @@ std::vector<std::string> SubscriberBase::faults() const {
 
 bool SubscriberBase::wait_for(size_t count, milliseconds timeout) const {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, timeout, [&] { return events_.size() >= count; });
+  return changed_.wait_for(lock, timeout, [&] { return changes_ >= count; });
 }
 
 bool SubscriberBase::wait_ready(milliseconds timeout) const {
@@ -176,6 +176,7 @@ void SubscriberBase::add(std::optional<Received> event, const std::string& fault
   std::lock_guard lock(mutex_);
   if (event) {
     if (callback_) callback_(*event);
+    if (event->is_changes()) ++changes_;
     events_.push_back(*std::move(event));
   } else {
     faults_.push_back(kind_ + ": " + fault);

@@ -43,6 +43,9 @@ struct Received {
 
   bool is_changes() const { return type == "dev.headgate.permission.changed.v1"; }
   bool has_changes() const { return is_changes() || type == "dev.headgate.feed.snapshot-page.v1"; }
+  bool is_gap() const { return type == "dev.headgate.feed.gap.v1"; }
+  // Of a tenant's life, in its place in the order.
+  bool is_life() const { return type.starts_with("dev.headgate.tenant.") || type == "dev.headgate.schema.changed.v1"; }
   bool is_heartbeat() const { return type == "dev.headgate.feed.heartbeat.v1"; }
 };
 
@@ -62,10 +65,11 @@ class Subscriber {
   virtual const std::string& kind() const = 0;
   // All that came so far.
   virtual std::vector<Received> received() const = 0;
+  // How many of them carry changes; the events of tenants' lives and other control events come beside.
   virtual size_t count() const = 0;
   // What came and could not be decoded; a test demands that it is empty.
   virtual std::vector<std::string> faults() const = 0;
-  // True as soon as `count` events are there.
+  // True as soon as `count` events with changes are there.
   virtual bool wait_for(size_t count, std::chrono::milliseconds timeout) const = 0;
   // True when the subscription stands (signal sinks: from now on nothing is missed).
   virtual bool wait_ready(std::chrono::milliseconds timeout) const = 0;

@@ -251,7 +251,7 @@ std::string World::tokens_yaml(const std::string& store) const {
 
 std::string World::relay_yaml(const std::set<std::string>& sinks, const std::string& store) const {
   std::string yaml = "upstream:\n  address: " + engine_address_ + "\n" + options_.upstream_yaml +
-                     "tenants:\n  start: earliest\n" + tokens_yaml(store) + "sinks:\n";
+                     "tenants:\n  start: earliest\n" + options_.tenants_yaml + tokens_yaml(store) + "sinks:\n";
   const std::string redis_port = std::to_string(relay_redis_port_);
   const std::string nats_url = "nats://127.0.0.1:" + std::to_string(relay_nats_port_);
   const std::map<std::string, std::string> settings = {

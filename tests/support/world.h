@@ -78,6 +78,7 @@ struct WorldOptions {
   std::string tokens = "sqlite";  // or "postgres" (the engine's database), "redis" (the server of the sinks)
   std::string tokens_yaml{};      // more of that section, and of the others
   std::string upstream_yaml{};
+  std::string tenants_yaml{};
   std::map<std::string, std::string> sink_yaml{};
   bool own_postgres = false;  // a server that the test may kill
   bool own_kafka = false;     // likewise; a broker behind a proxy is always its own

@@ -1,0 +1,109 @@
+#include "tests/robustness/copy.h"
+
+#include <fmt/format.h>
+
+namespace headgate::testing {
+
+namespace {
+
+const char* const kBegin = "dev.headgate.feed.snapshot-begin.v1";
+const char* const kPage = "dev.headgate.feed.snapshot-page.v1";
+const char* const kEnd = "dev.headgate.feed.snapshot-end.v1";
+const char* const kRemoved = "dev.headgate.tenant.removed.v1";
+
+bool is_relationship(const std::string& text) { return text.find('$') == std::string::npos; }
+
+}  // namespace
+
+std::string Copy::apply(const Received& event) {
+  if (const auto known = ids_.find(event.id); known != ids_.end()) {
+    if (known->second == event.sequence && repeats_) return "";
+    // A sink that lost events gets them again under new numbers.
+    if (known->second == event.sequence) return event.id + " came twice";
+  }
+  const bool jumps = event.is_gap() && event.sequence > sequence_;
+  if (sequence_ != 0 && event.sequence != sequence_ + 1 && !jumps) {
+    return fmt::format("{} has number {} behind {}", event.id, event.sequence, sequence_);
+  }
+  if (sequence_ != 0 && event.sequence == sequence_ + 1 && event.previous_token != token_) {
+    return event.id + " names another predecessor";
+  }
+  ids_[event.id] = event.sequence;
+  sequence_ = event.sequence;
+  if (!event.token.empty()) token_ = event.token;
+  if (event.is_gap()) {
+    certain_ = false;
+    gap_ = event.reason;
+  } else if (event.type == kBegin) {
+    rows_.clear();
+    in_snapshot_ = true;
+  } else if (event.type == kEnd) {
+    if (!in_snapshot_) return event.id + " ends no snapshot";
+    in_snapshot_ = false;
+    certain_ = true;
+  } else if (event.type == kRemoved) {
+    rows_.clear();
+    in_snapshot_ = false;
+    certain_ = true;
+  } else if (event.has_changes()) {
+    if (in_snapshot_ != (event.type == kPage)) return event.id + " stands on the wrong side of a snapshot's mark";
+    return change(event);
+  }
+  return "";
+}
+
+std::string Copy::change(const Received& event) {
+  for (const std::string& text : texts_of(event.changes)) {
+    if (!is_relationship(text)) continue;
+    if (text[0] == '+') {
+      rows_.insert(text.substr(1));
+    } else if (rows_.erase(text.substr(1)) == 0 && certain_) {
+      return event.id + " deletes what was not there: " + text;
+    }
+  }
+  return "";
+}
+
+std::string check_copies(const std::vector<Received>& received, bool repeats, const std::set<std::string>& tenants,
+                         EngineClient& client) {
+  std::map<std::string, Copy> copies;
+  for (const Received& event : received) {
+    if (event.is_heartbeat()) continue;
+    Copy& copy = copies.try_emplace(event.tenant, repeats).first->second;
+    if (const std::string fault = copy.apply(event); !fault.empty()) return fault;
+  }
+  for (const auto& [tenant, copy] : copies) {
+    if (copy.in_snapshot()) return tenant + ": a snapshot has no end";
+    if (!copy.certain() && copy.last_gap() != "EVENT_REFUSED") {
+      return tenant + ": nothing followed the GAP " + copy.last_gap();
+    }
+    if (!tenants.contains(tenant) && !copy.rows().empty()) return tenant + " was deleted and the copy does not know";
+    if (!tenants.contains(tenant) || !copy.certain()) continue;
+    const std::vector<std::string> there = client.tuples_at(tenant, "");
+    if (std::set<std::string>(there.begin(), there.end()) != copy.rows()) {
+      return fmt::format("{}: the copy has {} rows, the database {}", tenant, copy.rows().size(), there.size());
+    }
+  }
+  for (const std::string& tenant : tenants) {
+    if (!copies.contains(tenant)) return tenant + " never arrived";
+  }
+  return "";
+}
+
+std::string check_rising(const std::vector<Received>& received) {
+  std::map<std::string, std::map<uint64_t, std::string>> given;
+  for (const Received& event : received) {
+    if (event.is_heartbeat()) continue;
+    auto& numbers = given[event.tenant];
+    const auto [known, is_new] = numbers.emplace(event.sequence, event.id);
+    if (!is_new && known->second != event.id) {
+      return fmt::format("{} and {} share the number {}", known->second, event.id, event.sequence);
+    }
+    if (is_new && numbers.rbegin()->first != event.sequence) {
+      return fmt::format("{} has number {} behind {}", event.id, event.sequence, numbers.rbegin()->first);
+    }
+  }
+  return "";
+}
+
+}  // namespace headgate::testing
