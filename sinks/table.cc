@@ -6,6 +6,7 @@
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/encoding/route.h"
 #include "sinks/log/log_sinks.h"
+#include "sinks/registry/registered_sink.h"
 #ifdef HEADGATE_SINK_KAFKA
 #include "sinks/kafka/client.h"
 #include "sinks/kafka/kafka_sink.h"
@@ -186,7 +187,13 @@ StatusOr<std::unique_ptr<Sink>> make_sink(const SinkSettings& settings) {
     return invalid_argument("sink '{}': heartbeats of scope sink need one topic for all tenants; use scope tenant",
                             settings.name);
   }
-  return std::visit(Maker{settings.name, settings.encoding}, settings.kind);
+  const auto make = [settings](const EncodingSettings& encoding) {
+    return std::visit(Maker{settings.name, encoding}, settings.kind);
+  };
+  if (settings.encoding.registry.url.empty()) return make(settings.encoding);
+  auto sink = make_registered_sink(settings.encoding, make);
+  if (sink.ok()) return sink;
+  return status_of(sink.status().code(), "sink '{}': {}", settings.name, message_of(sink.status()));
 }
 
 }  // namespace headgate::sinks

@@ -11,7 +11,7 @@ LISTS = {
     "engine": ["engine/model", "engine/schema/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
                "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
                "engine/config", "engine"],
-    "sinks": ["sinks", "sinks/encoding", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats",
+    "sinks": ["sinks", "sinks/encoding", "sinks/registry", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats",
               "sinks/table", "sinks/testing"],
     "relay": ["relay/tokens", "relay/lease", "relay/upstream", "relay/hub", "relay/pipeline", "relay/delivery",
               "relay/server", "relay/admin", "relay/config", "relay"],

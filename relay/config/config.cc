@@ -127,6 +127,15 @@ void describe(Settings& s, sinks::EncodingSettings& c) {
             {"confluent", sinks::PayloadFormat::kConfluent}},
            "of the payload");
   s.integer("schema_id", c.schema_id, "of the schema registry, for format confluent", 0u);
+  s.section("schema_registry", [&] {
+    sinks::SchemaRegistrySettings& r = c.registry;
+    s.text("url", r.url, "http(s)://host:port of a registry that gives schema_id; empty asks none");
+    s.text("subject", r.subject, "the schema is registered under");
+    s.text("user", r.user, "of the registry; empty sends none");
+    s.secret("password", r.password, "of the user");
+    s.text("ca_file", r.ca_file, "path of the authorities; empty takes the system's");
+    s.duration("timeout", r.timeout, "time to connect, and time for the answer", 100ms);
+  });
   s.text("dataschema", c.dataschema, "attribute of events; empty names headgate.v1.Event, none leaves it out");
 }
 
