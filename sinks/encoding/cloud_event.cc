@@ -150,7 +150,8 @@ size_t Encoded::bytes() const {
 
 StatusOr<Encoder> Encoder::make(const EncodingSettings& settings) {
   if (settings.format == PayloadFormat::kConfluent && settings.schema_id == 0) {
-    return invalid_argument("the confluent format needs schema_id, the id that the schema registry gave, or schema_registry.url");
+    return invalid_argument(
+        "the confluent format needs schema_id, the id that the schema registry gave, or schema_registry.url");
   }
   if (settings.cluster.empty()) return invalid_argument("cluster may not be empty");
   return Encoder(settings);

@@ -16,7 +16,7 @@ enum class PayloadFormat {
 
 // Of Confluent's HTTP API, for kConfluent.
 struct SchemaRegistrySettings {
-  std::string url;  // http://host:8081, or with a path behind it; empty: nothing is registered
+  std::string url;  // http://registry.example:8081, or with a path behind it; empty: nothing is registered
   std::string subject = "headgate.v1.Event";
   std::string user;  // of basic authentication; empty: none
   std::string password;

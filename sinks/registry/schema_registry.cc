@@ -24,7 +24,7 @@ StatusOr<Address> address_of(const std::string& url) {
   const size_t scheme = url.find("://");
   const bool known = url.rfind("http://", 0) == 0 || url.rfind("https://", 0) == 0;
   if (!known || url.size() == scheme + 3) {
-    return invalid_argument("schema_registry.url '{}' is no address like http://host:8081", url);
+    return invalid_argument("schema_registry.url '{}' is no address like http://registry.example:8081", url);
   }
   if (url.find('@') != std::string::npos) {
     return invalid_argument("schema_registry.url may not hold a user; set schema_registry.user and password");
