@@ -175,8 +175,8 @@ Status FeedLoop::read_to(uint64_t horizon) {
 Status FeedLoop::tell_collected(uint64_t from) {
   HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, own_reader_->collected_behind(from));
   for (const TenantFloor& lost : collected) {
-    log_warn("history_collected_ahead",
-             {{"tenant", lost.tenant}, {"read_to", from}, {"floor", lost.floor}, {"by_removal", lost.by_removal}});
+    if (lost.by_removal) continue;
+    log_warn("history_collected_ahead", {{"tenant", lost.tenant}, {"read_to", from}, {"floor", lost.floor}});
   }
   core_->collected_ahead(collected);
   return ok_status();

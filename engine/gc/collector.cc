@@ -19,11 +19,12 @@ void Collector::run(std::stop_token stop) {
     const auto report = collect_once(stop);
     if (!report.ok()) {
       log_warn("gc_failed", {{"reason", describe(report.status())}});
-    } else if (report->tenants > 0) {
+    } else if (report->tenants > 0 || report->lives > 0) {
       log_info("gc_collected", {{"tenants", report->tenants},
                                 {"tuples", report->tuples},
                                 {"attributes", report->attributes},
-                                {"transactions", report->transactions}});
+                                {"transactions", report->transactions},
+                                {"lives", report->lives}});
     }
   }
 }
@@ -44,6 +45,8 @@ StatusOr<GcReport> Collector::collect_once(std::stop_token stop) {
     if (stop.stop_requested()) break;
     HG_RETURN_IF_ERROR(collect_tenant(*history, tenant, stop, report));
   }
+  const auto lives = [&] { return history->remove_lives(settings_.window, settings_.batch); };
+  HG_RETURN_IF_ERROR(remove_all(lives, stop, report.lives));
   return report;
 }
 
@@ -56,16 +59,26 @@ Status Collector::collect_tenant(HistoryRemoval& history, const std::string& ten
                                                        {RemovableRows::kTransactions, &report.transactions}};
   uint64_t removed = 0;
   for (const auto& [rows, count] : kinds) {
-    uint64_t batch = 0;
-    do {
-      if (stop.stop_requested()) break;
-      if (batch > 0) clock_.sleep(settings_.batch_pause, stop);
-      HG_ASSIGN_OR_RETURN(batch, history.remove(rows, tenant, *floor, settings_.batch));
-      *count += batch;
-      removed += batch;
-    } while (batch == static_cast<uint64_t>(settings_.batch));
+    const RemovableRows kind = rows;
+    uint64_t found = 0;
+    const auto remove = [&] { return history.remove(kind, tenant, *floor, settings_.batch); };
+    HG_RETURN_IF_ERROR(remove_all(remove, stop, found));
+    *count += found;
+    removed += found;
   }
   report.tenants += removed > 0;
+  return ok_status();
+}
+
+Status Collector::remove_all(const std::function<StatusOr<uint64_t>()>& remove, std::stop_token stop,
+                             uint64_t& removed) {
+  uint64_t batch = 0;
+  do {
+    if (stop.stop_requested()) break;
+    if (batch > 0) clock_.sleep(settings_.batch_pause, stop);
+    HG_ASSIGN_OR_RETURN(batch, remove());
+    removed += batch;
+  } while (batch == static_cast<uint64_t>(settings_.batch));
   return ok_status();
 }
 

@@ -43,6 +43,7 @@ struct GcReport {
   uint64_t tuples = 0;
   uint64_t attributes = 0;
   uint64_t transactions = 0;
+  uint64_t lives = 0;  // events of tenants' lives
 };
 
 class Collector {
@@ -62,6 +63,8 @@ class Collector {
 
  private:
   void run(std::stop_token stop);
+  // Batches until one is not full.
+  Status remove_all(const std::function<StatusOr<uint64_t>()>& remove, std::stop_token stop, uint64_t& removed);
   Status collect_tenant(HistoryRemoval& history, const std::string& tenant, std::stop_token stop, GcReport& report);
 
   const GcSettings settings_;

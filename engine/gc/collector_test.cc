@@ -124,6 +124,41 @@ TEST_SUITE("gc/collector") {
     CHECK(database->execute("SELECT count(*) FROM transactions") == "4");
   }
 
+  TEST_CASE("collector: of a tenant's life the newest of each kind stays, and whatever a stream still reads") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const auto kinds = [&] {
+      return database->execute("SELECT string_agg(tenant_id || kind, ' ' ORDER BY xid) FROM headgate.tenant_life");
+    };
+    for (int life = 0; life < 2; ++life) {
+      REQUIRE(fixture.store.tenants->create("a", "").ok());
+      REQUIRE(fixture.store.schemas->write("a", {{"user", "entity user {}"}}, {}).ok());
+      REQUIRE(fixture.store.tenants->remove("a").ok());
+    }
+    REQUIRE(fixture.store.schemas->write("b", {{"user", "entity user {}"}}, {}).ok());
+    fixture.store.writer->write("b", {tuple_of("doc", "1", "owner", "x")}, {}).IgnoreError();
+    REQUIRE(fixture.store.schemas->write("b", {{"user", "entity user {}"}}, {}).ok());
+    const std::string all = "a1 a3 a2 a1 a3 a2 b3 b3";
+    REQUIRE(kinds() == all);
+    GcSettings settings = collect_everything(*database);
+    settings.batch = 2;
+    settings.window = Duration(3'600'000);
+    REQUIRE(Collector(settings, {}).collect_once().ok());
+    CHECK(kinds() == all);
+    settings.window = Duration(0);
+    const uint64_t third =
+        std::stoull(database->execute("SELECT xid FROM headgate.tenant_life ORDER BY xid LIMIT 1 OFFSET 2"));
+    settings.holder = "reads the first removal";
+    REQUIRE(Collector(settings, [&] { return std::map<std::string, uint64_t>{{"", third}}; }).collect_once().ok());
+    // Nothing of the other one can be collected yet, so neither can its events.
+    CHECK(kinds() == "a2 a1 a3 a2 b3 b3");
+    database->execute("DELETE FROM headgate.gc_holds");
+    const auto report = Collector(settings, {}).collect_once();
+    REQUIRE(report.ok());
+    CHECK(report->lives == 2);
+    CHECK(kinds() == "a1 a3 a2 b3");
+  }
+
   TEST_CASE("collector: its thread collects every interval and stops at once") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);

@@ -157,7 +157,7 @@ class HistoryReader {
   // Compares all tenants with what life events tell of them, and records, late, what another program did to them; a
   // bounded number at a time.
   virtual StatusOr<MissedLives> record_missed_lives() = 0;
-  // The same for one tenant, all of it. False when it is locked: ask again later.
+  // The same for one tenant, all of it. True when something was recorded; not while the tenant is locked.
   virtual StatusOr<bool> record_missed_life(const std::string& tenant) = 0;
   // Breaks the connection, so that a call that hangs on it returns UNAVAILABLE. Thread-safe.
   virtual void interrupt() = 0;

@@ -3,6 +3,7 @@
 #include "base/postgres/errors.h"
 #include "engine/storage/permify_tables.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/tenant_life.h"
 
 namespace headgate::engine {
 
@@ -37,6 +38,20 @@ INSERT INTO headgate.gc_holds (holder, tenant_id, position, expires_at)
 SELECT $1, tenant, position, now() + $2::bigint * interval '1 millisecond'
 FROM unnest($3::varchar[], $4::xid8[]) AS h (tenant, position)
 ON CONFLICT (holder, tenant_id) DO UPDATE SET position = excluded.position, expires_at = excluded.expires_at)sql";
+
+// $1 window in milliseconds, $2 rows. As long as a tenant's transactions are kept back to its creation, so is its life.
+constexpr char kRemoveLives[] = R"sql(
+DELETE FROM headgate.tenant_life WHERE xid IN (
+  SELECT l.xid FROM headgate.tenant_life l
+  WHERE l.started_at < now() - $1::bigint * interval '1 millisecond'
+    AND l.xid < pg_snapshot_xmin(pg_current_snapshot())
+    AND EXISTS (SELECT FROM headgate.tenant_life n
+                WHERE n.tenant_id = l.tenant_id AND n.kind = l.kind AND n.xid > l.xid)
+    AND NOT EXISTS (SELECT FROM headgate.gc_holds h
+                    WHERE h.tenant_id IN (l.tenant_id, '') AND h.expires_at > now() AND h.position <= l.xid)
+    AND (EXISTS (SELECT FROM headgate.gc_floors f WHERE f.tenant_id = l.tenant_id AND f.floor > l.xid)
+         OR NOT EXISTS (SELECT FROM transactions t WHERE t.tenant_id = l.tenant_id))
+  ORDER BY l.xid LIMIT $2::bigint))sql";
 
 std::string remove_expired(pqxx::connection_base& connection, RemovableRows rows, const std::string& tenant,
                            const std::string& floor, int batch) {
@@ -130,6 +145,14 @@ StatusOr<uint64_t> HistoryRemoval::remove(RemovableRows rows, const std::string&
                                 ? remove_transactions(connection_, tenant, floor, batch)
                                 : remove_expired(connection_, rows, tenant, floor, batch);
     return pqxx::nontransaction(connection_).exec(sql).affected_rows();
+  });
+}
+
+StatusOr<uint64_t> HistoryRemoval::remove_lives(Duration window, int batch) {
+  return without_exceptions(watchdog_, connection_, [&]() -> uint64_t {
+    pqxx::nontransaction work(connection_);
+    if (!has_life_table(work)) return 0;
+    return work.exec_params(kRemoveLives, window.count(), batch).affected_rows();
   });
 }
 

@@ -36,6 +36,9 @@ class HistoryRemoval {
   StatusOr<std::optional<std::string>> raise_floor(const std::string& tenant, Duration window);
   // One batch of rows that ended below the floor, in a transaction of its own; returns how many.
   StatusOr<uint64_t> remove(RemovableRows rows, const std::string& tenant, const std::string& floor, int batch);
+  // One batch of life events of any tenant that are older than `window`, below every hold, not needed to explain what
+  // is left of the tenant's history, and not the newest of their kind; returns how many.
+  StatusOr<uint64_t> remove_lives(Duration window, int batch);
 
  private:
   explicit HistoryRemoval(std::unique_ptr<PgConnection> connection)

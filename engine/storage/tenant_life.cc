@@ -39,8 +39,6 @@ constexpr char kDifferences[] =
 // What one call of record_missed() for all tenants looks at; each of them is a few transactions.
 constexpr int kTenantsAtOnce = 200;
 
-enum class Step { kDone, kRecorded, kLocked };
-
 std::string differences_of_all() {
   return fmt::format(kDifferences, "tenants t", "headgate.tenants_known k", kTenantsAtOnce);
 }
@@ -56,15 +54,14 @@ void record(pqxx::transaction_base& work, const std::string& tenant, const LifeE
                    event.late);
 }
 
-// The next of the events that lead from what is known of the tenant to what is there.
-Step record_next(pqxx::connection_base& connection, const std::string& tenant) {
+// The next of the events that lead from what is known of the tenant to what is there. False when there is none, or the
+// tenant is locked.
+bool record_next(pqxx::connection_base& connection, const std::string& tenant) {
   pqxx::work work(connection);
-  if (!truth(work.exec1(fmt::format("SELECT pg_try_advisory_xact_lock({})", tenant_lock(tenant)))[0])) {
-    return Step::kLocked;
-  }
-  if (!begin_life(work)) return Step::kDone;
+  if (!truth(work.exec1(fmt::format("SELECT pg_try_advisory_xact_lock({})", tenant_lock(tenant)))[0])) return false;
+  if (!begin_life(work)) return false;
   const pqxx::result found = work.exec_params(differences_of_one(), tenant);
-  if (found.empty()) return Step::kDone;
+  if (found.empty()) return false;
   const pqxx::row& row = found[0];
   const bool registered = truth(row[1]), known = truth(row[2]), other = truth(row[3]);
   if (known && (!registered || other)) {
@@ -77,7 +74,7 @@ Step record_next(pqxx::connection_base& connection, const std::string& tenant) {
   work.commit();
   log_info("tenant_life_recorded_late",
            {{"tenant", tenant}, {"registered", registered}, {"known", known}, {"schema", row[4].c_str()}});
-  return Step::kRecorded;
+  return true;
 }
 
 }  // namespace
@@ -122,10 +119,9 @@ void record_schema(pqxx::transaction_base& work, const std::string& tenant, cons
 }
 
 bool record_missed(pqxx::connection_base& connection, const std::string& tenant) {
-  while (true) {
-    const Step step = record_next(connection, tenant);
-    if (step != Step::kRecorded) return step == Step::kDone;
-  }
+  bool recorded = false;
+  while (record_next(connection, tenant)) recorded = true;
+  return recorded;
 }
 
 MissedLives record_missed(pqxx::connection_base& connection) {

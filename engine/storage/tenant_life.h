@@ -29,8 +29,8 @@ void record_removed(pqxx::transaction_base& work, const std::string& tenant, boo
 void record_schema(pqxx::transaction_base& work, const std::string& tenant, const std::string& version,
                    const std::string& previous, bool late = false);
 
-// Records what another program did to this tenant since the last event, in transactions of its own. True when the
-// records match the tables now, false when the tenant is locked: ask again later.
+// Records what another program did to this tenant since the last event, in transactions of its own. True when there was
+// something; nothing is recorded while the tenant is locked.
 bool record_missed(pqxx::connection_base& connection, const std::string& tenant);
 
 // Compares all tenants, and records what another program did to a bounded number of them.
