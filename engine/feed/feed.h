@@ -34,7 +34,8 @@ struct FeedSettings {
   int catch_up_threads = 4;
   // What such a stream may hold in memory.
   size_t catch_up_bytes = 1 << 20;
-  // How often deleted tenants are looked for, while somebody wants to know.
+  // How often the server's statistics are asked whether tenants changed, to compare them with the record of their
+  // lives.
   Duration removal_interval{1'000};
   Duration audit_interval{60'000};
   Duration audit_delay{5'000};
@@ -76,7 +77,7 @@ struct StreamTenant {
 
 struct StreamRequest {
   std::vector<StreamTenant> tenants;
-  // True: a fault of one tenant becomes a notice, deleted tenants too. False: it ends the stream.
+  // True: a fault of one tenant becomes a notice, and events of tenants' lives are told. False: it ends the stream.
   bool notices = false;
   // Also every other tenant, present and future.
   bool all_tenants = false;

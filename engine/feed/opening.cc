@@ -153,6 +153,20 @@ bool ends_stream(const StreamRequest& request, const Status& status) {
   return !request.notices || reason_of(status).empty();
 }
 
+bool is_unknown(const Asked& one, const Ground& ground) {
+  return ground.request.notices && one.token && !one.start.ok() && reason_of(one.start.status()) == kUnknownToken;
+}
+
+// Another program may have removed the tenant a moment ago, and then the stream is to get the removal.
+Status look_again(Asked& one, const Ground& ground, TenantHistory& known, HistoryReader& reader) {
+  HG_ASSIGN_OR_RETURN(const bool recorded, reader.record_missed_life(one.tenant));
+  if (!recorded) return ok_status();
+  HG_ASSIGN_OR_RETURN(known, reader.tenant(one.tenant, one.token->xid));
+  one.start = StartPoint::at(0);
+  one.start = start_of(one, ground, known, reader);
+  return ok_status();
+}
+
 // Snapshot and facts, in this order: what the snapshot calls ended, the later statements see.
 Status decide_all(Ground& ground, HistoryReader& reader, std::vector<Asked>& asked) {
   const bool needs_facts = ground.request.earliest || std::ranges::any_of(asked, [](const Asked& one) {
@@ -167,6 +181,7 @@ Status decide_all(Ground& ground, HistoryReader& reader, std::vector<Asked>& ask
   ground.state = settled(ground.now, newest.xid, ground.incarnation);
   for (size_t i = 0; i < asked.size(); ++i) {
     asked[i].start = start_of(asked[i], ground, known[i], reader);
+    if (is_unknown(asked[i], ground)) HG_RETURN_IF_ERROR(look_again(asked[i], ground, known[i], reader));
     if (!asked[i].start.ok() && ends_stream(ground.request, asked[i].start.status())) return asked[i].start.status();
     // Nothing of the new history is to be missed, as far as it is still there.
     if (!asked[i].intact) asked[i].position = std::max(ground.shared.end(), known[i].floor);

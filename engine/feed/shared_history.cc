@@ -28,6 +28,18 @@ TransactionIdentity last_of(const StreamTenant& wish) {
   return last;
 }
 
+// What is gone may have gone with a tenant that another program removed a moment ago. True when one such was found.
+StatusOr<bool> record_removals(HistoryReader& reader, const std::vector<TransactionIdentity>& seen,
+                               const std::vector<bool>& intact) {
+  bool found = false;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    if (intact[i] || seen[i].tenant.empty()) continue;
+    HG_ASSIGN_OR_RETURN(const bool recorded, reader.record_missed_life(seen[i].tenant));
+    found |= recorded;
+  }
+  return found;
+}
+
 // Nothing stands between the client's last transaction and its position, and the database has come to it.
 Status check_position(const StreamRequest& request, uint64_t position, const Incarnation& incarnation,
                       HistoryReader& reader) {
@@ -60,6 +72,10 @@ StatusOr<SharedHistory> compare_histories(const StreamRequest& request, const In
     }
   }
   HG_ASSIGN_OR_RETURN(shared.intact, all_of(reader, seen));
+  HG_ASSIGN_OR_RETURN(const bool explained, record_removals(reader, seen, shared.intact));
+  if (explained) {
+    HG_ASSIGN_OR_RETURN(shared.intact, all_of(reader, seen));
+  }
   for (size_t i = 0; i < seen.size(); ++i) {
     if (shared.intact[i]) shared.newest = std::max(shared.newest, seen[i].xid);
   }

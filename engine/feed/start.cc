@@ -78,7 +78,9 @@ StatusOr<StartPoint> decide_start(const SnapToken& token, const StartFacts& fact
                         "this snap token is ahead of the database; it was made by another one, or this "
                         "one lost data");
   }
-  const bool known = tenant.has_xid || facts.verified || (removed && from < tenant.floor && !tenant.xid_elsewhere);
+  // What a removal took along leaves no row, and no floor when another program removed it.
+  const bool gone = facts.lives && tenant.removed_behind(token.xid) && !tenant.xid_elsewhere;
+  const bool known = tenant.has_xid || facts.verified || gone;
   if (!state && !known && guarded(Guard::kTokenFloor)) return refuse_unknown(token, tenant);
   if (from < tenant.floor && !removed && guarded(Guard::kTokenFloor)) {
     return out_of_range(kHistoryGone,

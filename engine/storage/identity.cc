@@ -15,8 +15,8 @@ UNION ALL
 ORDER BY 1 DESC LIMIT 1)";
 
 // $1 tenants, $2 xids, $3 times; the {} are the table of lives, and a floor where the table for it exists. A row that
-// is gone is explained by the floor, or by a collector that records none: what the transaction created is still there,
-// or what older ones created, beside younger transactions.
+// is gone is explained by the floor, by a removal behind it, or by a collector that records none: what the transaction
+// created is still there, or what older ones created, beside younger transactions.
 constexpr char kIntact[] = R"(
 SELECT CASE
   WHEN r.id IS NOT NULL THEN r.tenant_id = a.t AND (extract(epoch FROM r."timestamp") * 1000000)::bigint = a.s
@@ -24,6 +24,7 @@ SELECT CASE
   WHEN l.xid IS NOT NULL THEN l.tenant_id = a.t AND (extract(epoch FROM l.started_at) * 1000000)::bigint = a.s
     AND l.xid < pg_snapshot_xmax(pg_current_snapshot())
   ELSE COALESCE({1} > a.x, false)
+    OR EXISTS (SELECT FROM {0} e WHERE e.tenant_id = a.t AND e.kind = 2 AND e.xid > a.x)
     OR EXISTS (SELECT FROM relation_tuples t WHERE t.tenant_id = a.t AND t.created_tx_id = a.x)
     OR EXISTS (SELECT FROM attributes t WHERE t.tenant_id = a.t AND t.created_tx_id = a.x)
     OR COALESCE((SELECT o.id > a.x AND (
