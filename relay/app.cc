@@ -101,11 +101,13 @@ struct App::Parts : RelayView, RelayControl {
   const int64_t started_us;
   Metrics metrics;
   Readiness readiness{system_clock(), kReadyHold};
+
   mutable Mutex mutex;
   std::string phase GUARDED_BY(mutex) = "waiting_for_token_store";
   std::string phase_error GUARDED_BY(mutex);
   int64_t phase_since_us GUARDED_BY(mutex);
   Fence fence GUARDED_BY(mutex);
+
   TokenBucket budget;
   std::unique_ptr<Upstream> upstream;
   std::unique_ptr<TokenStore> store;

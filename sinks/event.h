@@ -55,7 +55,7 @@ class DerivedTexts {
 
  private:
   mutable Mutex mutex_;
-  mutable std::array<std::unique_ptr<const std::string>, kSlotCount> texts_;
+  mutable std::array<std::unique_ptr<const std::string>, kSlotCount> texts_ GUARDED_BY(mutex_);
 };
 
 struct Event {

@@ -38,12 +38,14 @@ class WorkerPool {
 
   const size_t waiting_max_;
   const size_t waiting_bytes_max_;
+
   mutable Mutex mutex_;
   Condition changed_;
   std::deque<Waiting> line_ GUARDED_BY(mutex_);
   size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
   bool closing_ GUARDED_BY(mutex_) = false;
   int busy_ GUARDED_BY(mutex_) = 0;
+
   std::vector<std::jthread> threads_;
 };
 

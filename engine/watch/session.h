@@ -50,11 +50,11 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
 
  private:
   friend class SessionHost;
-  void push_locked();
-  bool fill_locked();  // false when the stream has ended
-  void announce_locked(const StreamOpening& opening);
-  void go_on_locked(bool ok);
-  void finish_locked(const Status& status, std::optional<Duration> retry_after);
+  void push_locked() REQUIRES_LOCK(mutex_);
+  bool fill_locked() REQUIRES_LOCK(mutex_);  // false when the stream has ended
+  void announce_locked(const StreamOpening& opening) REQUIRES_LOCK(mutex_);
+  void go_on_locked(bool ok) REQUIRES_LOCK(mutex_);
+  void finish_locked(const Status& status, std::optional<Duration> retry_after) REQUIRES_LOCK(mutex_);
 
   SessionHost& host_;
   grpc::CallbackServerContext* const context_;
@@ -64,20 +64,21 @@ class StreamSession : public Wakeup, public std::enable_shared_from_this<StreamS
   std::atomic<int64_t> sent_at_ = 0;  // steady clock, for heartbeats; 0 before the opening
 
   Mutex mutex_;
-  StreamReactor* reactor_ = nullptr;  // null before begin() and behind on_done()
-  std::shared_ptr<FeedStream> stream_;
-  Messages out_;  // the front is being written when writing_, unless it is empty
+  StreamReactor* reactor_ GUARDED_BY(mutex_) = nullptr;  // null before begin() and behind on_done()
+  std::shared_ptr<FeedStream> stream_ GUARDED_BY(mutex_);
+  Messages out_ GUARDED_BY(mutex_);  // the front is being written when writing_, unless it is empty
   // A write, or initial metadata alone, is under way. Never two operations at once: gRPC 1.51 was seen to lose the end
   // of a stream that was cancelled while both were.
-  bool writing_ = false;
-  bool unannounced_ = false;  // the initial metadata is complete and goes out with what is written next
-  bool finishing_ = false;
-  bool cancelled_ = false;  // the client has gone
-  bool unclosed_ = false;   // something was sent behind which no heartbeat went out yet
-  uint64_t position_ = 0;
-  Status end_;
-  std::optional<Duration> retry_after_;
-  bool ended_by_us_ = false;
+  bool writing_ GUARDED_BY(mutex_) = false;
+  // The initial metadata is complete and goes out with what is written next.
+  bool unannounced_ GUARDED_BY(mutex_) = false;
+  bool finishing_ GUARDED_BY(mutex_) = false;
+  bool cancelled_ GUARDED_BY(mutex_) = false;  // the client has gone
+  bool unclosed_ GUARDED_BY(mutex_) = false;   // something was sent behind which no heartbeat went out yet
+  uint64_t position_ GUARDED_BY(mutex_) = 0;
+  Status end_ GUARDED_BY(mutex_);
+  std::optional<Duration> retry_after_ GUARDED_BY(mutex_);
+  bool ended_by_us_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace headgate::engine

@@ -10,7 +10,7 @@ Ledger::Ledger(std::vector<std::string> sinks) : sinks_(std::move(sinks)) {
 }
 
 void Ledger::wrote(const Transaction& transaction) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   written_[{transaction.tenant, transaction.xid}] = transaction;
   changed_.notify_all();
 }
@@ -27,7 +27,7 @@ bool Ledger::parse_id(const std::string& id, Key& key) {
 }
 
 void Ledger::arrived(const std::string& sink, const Arrival& arrival) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   Column& column = columns_.at(sink);
   Key key;
   if (!parse_id(arrival.id, key)) {
@@ -45,19 +45,19 @@ void Ledger::arrived(const std::string& sink, const Arrival& arrival) {
 }
 
 bool Ledger::complete_locked() const {
-  return std::all_of(columns_.begin(), columns_.end(), [&](const auto& column) {
+  return std::all_of(columns_.begin(), columns_.end(), [&](const auto& column) REQUIRES_LOCK(mutex_) {
     return std::all_of(written_.begin(), written_.end(),
                        [&](const auto& entry) { return column.second.seen.contains(entry.first); });
   });
 }
 
 bool Ledger::wait_until_complete(std::chrono::milliseconds timeout, std::stop_token stop) {
-  std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, stop, timeout, [&] { return complete_locked(); });
+  MutexLock lock(mutex_);
+  return changed_.wait_for(mutex_, stop, timeout, [&]() REQUIRES_LOCK(mutex_) { return complete_locked(); });
 }
 
 std::map<std::string, int64_t> Ledger::latencies(const std::string& tenant, uint64_t xid) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::map<std::string, int64_t> result;
   const auto transaction = written_.find({tenant, xid});
   for (const auto& [sink, column] : columns_) {
@@ -95,14 +95,14 @@ Verdict Ledger::verdict_locked(const std::string& sink, const Column& column) co
 }
 
 std::vector<Verdict> Ledger::verdicts() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::vector<Verdict> result;
   for (const std::string& sink : sinks_) result.push_back(verdict_locked(sink, columns_.at(sink)));
   return result;
 }
 
 size_t Ledger::written() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return written_.size();
 }
 

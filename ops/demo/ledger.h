@@ -4,14 +4,14 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace headgate::demo {
 
@@ -80,14 +80,14 @@ class Ledger {
   };
 
   static bool parse_id(const std::string& id, Key& key);
-  bool complete_locked() const;
-  Verdict verdict_locked(const std::string& sink, const Column& column) const;
+  bool complete_locked() const REQUIRES_LOCK(mutex_);
+  Verdict verdict_locked(const std::string& sink, const Column& column) const REQUIRES_LOCK(mutex_);
 
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::map<Key, Transaction> written_;
-  std::map<std::string, Column> columns_;
-  std::vector<std::string> sinks_;
+  mutable Mutex mutex_;
+  Condition changed_;
+  std::map<Key, Transaction> written_ GUARDED_BY(mutex_);
+  std::map<std::string, Column> columns_ GUARDED_BY(mutex_);
+  std::vector<std::string> sinks_ GUARDED_BY(mutex_);
 };
 
 }  // namespace headgate::demo

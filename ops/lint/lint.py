@@ -16,6 +16,7 @@ if HERE not in sys.path:
 import banned  # noqa: E402
 import formatting  # noqa: E402
 import layers  # noqa: E402
+import locks  # noqa: E402
 import sizes  # noqa: E402
 import treerules  # noqa: E402
 from source import Finding, Tree  # noqa: E402
@@ -25,6 +26,7 @@ RULES = {
     "file-size": sizes.run_files,
     "function-length": sizes.run_functions,
     "banned-calls": banned.run,
+    "locks": locks.run,
     "readmes": treerules.run_readmes,
     "titles": treerules.run_titles,
     "machine-paths": treerules.run_machine_paths,

@@ -25,6 +25,36 @@ def header(text):
     return "#pragma once\n" + text
 
 
+class Locks(unittest.TestCase):
+    def test_what_stands_with_a_mutex_is_guarded(self):
+        text = header("class A {\n  Mutex mutex_;\n  int a_ GUARDED_BY(mutex_) = 0;\n  int b_ = 0;\n\n  int c_ = 0;\n};\n")
+        found = findings({"base/a.h": text}, "locks")
+        self.assertEqual(1, len(found))
+        self.assertIn("int b_", found[0])
+
+    def test_own_synchronisation_may_stand_with_a_mutex(self):
+        text = header("class A {\n  Mutex mutex_;\n  Condition changed_;\n  std::atomic<int> a_ = 0;\n"
+                      "  std::map<int,\n           int> b_ GUARDED_BY(mutex_);\n  const int c_;\n};\n")
+        self.assertEqual([], findings({"base/a.h": text}, "locks"))
+
+    def test_a_mutex_that_guards_nothing_is_found(self):
+        self.assertEqual(1, len(findings({"base/a.h": header("class A {\n  Mutex mutex_;\n};\n")}, "locks")))
+
+    def test_a_locked_function_says_which_lock(self):
+        text = "class A {\n  void go_locked(int a)%s;\n  Mutex mutex_;\n  int a_ GUARDED_BY(mutex_);\n};\n"
+        self.assertEqual(1, len(findings({"base/a.h": header(text % "")}, "locks")))
+        self.assertEqual([], findings({"base/a.h": header(text % " REQUIRES_LOCK(mutex_)")}, "locks"))
+
+    def test_the_analysis_is_not_switched_off_without_a_reason(self):
+        text = "%s  int a() const NO_LOCK_ANALYSIS;\n"
+        self.assertEqual(1, len(findings({"base/a.h": header(text % "\n")}, "locks")))
+        self.assertEqual([], findings({"base/a.h": header(text % "  // Of one thread alone.\n")}, "locks"))
+
+    def test_a_plain_mutex_is_no_member(self):
+        self.assertEqual(1, len(findings({"base/a.h": header("class A {\n  std::mutex mutex_;\n};\n")}, "locks")))
+        self.assertEqual([], findings({"base/a_test.cc": "class A {\n  std::mutex mutex_;\n};\n"}, "locks"))
+
+
 class IncludeDirection(unittest.TestCase):
     def test_a_lower_folder_may_not_include_a_higher_one(self):
         found = findings({"engine/storage/a.cc": '#include "engine/api/b.h"\n'}, "include-direction")
