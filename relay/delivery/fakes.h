@@ -96,6 +96,15 @@ class FakeUpstream : public Upstream {
     cut();
   }
 
+  // Streams end, and from now on nobody reaches it.
+  void go_away() {
+    {
+      MutexLock lock(mutex_);
+      away_ = true;
+    }
+    cut();
+  }
+
   std::vector<UpstreamRequest> requests() const {
     MutexLock lock(mutex_);
     return requests_;
@@ -108,6 +117,7 @@ class FakeUpstream : public Upstream {
   Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
     std::unique_lock lock(mutex_);
     requests_.push_back(request);
+    if (away_) return unavailable("away");
     if (!continues(request.progress)) return make_status(StatusCode::kOutOfRange, "another history");
     ++open_;
     const Status status = stream(request, listener, stop, lock);
@@ -295,6 +305,7 @@ class FakeUpstream : public Upstream {
   uint64_t passed_by_ = 0;  // xids that were used elsewhere
   int cuts_ = 0;
   int open_ = 0;
+  bool away_ = false;
   Status cut_status_;
 };
 

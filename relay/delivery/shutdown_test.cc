@@ -55,7 +55,7 @@ TEST_CASE("status: how old is what a sink has grows while the sink or the source
   CHECK(headgate::testing::wait_until([&] { return world.status().age_seconds > 0.5; }));
   world.sink().cork(false);
   REQUIRE(headgate::testing::wait_until(is_fresh));
-  // Nothing comes from the source any more.
+  world.source.go_away();
   CHECK(headgate::testing::wait_until([&] { return world.status().age_seconds > 0.5; }));
 }
 
