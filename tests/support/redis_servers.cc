@@ -131,7 +131,7 @@ RedisSentinels::RedisSentinels() {
     const std::string monitor = "sentinel monitor " + master_name() + " 127.0.0.1 " + std::to_string(nodes_[0]->port());
     write_file(folder + "/conf", "port " + std::to_string(port) + "\nbind 127.0.0.1\ndir " + folder + "\n" + monitor +
                                      " 2\nsentinel down-after-milliseconds " + master_name() +
-                                     " 400\nsentinel failover-timeout " + master_name() + " 3000\n");
+                                     " 800\nsentinel failover-timeout " + master_name() + " 3000\n");
     sentinels_.push_back(std::make_unique<Program>(Program::Options{
         .name = "redis-sentinel",
         .argv = {"redis-server", folder + "/conf", "--sentinel"},
