@@ -93,7 +93,7 @@ async function streamOf(manager, name) {
 
 async function main() {
   const log = openLog(words.file);
-  const connection = await connect({ servers: words.nats, maxReconnectAttempts: -1 });
+  const connection = await connect({ servers: words.nats, maxReconnectAttempts: -1, waitOnFirstConnect: true });
   const info = await streamOf(await connection.jetstreamManager(), words.stream);
   if (info.state.last_seq < log.message) {
     // The stream is another one now. What it repeats is known by the sequences of the tenants.
