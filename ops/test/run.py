@@ -3,6 +3,7 @@
 One set of real servers is started for the whole run; test programs find it in HEADGATE_TEST_REDIS, _NATS and _KAFKA and
 make their own keys, streams and topics in it. Whatever happens, everything is stopped again at the end.
 The last line is `N passed, N failed, N skipped` over test cases; the exit code is 0 only without failures.
+With --stages the run builds and tests one preset after the other (stages.py), and the last line counts them all.
 """
 
 import argparse
@@ -23,6 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import checks  # noqa: E402
 import results  # noqa: E402
 import sanitizers  # noqa: E402
+import stages  # noqa: E402
 
 # No PostgreSQL: transaction ids and snapshots are shared by all databases of a server, so each program that needs one
 # starts a server of its own (tests/support/postgres.h).
@@ -41,7 +43,7 @@ class Run:
 
     def __init__(self, arguments):
         self.arguments = arguments
-        self.build = os.path.abspath(arguments.build)
+        self.begin = time.monotonic()
         self.tally = results.Tally()
         self.folder = None
         self.environment = dict(os.environ)
@@ -77,8 +79,8 @@ class Run:
 
     # -- ctest
 
-    def ctest(self, *words, **options):
-        return subprocess.Popen(["ctest", "--test-dir", self.build, *words], stdin=subprocess.DEVNULL, text=True,
+    def ctest(self, build, *words, **options):
+        return subprocess.Popen(["ctest", "--test-dir", build, *words], stdin=subprocess.DEVNULL, text=True,
                                 errors="replace", start_new_session=True, env=self.environment, **options)
 
     def selection(self):
@@ -92,31 +94,32 @@ class Run:
             words += ["-R", self.arguments.filter]
         return words
 
-    def programs(self):
+    def programs(self, build, selection):
         """ctest's test name -> name of the program it runs."""
-        process = self.ctest("--show-only=json-v1", *self.selection(), stdout=subprocess.PIPE)
+        process = self.ctest(build, "--show-only=json-v1", *selection, stdout=subprocess.PIPE)
         text, _ = process.communicate()
         tests = json.loads(text).get("tests", [])
         return {t["name"]: os.path.basename(t["command"][0]) for t in tests if t.get("command")} | {
             t["name"]: t["name"] for t in tests if not t.get("command")}
 
-    def run_ctest(self):
-        programs = self.programs()
+    def run_ctest(self, build, selection, label):
+        """`label` tells the stages of a run apart; empty when there is only one."""
+        programs = self.programs(build, selection)
         if not programs:
             return
-        result_file = os.path.join(self.folder, "results.tsv")
-        junit = os.path.join(self.folder, "ctest.xml")
+        result_file = os.path.join(self.folder, f"results{label}.tsv")
+        junit = os.path.join(self.folder, f"ctest{label}.xml")
         self.environment["HEADGATE_TEST_RESULTS"] = result_file
         say(f"running {len(programs)} test programs …")
-        process = self.ctest("-j2" if not self.arguments.bench else "-j1", "--timeout", "600", "--output-on-failure",
+        process = self.ctest(build, "-j2" if not self.arguments.bench else "-j1", "--timeout", "600", "--output-on-failure",
                              "--test-output-size-passed", "1000000", "--test-output-size-failed", "1000000",
-                             "--output-junit", junit, *(["-V"] if self.arguments.bench else []), *self.selection(),
+                             "--output-junit", junit, *(["-V"] if self.arguments.bench else []), *selection,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.append(process)
         self.follow(process, len(programs))
         process.wait()
         if not os.path.exists(junit):
-            self.tally.fail("ctest", f"ended with code {process.returncode} and without results")
+            self.tally.fail(f"ctest{label}", f"ended with code {process.returncode} and without results")
             return
         results.add_ctest_results(self.tally, programs, results.read_junit(junit),
                                   results.read_result_file(result_file, self.tally))
@@ -139,6 +142,41 @@ class Run:
             if now - last > 20:
                 last = now
                 say(f"  {done} of {total}, {now - begin:.0f} s")
+
+    # -- stages
+
+    def run_quickstart(self, build):
+        checks.run_quickstart(self.tally, ROOT, build, self.arguments.filter, self.environment, say)
+
+    def run_stage(self, stage):
+        spent = (time.monotonic() - self.begin) / 60
+        if not stages.fits(stage, spent, self.arguments.minutes):
+            self.tally.skip(f"stage {stage.preset}", f"NOT RUN: {spent:.0f} of {self.arguments.minutes:g} minutes are over, "
+                            f"and it takes about {stage.minutes}")
+            return
+        before = self.tally.passed, self.tally.failed
+        say(f"\nstage {stage.preset}:")
+        build = os.path.join(ROOT, "build", stage.preset)
+        if not self.build_stage(stage):
+            return
+        if stage.tests is not None:
+            self.run_ctest(build, self.selection() + stages.selection(stage), "-" + stage.preset)
+        if stage.quickstart:
+            self.run_quickstart(build)
+        say(f"stage {stage.preset}: {self.tally.passed - before[0]} passed, {self.tally.failed - before[1]} failed, "
+            f"{(time.monotonic() - self.begin) / 60 - spent:.1f} minutes")
+
+    def build_stage(self, stage):
+        """Progress goes to our own standard error; what failed is there, too."""
+        answer = subprocess.Popen([os.path.join(ROOT, "ops/dev"), "build", stage.preset, *stage.targets],
+                                  stdin=subprocess.DEVNULL, start_new_session=True)
+        self.children.append(answer)
+        if answer.wait() != 0:
+            self.tally.fail(f"build {stage.preset}", "see above; its output is "
+                            f"build/{stage.preset}/ops-dev.log")
+            return False
+        self.tally.ok()
+        return True
 
     # -- the rest
 
@@ -180,9 +218,13 @@ class Run:
         if not self.arguments.bench:
             checks.run_all(self.tally, ROOT, self.arguments.filter, CI, say)
         self.start_servers()
-        self.run_ctest()
-        if not self.arguments.bench:
-            checks.run_quickstart(self.tally, ROOT, self.build, self.arguments.filter, self.environment, say)
+        if self.arguments.stages:
+            for name in self.arguments.stages.split(","):
+                self.run_stage(stages.STAGES[name])
+        else:
+            self.run_ctest(self.arguments.build, self.selection(), "")
+            if not self.arguments.bench:
+                self.run_quickstart(self.arguments.build)
         self.check_nothing_is_left()
         sanitizers.add_reports(self.tally, reports)
 
@@ -216,7 +258,10 @@ class Run:
 
 def main():
     parser = argparse.ArgumentParser(prog="ops/dev test")
-    parser.add_argument("--build", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--build", type=os.path.abspath)
+    what.add_argument("--stages")
+    parser.add_argument("--minutes", type=float, help="stages that would end later are named as not run")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--bench", action="store_true")
     parser.add_argument("filter", nargs="?")
