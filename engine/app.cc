@@ -149,7 +149,8 @@ Status App::build() {
   HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
   build_feed();
   parts.schemas = std::make_unique<SchemaCache>(*parts.store.schemas);
-  const WriteSettings limits{static_cast<size_t>(config_.database.max_data_per_write)};
+  const WriteSettings limits{static_cast<size_t>(config_.database.max_data_per_write),
+                             config_.limits.attribute_json_bytes_max};
   parts.writes = std::make_unique<WriteService>(parts.store, *parts.schemas, limits, [&parts](uint64_t) {
     if (parts.feed != nullptr) parts.feed->wake();
   });

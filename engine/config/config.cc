@@ -96,6 +96,9 @@ void describe(Settings& s, GcConfig& c) {
 void describe(Settings& s, LimitsConfig& c) {
   s.integer("page_size_default", c.page_size_default, "page size of reads and lists that ask for none", 1u, 1'000'000u);
   s.integer("page_size_max", c.page_size_max, "larger pages are served in parts", 1u, 1'000'000u);
+  s.bytes("attribute_json_bytes_max", c.attribute_json_bytes_max,
+          "largest attribute of a write, as the JSON that sinks send; the sinks take a million bytes by default",
+          1 << 10);
   s.require(c.page_size_default <= c.page_size_max, "page_size_default", "must not be more than page_size_max");
 }
 

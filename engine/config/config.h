@@ -86,6 +86,7 @@ struct GcConfig {
 struct LimitsConfig {
   uint32_t page_size_default = 50;
   uint32_t page_size_max = 5000;
+  size_t attribute_json_bytes_max = 950'000;
 };
 
 struct AdminConfig {

@@ -103,6 +103,7 @@ bool parked_at(Client& client, uint64_t position) {
 // `running`; a client comes back with what it remembers.
 void check_replacement(const Cluster& cluster, bool running, const std::function<void()>& prepare,
                        const std::function<void()>& lose) {
+  cluster.run("DELETE FROM relation_tuples");  // of the round before
   auto feed = cluster.feed();
   auto client = std::make_unique<Client>(*feed, StreamRequest{.notices = true, .all_tenants = true});
   REQUIRE(opens(*client));
@@ -159,20 +160,181 @@ void check_replacement(const Cluster& cluster, bool running, const std::function
 }  // namespace
 
 TEST_SUITE("feed/replaced") {
-  TEST_CASE("replaced: a crash that lost unflushed commits") {
+  TEST_CASE("replaced: the same client and feed go through every way to lose history, running and stopped") {
     if (testing::postgres_binaries().empty())
       HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
     Cluster cluster;
+    PostgresServer& server = cluster.server;
+    const std::string file = cluster.folder.path() + "/primary/dump.sql";
     for (const bool running : {true, false}) {
       CAPTURE(running);
-      cluster.run("DELETE FROM relation_tuples");
+      INFO("a crash that lost unflushed commits");
       check_replacement(
           cluster, running, [&] { cluster.keep_in_memory(); },
           [&] {
-            cluster.server.crash();
-            cluster.server.start();
+            server.crash();
+            server.start();
+          });
+      INFO("the volume put back");
+      check_replacement(
+          cluster, running, [&] { server.save(running ? "a" : "b"); },
+          [&] {
+            server.put_back(running ? "a" : "b");
+            server.start();
+          });
+      INFO("a dump restored into the same cluster");
+      check_replacement(
+          cluster, running, [&] { server.dump("postgres", file); }, [&] { server.restore("postgres", file); });
+      INFO("a standby that lagged was promoted");
+      std::unique_ptr<PostgresServer> standby;
+      check_replacement(
+          cluster, running,
+          [&] { standby = PostgresServer::standby_of(server, cluster.folder.path() + (running ? "/s1" : "/s2")); },
+          [&] {
+            server.crash();
+            standby->start();
+            standby->promote();
+            server.take_over(*standby);
+            server.start();
           });
     }
+  }
+
+  TEST_CASE("replaced: a second recovery from one backup has the same name, and is noticed all the same") {
+    if (testing::postgres_binaries().empty())
+      HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    Cluster cluster;
+    const uint64_t shared = cluster.write("old", "kept");
+    cluster.server.save("backup");
+    cluster.server.recover_from("backup");
+    cluster.server.start();
+    Memory memory;
+    {
+      const auto feed = cluster.feed();
+      Client client(*feed, StreamRequest{.notices = true, .all_tenants = true, .earliest = true});
+      const uint64_t lost = cluster.write("a", "lost");
+      REQUIRE(parked_at(client, lost + 1));
+      memory.learn(client);
+    }
+    cluster.server.recover_from("backup");
+    cluster.server.start();
+    cluster.write("a", "new");
+    cluster.write("b", "new");
+    const auto feed = cluster.feed();
+    Client refused(*feed, memory.by_position());
+    REQUIRE(wait_until([&] { return !refused.pull(); }, kPatience));
+    CHECK(reason_of(refused.end) == kHistoryReplaced);
+    Client back(*feed, memory.by_tenant());
+    REQUIRE_MESSAGE(opens(back), describe(back.end));
+    CHECK(back.opening->incarnation == memory.incarnation);
+    CHECK(failures(back) == "a HISTORY_REPLACED");
+    CHECK(back.notices.at(0).position == shared + 1);
+    CHECK(back.receives(1, kPatience));
+    CHECK(delivered(back) == "b+new");
+  }
+
+  TEST_CASE("replaced: a standby that had everything goes on without a gap") {
+    if (testing::postgres_binaries().empty())
+      HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    Cluster cluster;
+    const auto feed = cluster.feed();
+    Client client(*feed, StreamRequest{.notices = true, .all_tenants = true}), watcher(*feed, "a");
+    REQUIRE(opens(client));
+    REQUIRE(opens(watcher));
+    cluster.write("a", "1");
+    const uint64_t last = cluster.write("b", "2");
+    REQUIRE(parked_at(client, last + 1));
+    Memory memory;
+    memory.learn(client);
+    const auto standby = PostgresServer::standby_of(cluster.server, cluster.folder.path() + "/standby");
+    cluster.server.crash();
+    standby->start();
+    standby->promote();
+    cluster.server.take_over(*standby);
+    cluster.server.start();
+    REQUIRE(wait_until([&] { return !client.pull(); }, kPatience));
+    CHECK(client.end.code() == StatusCode::kUnavailable);
+    REQUIRE(wait_until([&] { return !watcher.pull(); }, kPatience));
+    CHECK(reason_of(watcher.end) == kOtherIncarnation);
+    cluster.write("a", "3");
+    for (const StreamRequest& request : {memory.by_position(), memory.by_tenant()}) {
+      Client back(*feed, request);
+      REQUIRE_MESSAGE(opens(back), describe(back.end));
+      CHECK(back.opening->incarnation != memory.incarnation);
+      CHECK(back.receives(1, kPatience));
+      CHECK(delivered(back) == "a+3");
+      CHECK(back.notices.empty());
+    }
+  }
+
+  TEST_CASE("replaced: xids that were handed out and never flushed do not move the position, and come again") {
+    if (testing::postgres_binaries().empty())
+      HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    Cluster cluster;
+    const uint64_t last = cluster.write("a", "1");
+    cluster.keep_in_memory();
+    const auto hand_out = [&] {
+      uint64_t xid = 0;
+      for (int i = 0; i < 10; ++i) {
+        EngineSession session(cluster.server.uri());
+        xid = session.begin_foreign();
+        session.rollback();
+      }
+      return xid;
+    };
+    const uint64_t high = hand_out();
+    const auto feed = cluster.feed();
+    Client all(*feed, StreamRequest{.notices = true, .all_tenants = true}), one(*feed, "b");
+    REQUIRE(opens(all));
+    REQUIRE(opens(one));
+    CHECK(all.opening->position == last + 1);
+    CHECK(all.opening->newest.xid == last);
+    CHECK(wait_until([&] { return all.pull() && feed->position() == last + 1; }));
+    Memory memory;
+    memory.learn(all);
+    cluster.server.crash();
+    cluster.server.start();
+    const uint64_t again = cluster.write("b", "2");
+    REQUIRE(again <= high);
+    CHECK(all.receives(1, kPatience));
+    CHECK(one.receives(1, kPatience));
+    Client back(*feed, memory.by_position());
+    CHECK(back.receives(1, kPatience));
+    CHECK(delivered(back) == "b+2");
+  }
+
+  TEST_CASE("replaced: an identity that a collector or a removal explains is intact, another time or tenant is not") {
+    HG_PREPARED(database);
+    EngineSession session(database->uri());
+    const auto identity = [&](const std::string& tenant, uint64_t xid) {
+      const std::string us = session.value(
+          "SELECT (extract(epoch FROM \"timestamp\") * 1000000)::bigint FROM"
+          " transactions WHERE id = '" +
+          std::to_string(xid) + "'");
+      return TransactionIdentity{xid, std::strtoll(us.c_str(), nullptr, 10), tenant};
+    };
+    const uint64_t collected = session.write("a", "1"), deleted = session.write("b", "1");
+    const uint64_t by_others = session.write("c", "1"), lost = session.write("d", "1"), kept = session.write("a", "2");
+    std::vector<TransactionIdentity> seen;
+    for (const auto& [tenant, xid] : std::vector<std::pair<std::string, uint64_t>>{
+             {"a", collected}, {"b", deleted}, {"c", by_others}, {"d", lost}, {"a", kept}}) {
+      seen.push_back(identity(tenant, xid));
+    }
+    seen.push_back(seen.back());
+    seen.back().started_at_us += 1;
+    seen.push_back(identity("b", kept));
+    seen.push_back({kept + 1'000, 0, "a"});
+    session.run("DELETE FROM transactions WHERE tenant_id <> 'a' OR id < '" + std::to_string(kept) + "'");
+    session.run("DELETE FROM relation_tuples WHERE tenant_id IN ('b', 'd')");
+    session.run(fmt::format("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('a', '{}'), ('b', '{}')", kept,
+                            kept + 1));
+    const auto reader = open_history({.uri = database->uri()});
+    REQUIRE(reader.ok());
+    const auto answers = (*reader)->intact(seen);
+    REQUIRE_MESSAGE(answers.ok(), describe(answers.status()));
+    CHECK(*answers == std::vector<bool>{true, true, true, false, true, false, false, false});
+    CHECK((*reader)->newest_below(kept + 1)->xid == kept);
+    CHECK((*reader)->newest_below(1)->xid == 0);
   }
 }
 

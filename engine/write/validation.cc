@@ -1,5 +1,7 @@
 #include "engine/write/validation.h"
 
+#include <google/protobuf/util/json_util.h>
+
 #include <set>
 #include <string_view>
 #include <unordered_set>
@@ -114,6 +116,24 @@ Status validate(const Attribute& attribute, const SchemaDefinition& schema) {
     return api_error(base::v1::ERROR_CODE_ATTRIBUTE_DEFINITION_NOT_FOUND);
   }
   return check_value(attribute.value(), definition->second.type());
+}
+
+Status check_size(const Attribute& attribute, size_t json_bytes_max) {
+  // A control character has six bytes as JSON, a false in a list too; nothing has more than seven for one.
+  constexpr size_t kExpansionMax = 7, kNames = 512;
+  if (attribute.ByteSizeLong() * kExpansionMax + kNames < json_bytes_max) return ok_status();
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  // What cannot be printed is refused where it is stored.
+  if (!google::protobuf::util::MessageToJsonString(attribute, &json, options).ok()) return ok_status();
+  if (json.size() <= json_bytes_max) return ok_status();
+  return api_error(
+      base::v1::ERROR_CODE_INVALID_ARGUMENT,
+      fmt::format("the attribute {}:{}${} has {} bytes as JSON, and limits.attribute_json_bytes_max is {}; "
+                  "split the value, or raise that limit together with those of all sinks",
+                  attribute.entity().type(), attribute.entity().id(), attribute.attribute(), json.size(),
+                  json_bytes_max));
 }
 
 bool is_empty(const TupleFilter& filter) {

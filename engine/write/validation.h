@@ -17,6 +17,9 @@ std::vector<base::v1::Attribute> distinct(const google::protobuf::RepeatedPtrFie
 Status validate(const base::v1::Tuple& tuple, const base::v1::SchemaDefinition& schema);
 Status validate(const base::v1::Attribute& attribute, const base::v1::SchemaDefinition& schema);
 
+// INVALID_ARGUMENT when the attribute, as the JSON that sinks send, has more than `json_bytes_max`.
+Status check_size(const base::v1::Attribute& attribute, size_t json_bytes_max);
+
 bool is_empty(const base::v1::TupleFilter& filter);
 bool is_empty(const base::v1::AttributeFilter& filter);
 

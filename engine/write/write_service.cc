@@ -128,6 +128,9 @@ Status WriteService::check(const std::string& tenant, const std::string& version
   if (data.tuples.size() + data.attributes.size() > settings_.data_per_write_max) {
     return api_error(base::v1::ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED);
   }
+  for (const Attribute& attribute : data.attributes) {
+    HG_RETURN_IF_ERROR(check_size(attribute, settings_.attribute_json_bytes_max));
+  }
   return ok_status();
 }
 
@@ -157,6 +160,11 @@ StatusOr<SnapToken> WriteService::remove_data(const std::string& tenant, const b
 StatusOr<SnapToken> WriteService::run_bundle(const base::v1::BundleRunRequest& request) {
   HG_ASSIGN_OR_RETURN(const base::v1::DataBundle bundle, store_.bundles->read(request.tenant_id(), request.name()));
   HG_ASSIGN_OR_RETURN(const std::vector<BundleStep> steps, steps_of(bundle, request.arguments()));
+  for (const BundleStep& step : steps) {
+    for (const Attribute& attribute : step.attributes_write) {
+      HG_RETURN_IF_ERROR(check_size(attribute, settings_.attribute_json_bytes_max));
+    }
+  }
   return announce(store_.writer->run(request.tenant_id(), steps));
 }
 

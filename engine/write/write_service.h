@@ -19,6 +19,9 @@ namespace headgate::engine {
 
 struct WriteSettings {
   size_t data_per_write_max = 1000;  // tuples and attributes of one write together, without repetitions
+  // Of one attribute as JSON. With all that an event has beside it, it stays below a million bytes, which is what the
+  // sinks take by default.
+  size_t attribute_json_bytes_max = 950'000;
 };
 
 class WriteService {

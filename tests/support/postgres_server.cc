@@ -169,7 +169,7 @@ void PostgresServer::restore(const std::string& database, const std::string& fil
   const std::string psql = postgres_binaries() + "/psql";
   run_to_end({psql, "-d", uri("template1"), "-c", "DROP DATABASE " + database + " WITH (FORCE)"}, log);
   run_to_end({psql, "-d", uri("template1"), "-c", "CREATE DATABASE " + database}, log);
-  run_to_end({psql, "-q", "-v", "ON_ERROR_STOP=1", "-d", uri(database), "-f", file}, log);
+  run_to_end({psql, "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", uri(database), "-f", file}, log);
 }
 
 }  // namespace headgate::testing
