@@ -105,6 +105,8 @@ def main():
         "bootstrap.servers": words.kafka,
         "group.id": words.group,
         "enable.auto.commit": False,
+        # How long the partitions of a member that was killed wait for another one.
+        "session.timeout.ms": 10000,
         # Of a new group, and when the topic has dropped what we stood at: the sequences tell what is missing.
         "auto.offset.reset": "earliest",
         "topic.metadata.refresh.interval.ms": 2000,
