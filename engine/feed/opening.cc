@@ -117,7 +117,10 @@ StatusOr<StartPoint> start_of(const Asked& one, const Ground& ground, const Tena
   if (verified && one.token->is_position() && end_of(*one.token) > horizon_of(ground.now)) {
     return StartPoint::at(std::max(ground.shared.end(), tenant.floor));
   }
-  const StartFacts facts{tenant, ground.now, ground.incarnation, verified, ground.request.notices};
+  // A position that a stream of this incarnation told is good in it, also when it lies in front of its first xid: there
+  // a tenant goes on whose history was replaced.
+  const bool told_here = one.token->is_position() && ground.request.incarnation == ground.incarnation.id;
+  const StartFacts facts{tenant, ground.now, ground.incarnation, verified || told_here, ground.request.notices};
   HG_ASSIGN_OR_RETURN(StartPoint start, decide_start(*one.token, facts));
   if (!start.missing.empty()) {
     HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> rows, reader.rows_among(one.tenant, start.missing));

@@ -152,7 +152,9 @@ void check_replacement(const Cluster& cluster, bool running, const std::function
   CHECK(back.receives(3, kPatience));
   CHECK(delivered(back) + " " == expected);
   // From the position that it was told, nothing of the new history is missed.
-  Client again(*feed, StreamRequest{.tenants = {{"a", encode_position_token(kept + 1)}}, .notices = true});
+  Client again(*feed, StreamRequest{.tenants = {{"a", encode_position_token(kept + 1)}},
+                                    .notices = true,
+                                    .incarnation = back.opening->incarnation});
   CHECK(again.receives(3, kPatience));
   CHECK(delivered(again) == "a+new0 a+new1 a+new2");
 }
