@@ -49,6 +49,7 @@ Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {
     if (new_at_head) places[i].begin_at_head();
     const bool joins = leader < 0 || new_at_head || places[i].source_place().same_as(start);
     SinkWorker::Parts parts{parts_.store, hub_, parts_.clock, parts_.metrics, make, fence};
+    sinks[i].settings.tenants = settings_.session.tenants;
     workers_.push_back(std::make_unique<SinkWorker>(std::move(parts), sinks[i].settings, std::move(sinks[i].sink)));
     workers_.back()->start(std::move(places[i]), joins ? hub_.attach() : nullptr);
   }

@@ -464,6 +464,16 @@ TEST_CASE("distributor: without order every event arrives once over cuts and res
   CHECK(world.sink("t").of("a") == Texts{"105.0#1", "103.0#2", "109.0#3", "110.0#4"});
 }
 
+TEST_CASE("distributor: what others put into a shared sink is no place of this relay") {
+  World world;
+  world.settings.session.tenants.patterns = {"a"};
+  world.source.write("a", 100);
+  world.sink().recovered["b"] = {encode_legacy_token(90), 90, 0, false, 7, "7001/1"};
+  world.start();
+  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
+  CHECK(world.store.load("s").value().count("b") == 0);
+}
+
 TEST_CASE("distributor: only selected tenants are delivered") {
   World world;
   world.settings.session.tenants.patterns = {"a*"};

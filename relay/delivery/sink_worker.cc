@@ -118,6 +118,7 @@ Status SinkWorker::recover(std::stop_token stop) {
   if (!guarded(Guard::kAskSink)) return ok_status();
   auto held_by_sink = sink_->recover(known, stop);
   if (!held_by_sink.ok()) return held_by_sink.status();
+  std::erase_if(*held_by_sink, [&](const auto& held) { return !settings_.tenants.matches(held.first); });
   bool unordered = false;
   bool in_snapshot = false;
   bool lost_cursors = false;

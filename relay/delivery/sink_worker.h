@@ -43,6 +43,7 @@ struct WorkerSettings {
   // The largest event that the source may send; a sink that takes less is warned of. 0: not known.
   size_t source_event_bytes = 0;
   sinks::HeartbeatSettings heartbeat;
+  TenantSelection tenants;  // others that share the sink are nobody's business here
 };
 
 class SinkWorker {
