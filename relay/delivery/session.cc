@@ -104,6 +104,8 @@ StatusOr<UpstreamRequest> Session::request() {
   at_head_ = request.default_start != StartPolicy::kEarliest || compare_all_;
   snapshot_new_ = request.default_start == StartPolicy::kSnapshot;
   if (compare_all_) {
+    // Positions that the source has named since then are of its present history.
+    if (compared_) request.progress.incarnation = incarnation_;
     request.starts = place_.all_starts();
     std::erase_if(request.starts, [&](const auto& start) { return !settings_.tenants.matches(start.first); });
     return request;
