@@ -127,12 +127,13 @@ class Walk {
   void write_too_much(const std::string& tenant) {
     ++counts_["too large"];
     EngineSession session(world_.database_uri());
-    session.begin(tenant);
-    session.set("1", "size", "\"" + std::string(1'500'000, 'x') + "\"");
-    session.commit();
-    session.begin(tenant);
-    session.set("1", "size", "1");
-    session.commit();
+    for (const size_t bytes : {1'500'000, 1}) {
+      session.begin(tenant);
+      session.set(
+          "1", "note",
+          R"({"@type": "type.googleapis.com/base.v1.StringValue", "data": ")" + std::string(bytes, 'x') + "\"}");
+      session.commit();
+    }
   }
   void strike() {
     const size_t victim = below(4);
