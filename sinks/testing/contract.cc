@@ -132,7 +132,7 @@ void check_order_per_tenant(const Contract& contract) {
   const auto subscriber = contract.subscribe();
   REQUIRE(subscriber->wait_ready(milliseconds(10'000)));
   for (size_t at = 0; at < deliveries.size(); at += 60) written_ok(write_all(*sink, {&deliveries[at], 60}), 60);
-  REQUIRE(subscriber->wait_for(deliveries.size(), milliseconds(20'000)));
+  REQUIRE(subscriber->wait_for_all(deliveries.size(), milliseconds(20'000)));
   check_history(*subscriber, deliveries, true);
   const Received first = by_tenant(subscriber->received())["t1"][1];
   CHECK(first.id == "t1/1003/0");
@@ -280,7 +280,7 @@ void check_control_events(const Contract& contract) {
   deliveries.push_back({restarted, 12, ""});
   written_ok(write_all(*sink, deliveries), 12);
   const auto subscriber = contract.subscribe();
-  REQUIRE(subscriber->wait_for(12, milliseconds(20'000)));
+  REQUIRE(subscriber->wait_for_all(12, milliseconds(20'000)));
   const auto received = subscriber->received();
   for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
   REQUIRE(received.size() == 12);
@@ -334,7 +334,7 @@ void check_heartbeats(const Contract& contract) {
   heartbeat.tenants = marks;
   CHECK(describe(sink->heartbeat(heartbeat, {})) == "OK");
   const size_t before = apart ? 0 : 3;
-  REQUIRE(listener->wait_for(before + contract.heartbeats + 1, milliseconds(20'000)));
+  REQUIRE(listener->wait_for_all(before + contract.heartbeats + 1, milliseconds(20'000)));
   std::vector<Received> beats = listener->received();
   std::erase_if(beats, [](const Received& event) { return !event.is_heartbeat(); });
   REQUIRE(beats.size() == contract.heartbeats + 1);
@@ -371,7 +371,7 @@ void check_oversize(const Contract& contract) {
   // The caller leaves it out and goes on.
   if (sink->open({}).ok()) written_ok(write_all(*sink, std::span(deliveries).subspan(2)), 1);
   const auto subscriber = contract.subscribe();
-  REQUIRE(subscriber->wait_for(2, milliseconds(20'000)));
+  REQUIRE(subscriber->wait_for_all(2, milliseconds(20'000)));
   CHECK(subscriber->received()[0].sequence == 1);
   CHECK(subscriber->received().back().sequence == 3);
 }
@@ -428,7 +428,7 @@ void check_fence(const Contract& contract) {
   CHECK(stale.status.code() == StatusCode::kFailedPrecondition);
   written_ok(write_all(*newer, {&deliveries[4], 2}, {0, 5}), 2);
   const auto subscriber = contract.subscribe();
-  REQUIRE(subscriber->wait_for(6, milliseconds(20'000)));
+  REQUIRE(subscriber->wait_for_all(6, milliseconds(20'000)));
   check_history(*subscriber, deliveries, true);
 }
 

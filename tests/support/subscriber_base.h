@@ -22,6 +22,7 @@ class SubscriberBase : public Subscriber {
   size_t count() const override;
   std::vector<std::string> faults() const override;
   bool wait_for(size_t count, std::chrono::milliseconds timeout) const override;
+  bool wait_for_all(size_t count, std::chrono::milliseconds timeout) const override;
   bool wait_ready(std::chrono::milliseconds timeout) const override;
   void on_event(std::function<void(const Received&)> callback) override;
 

@@ -147,6 +147,11 @@ bool SubscriberBase::wait_for(size_t count, milliseconds timeout) const {
   return changed_.wait_for(lock, timeout, [&] { return changes_ >= count; });
 }
 
+bool SubscriberBase::wait_for_all(size_t count, milliseconds timeout) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, timeout, [&] { return events_.size() >= count; });
+}
+
 bool SubscriberBase::wait_ready(milliseconds timeout) const {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, timeout, [&] { return ready_; });

@@ -71,6 +71,8 @@ class Subscriber {
   virtual std::vector<std::string> faults() const = 0;
   // True as soon as `count` events with changes are there.
   virtual bool wait_for(size_t count, std::chrono::milliseconds timeout) const = 0;
+  // True as soon as `count` events of any kind are there.
+  virtual bool wait_for_all(size_t count, std::chrono::milliseconds timeout) const = 0;
   // True when the subscription stands (signal sinks: from now on nothing is missed).
   virtual bool wait_ready(std::chrono::milliseconds timeout) const = 0;
   // Called for every event on the reading thread, before it is counted. Set it before events flow.
