@@ -109,6 +109,6 @@ TEST_SUITE("integration/token_store") {
     // A sink that cannot tell its own place: only the store knows the numbers.
     std::vector<uint64_t> sequences;
     for (const Received& event : subscriber.received()) sequences.push_back(event.sequence);
-    for (size_t i = 0; i < sequences.size(); ++i) CHECK(sequences[i] == i + 1);
+    for (size_t i = 0; i < sequences.size(); ++i) CHECK(sequences[i] == sequences[0] + i);
   }
 }

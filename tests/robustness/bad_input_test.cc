@@ -155,7 +155,7 @@ TEST_SUITE("robustness/bad_input") {
     std::vector<base::v1::Tuple> tuples;
     for (const std::string& id : ids) tuples.push_back(tuple(id, id));
     for (size_t i = tuples.size(); i < 999; ++i) tuples.push_back(tuple("n" + std::to_string(i)));
-    const std::string text(3'000'000, 'v');
+    const std::string text(900'000, 'v');
     REQUIRE(client.write("t", tuples, {text_attribute(kLong, "\xc3\xbc \"quoted\" \\ {} \x01 \xf0\x9f\x98\x80")})
                 .status.ok());
     REQUIRE(client.write("t", {}, {text_attribute("large", text)}).status.ok());
