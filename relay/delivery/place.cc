@@ -366,9 +366,13 @@ void SinkPlace::hold(const std::string& name, const std::string& start_token) {
   touch(tenant);
 }
 
+// It needs no start of its own, so its token stays that of its last event, which the next one names.
 void SinkPlace::snapshot_due(const std::string& name) {
-  hold(name, "");
+  TenantEntry& tenant = tenants_.find_or_add(name);
+  pin(tenant);
+  uncovered_.insert(name);
   snapshots_[name] = kSnapshotDue;
+  touch(tenant);
 }
 
 void SinkPlace::pin(TenantEntry& tenant) {

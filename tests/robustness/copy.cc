@@ -26,9 +26,10 @@ std::string Copy::apply(const Received& event) {
     return fmt::format("{} has number {} behind {}", event.id, event.sequence, sequence_);
   }
   if (sequence_ != 0 && event.sequence == sequence_ + 1 && event.previous_token != token_) {
-    return event.id + " names another predecessor";
+    return fmt::format("{} names {} as its predecessor, and {} has {}", event.id, event.previous_token, last_id_, token_);
   }
   ids_[event.id] = event.sequence;
+  last_id_ = event.id;
   sequence_ = event.sequence;
   if (!event.token.empty()) token_ = event.token;
   if (event.is_gap()) {

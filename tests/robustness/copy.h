@@ -35,6 +35,7 @@ class Copy {
   const bool repeats_;
   uint64_t sequence_ = 0;
   std::string token_;
+  std::string last_id_;
   std::map<std::string, uint64_t> ids_;
   std::set<std::string> rows_;
   bool certain_ = true;
