@@ -1,5 +1,6 @@
 #include "engine/gc/collector.h"
 
+#include "engine/storage/postgres_history.h"
 #include "engine/storage/storage_fixture.h"
 
 namespace headgate::engine {
@@ -157,6 +158,35 @@ TEST_SUITE("gc/collector") {
     REQUIRE(report.ok());
     CHECK(report->lives == 2);
     CHECK(kinds() == "a1 a3 a2 b3");
+  }
+
+  TEST_CASE("collector: what it removes of a tenant's life is never taken for a history that was replaced") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database);
+    const auto reader = open_history({.uri = database->uri()});
+    REQUIRE(reader.ok());
+    std::vector<TransactionIdentity> seen;
+    const auto see = [&] { seen.push_back(*(*reader)->newest_below(UINT64_MAX >> 1)); };
+    for (const char* tenant : {"no data", "data", "removed"}) {
+      REQUIRE(fixture.store.tenants->create(tenant, "").ok());
+      see();
+      for (int version = 0; version < 2; ++version) {
+        REQUIRE(fixture.store.schemas->write(tenant, {{"user", "entity user {}"}}, {}).ok());
+        see();
+      }
+    }
+    REQUIRE(fixture.store.writer->write("data", {tuple_of("doc", "1", "owner", "x")}, {}).ok());
+    see();
+    REQUIRE(fixture.store.tenants->remove("removed").ok());
+    see();
+    REQUIRE(fixture.store.tenants->create("removed", "").ok());
+    see();
+    const auto report = Collector(collect_everything(*database), {}).collect_once();
+    REQUIRE_MESSAGE(report.ok(), describe(report.status()));
+    CHECK(report->lives == 3);
+    const auto intact = (*reader)->intact(seen);
+    REQUIRE_MESSAGE(intact.ok(), describe(intact.status()));
+    CHECK(*intact == std::vector<bool>(seen.size(), true));
   }
 
   TEST_CASE("collector: its thread collects every interval and stops at once") {

@@ -40,6 +40,7 @@ FROM unnest($3::varchar[], $4::xid8[]) AS h (tenant, position)
 ON CONFLICT (holder, tenant_id) DO UPDATE SET position = excluded.position, expires_at = excluded.expires_at)sql";
 
 // $1 window in milliseconds, $2 rows. As long as a tenant's transactions are kept back to its creation, so is its life.
+// Only what a floor or a later removal explains is collected: any other absence counts as a history that was replaced.
 constexpr char kRemoveLives[] = R"sql(
 DELETE FROM headgate.tenant_life WHERE xid IN (
   SELECT l.xid FROM headgate.tenant_life l
@@ -50,7 +51,9 @@ DELETE FROM headgate.tenant_life WHERE xid IN (
     AND NOT EXISTS (SELECT FROM headgate.gc_holds h
                     WHERE h.tenant_id IN (l.tenant_id, '') AND h.expires_at > now() AND h.position <= l.xid)
     AND (EXISTS (SELECT FROM headgate.gc_floors f WHERE f.tenant_id = l.tenant_id AND f.floor > l.xid)
-         OR NOT EXISTS (SELECT FROM transactions t WHERE t.tenant_id = l.tenant_id))
+         OR (EXISTS (SELECT FROM headgate.tenant_life r
+                     WHERE r.tenant_id = l.tenant_id AND r.kind = 2 AND r.xid > l.xid)
+             AND NOT EXISTS (SELECT FROM transactions t WHERE t.tenant_id = l.tenant_id)))
   ORDER BY l.xid LIMIT $2::bigint))sql";
 
 std::string remove_expired(pqxx::connection_base& connection, RemovableRows rows, const std::string& tenant,

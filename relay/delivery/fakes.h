@@ -317,6 +317,8 @@ struct SinkStore {
   std::map<std::string, Cursor> recovered;  // what recover() answers
   Status failure;                           // of open() and write() while not OK
   std::set<uint64_t> poison;                // xids that are never accepted
+  std::set<std::string> refused_tenants;    // of whom nothing is accepted, not even a GAP
+  bool away_once_refused = false;           // fails like a sink that is away as soon as it has refused something
   bool corked = false;                      // write() blocks
   bool keeps_place = true;
   int writing = 0;
@@ -397,7 +399,10 @@ class StoreSink : public sinks::Sink {
     size_t written = 0;
     for (const sinks::Delivery& delivery : batch.deliveries) {
       const bool refused = store_->poison.count(delivery.event->xid) != 0 && !delivery.event->payload.empty();
-      if (refused) return {written, invalid_argument("too large")};
+      if (refused || store_->refused_tenants.count(delivery.event->tenant) != 0) {
+        if (store_->away_once_refused) store_->failure = make_status(StatusCode::kUnavailable, "not connected");
+        return {written, invalid_argument("too large")};
+      }
       store_->written.push_back(delivery);
       ++written;
     }

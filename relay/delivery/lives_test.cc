@@ -167,6 +167,43 @@ TEST_CASE("lives: a tenant that stands still is told of its deletion, and its ne
   CHECK(world.status().stopped_tenants == 0);
 }
 
+TEST_CASE("lives: a tenant of whom a sink takes nothing, not even a GAP, stops in front of its first event") {
+  World world;
+  world.sink().refused_tenants = {"bad"};
+  world.start();
+  for (uint64_t xid = 100; xid < 110; ++xid) world.source.write(xid % 2 ? "bad" : "good", xid);
+  REQUIRE(wait_until([&] { return world.sink().of("good").size() == 5; }));
+  REQUIRE(wait_until([&] { return world.status().stopped_tenants == 1; }));
+  REQUIRE(wait_until([&] { return world.committed(kProgressTenant) == 110 || world.committed("good") == 108; }));
+  world.stop();
+  SUBCASE("and again after a restart") {
+    world.start();
+    CHECK(wait_until([&] { return world.status().stopped_tenants == 1; }));
+    CHECK(world.sink().of("bad") == Texts{});
+    world.stop();
+  }
+  SUBCASE("and misses nothing when the sink has learnt to take it") {}
+  world.sink().refused_tenants.clear();
+  world.start();
+  REQUIRE(wait_until([&] { return world.sink().of("bad").size() == 5; }));
+  CHECK(world.sink().of("bad") == Texts{"101.0#1", "103.0#2", "105.0#3", "107.0#4", "109.0#5"});
+  CHECK(world.sink().of("good").size() == 5);
+}
+
+TEST_CASE("lives: the GAP of a tenant that stops is told even when the sink goes away over the refused event") {
+  World world;
+  world.worker.on_poison = PoisonPolicy::kStop;
+  world.sink().poison = {101};
+  world.sink().away_once_refused = true;
+  world.start();
+  for (uint64_t xid = 100; xid < 104; ++xid) world.source.write("a", xid);
+  REQUIRE(wait_until([&] { return world.status().state == SinkState::kRetrying; }));
+  CHECK(world.status().stopped_tenants == 0);
+  world.sink().fail_with(ok_status());
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+  CHECK(wait_until([&] { return world.status().stopped_tenants == 1; }));
+}
+
 TEST_CASE("lives: a history that was put back is told to the tenants that lost events, and to no other") {
   World world({"s", "t"});
   world.settings.session.on_gap = GapPolicy::kFromHead;

@@ -274,7 +274,8 @@ void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
     delivery.previous_token = before.event->snap_token;
   } else {
     delivery.sequence = tenant.sequence == 0 ? first_sequence_ : tenant.sequence + 1;
-    if (tenant.snap_token != kBeginning) delivery.previous_token = tenant.snap_token;
+    // Nothing is there before the GAP of a sink that has lost all, and before a first event; a start is no event.
+    if (tenant.sequence != 0 && event->snap_token != kBeginning) delivery.previous_token = tenant.snap_token;
   }
   delivery.event = std::move(event);
   tenant.newest_in_batch = static_cast<int32_t>(batch.size());

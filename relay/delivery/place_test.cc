@@ -185,6 +185,15 @@ TEST_CASE(
   CHECK(batch[0].sequence == 2);
   CHECK(batch[0].previous_token.empty());
   CHECK(batch[1].sequence == 3);
+  CHECK(batch[1].previous_token == gaps[0]->snap_token);
+  // The same when the GAP was written by itself.
+  place.end_batch(batch);
+  batch.pop_back();
+  place.acknowledged(batch[0]);
+  batch.clear();
+  place.assign(event("a", 5), batch);
+  CHECK(batch[0].sequence == 3);
+  CHECK(batch[0].previous_token == gaps[0]->snap_token);
 }
 
 TEST_CASE("sink place: the first number of a sink that cannot tell what it was sent lies above all it ever gave") {

@@ -8,6 +8,17 @@
 
 namespace headgate::relay {
 
+namespace {
+
+// Where a tenant goes on that stops at the event: at the token of the one before it, or right there when it has had
+// none.
+std::string start_in_front_of(const sinks::Event& event, const std::string& previous_token) {
+  if (!previous_token.empty() || event.incarnation.empty()) return previous_token;
+  return encode_position_token(event.xid);
+}
+
+}  // namespace
+
 void SinkWorker::gap_at_start(const sinks::Event& first) {
   if (first.kind != sinks::EventKind::kChanges && first.kind != sinks::EventKind::kSchemaChanged) return;
   auto gap = std::make_shared<Event>();
@@ -44,8 +55,8 @@ bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop
                              {"part", refused->part},
                              {"error", describe(status)}});
   if (refused->kind == sinks::EventKind::kGap) {
-    // Not even that can be told.
-    stop_tenant(refused->tenant, "POISON", describe(status), delivery.previous_token);
+    // Not even that can be told. The cursor stays in front of it, so that a restart meets the event again.
+    stop_tenant(refused->tenant, "POISON", describe(status), start_in_front_of(*refused, delivery.previous_token));
     drop_pending(index, refused->tenant);
     return true;
   }
@@ -70,21 +81,23 @@ bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop
   gap->xid = refused->xid == 0 ? 0 : refused->xid - 1;
   gap->part = 0;
   gap->more_parts = false;
-  gap->snap_token = delivery.previous_token;
-  if (gap->snap_token.empty() && !refused->incarnation.empty()) gap->snap_token = encode_position_token(refused->xid);
+  gap->snap_token = start_in_front_of(*refused, delivery.previous_token);
   const std::string start = gap->snap_token;
   delivery.event = std::move(gap);
   drop_pending(index + 1, refused->tenant);
-  const std::span<const sinks::Delivery> told = std::span(pending_).subspan(index, 1);
-  const sinks::WriteResult result = sink_->write({told, parts_.fence}, stop);
-  if (result.written == 1) {
-    acknowledge(index, index + 1);
-  } else {
-    log_warn("gap_not_told", {{"sink", name_}, {"tenant", refused->tenant}, {"error", describe(result.status)}});
-  }
-  stop_tenant(refused->tenant, "POISON", describe(status), start);
-  drop_pending(index, refused->tenant);
+  // Not before the GAP is written: the sink may be away by now, and is then asked again like for any event.
+  stopping_[refused->tenant] = {describe(status), start};
   return true;
+}
+
+void SinkWorker::stop_behind_gaps(size_t begin, size_t end) {
+  for (size_t i = begin; i < end && !stopping_.empty(); ++i) {
+    const std::string& tenant = pending_[i].event->tenant;
+    const auto due = stopping_.find(tenant);
+    if (due == stopping_.end() || pending_[i].event->kind != sinks::EventKind::kGap) continue;
+    stop_tenant(tenant, "POISON", due->second.message, due->second.start_token);
+    stopping_.erase(due);
+  }
 }
 
 void SinkWorker::drop_pending(size_t from, const std::string& tenant) {

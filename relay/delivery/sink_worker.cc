@@ -294,6 +294,7 @@ SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
     const sinks::WriteResult result = sink_->write({rest, parts_.fence}, stop);
     const size_t written = std::min(result.written, rest.size());
     acknowledge(done, done + written);
+    stop_behind_gaps(done, done + written);
     done += written;
     if (written > 0) {
       size_t bytes = 0;
@@ -308,6 +309,7 @@ SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
                                                            : result.status,
                         done, stop);
   }
+  stopping_.clear();  // what was not told is met again
   MutexLock lock(mutex_);
   place_.end_batch(pending_);
   pending_.clear();

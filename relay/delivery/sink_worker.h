@@ -112,6 +112,8 @@ class SinkWorker {
   bool poison(size_t index, const Status& status, std::stop_token stop);
   // Gives up what is pending of the tenant from there on.
   void drop_pending(size_t from, const std::string& tenant);
+  // Tenants that stop at an event do so once the GAP in front of it is written.
+  void stop_behind_gaps(size_t begin, size_t end);
   bool keep_dead_letter(const sinks::Delivery& delivery, const Status& status, std::stop_token stop);
   void stop_tenant(const std::string& tenant, const std::string& reason, const std::string& message,
                    const std::string& start_token);
@@ -142,6 +144,10 @@ class SinkWorker {
   std::unique_ptr<HubReader> reader_;
   std::unique_ptr<CatchUp> catch_up_;
   std::vector<sinks::Delivery> pending_;
+  struct Stopping {
+    std::string message, start_token;
+  };
+  std::map<std::string, Stopping> stopping_;  // tenants whose GAP is pending
   size_t overlap_ = 0;  // items at the front of the ring that may repeat what the private stream brought
   Progress joined_at_;
   bool fenced_ = false;

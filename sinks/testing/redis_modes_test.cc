@@ -160,11 +160,18 @@ void check_exact(const RedisStreamsSettings& settings, const std::vector<Deliver
   std::map<std::string, std::vector<uint64_t>> wanted;
   for (const Delivery& delivery : deliveries) wanted[delivery.event->tenant].push_back(delivery.sequence);
   const auto subscriber = reader_of(settings);
-  CHECK(subscriber->wait_for(deliveries.size(), std::chrono::seconds(10)));
+  const bool complete = subscriber->wait_for(deliveries.size(), std::chrono::seconds(10));
+  CHECK_MESSAGE(complete, subscriber->count() << " of " << deliveries.size());
   for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
   std::map<std::string, std::vector<uint64_t>> got;
   for (const auto& event : subscriber->received()) got[event.tenant].push_back(event.sequence);
-  CHECK(got == wanted);
+  for (const auto& [tenant, sequences] : wanted) {
+    const std::vector<uint64_t>& found = got[tenant];
+    const auto end = std::mismatch(sequences.begin(), sequences.end(), found.begin(), found.end());
+    CHECK_MESSAGE(found == sequences, tenant << " has " << found.size() << " of " << sequences.size()
+                                             << " events, as wanted up to " << end.first - sequences.begin());
+  }
+  CHECK(got.size() == wanted.size());
 }
 
 #define HG_NEEDS_REDIS() \

@@ -36,10 +36,10 @@ struct Place {
   std::unique_ptr<testing::Subscriber> reader() const {
     return testing::subscribe_redis_index(settings.connection, key("{streams}"));
   }
-  // Sequences by tenant, without heartbeats.
+  // Sequences by tenant, without heartbeats; `count` is with them.
   std::map<std::string, std::vector<uint64_t>> stored(size_t count) const {
     const auto subscriber = reader();
-    CHECK(subscriber->wait_for(count, std::chrono::seconds(10)));
+    CHECK(subscriber->wait_for_all(count, std::chrono::seconds(10)));
     std::map<std::string, std::vector<uint64_t>> sequences;
     for (const auto& event : subscriber->received()) {
       if (event.type != "dev.headgate.feed.heartbeat.v1") sequences[event.tenant].push_back(event.sequence);
@@ -237,7 +237,7 @@ TEST_SUITE("redis/heartbeats") {
     const std::vector<TenantMark> marks{{"a", 3, "x"}, {"b", 4, "y"}};
     CHECK((*sink)->heartbeat({9, "token", "1-1", 1, marks}, {}).ok());
     CHECK((*sink)->heartbeat({9, "token", "1-1", 1, {}}, {}).ok());
-    REQUIRE(subscriber->wait_for(3, std::chrono::seconds(10)));
+    REQUIRE(subscriber->wait_for_all(3, std::chrono::seconds(10)));
     for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
     CHECK(subscriber->received()[1].tenant == "b");
   }

@@ -87,7 +87,8 @@ uint64_t sequence_of(const std::vector<Received>& said, const std::string& row) 
 
 // Looks again when an event has come, or a little later: each look costs something.
 bool comes(const Subscriber& stream, const std::function<bool()>& predicate) {
-  return wait_until([&] { return predicate() || (stream.wait_for_all(stream.received().size() + 1, 20ms) && false); }, 60s);
+  return wait_until([&] { return predicate() || (stream.wait_for_all(stream.received().size() + 1, 20ms) && false); },
+                    60s);
 }
 
 }  // namespace

@@ -68,6 +68,13 @@ bool has_readable_texts(const Delivery& delivery) {
   return true;
 }
 
+// Only a heartbeat may be for all tenants; it has no number then, and every other one has its tenant's.
+bool names_its_tenant(const Delivery& delivery) {
+  const Event& event = *delivery.event;
+  if (event.kind == EventKind::kHeartbeat) return event.tenant.empty() == (delivery.sequence == 0);
+  return !event.tenant.empty();
+}
+
 void demand_same(const Received& received, const Delivery& delivery) {
   const Event& event = *delivery.event;
   demand(received.type == sinks::type_of(event.kind) && received.id == sinks::event_id(delivery), "another event: {}",
@@ -75,8 +82,7 @@ void demand_same(const Received& received, const Delivery& delivery) {
   demand(received.tenant == event.tenant && received.xid == event.xid && received.part == event.part &&
              received.more_parts == event.more_parts,
          "another place: {}", received.id);
-  const bool numbered = event.kind != EventKind::kHeartbeat || (delivery.sequence > 0 && !event.tenant.empty());
-  demand(!numbered || received.sequence == delivery.sequence, "another number: {}", received.id);
+  demand(received.sequence == delivery.sequence, "another number: {}", received.id);
   demand(received.token == event.snap_token && received.previous_token == delivery.previous_token &&
              received.incarnation == event.incarnation && received.reason == event.reason,
          "another text in event {}", received.id);
@@ -117,7 +123,7 @@ void try_format(const Delivery& delivery, sinks::PayloadFormat format) {
 void event_target(std::string_view input) {
   if (!input.empty() && input.front() == '{') return try_line(input);
   const Delivery delivery = take_delivery(input);
-  if (!has_readable_texts(delivery)) return;
+  if (!has_readable_texts(delivery) || !names_its_tenant(delivery)) return;
   for (const auto format :
        {sinks::PayloadFormat::kProtobuf, sinks::PayloadFormat::kJson, sinks::PayloadFormat::kConfluent}) {
     try_format(delivery, format);

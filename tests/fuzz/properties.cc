@@ -1,5 +1,7 @@
 #include "tests/fuzz/properties.h"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_replace.h>
 #include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/util/message_differencer.h>
 
@@ -9,6 +11,44 @@
 #include "tests/fuzz/input.h"
 
 namespace headgate::fuzz {
+
+namespace {
+
+// Collects the secrets that are set, as the variables that would set them. What is printed holds a mask in their
+// places, which need not be a value that its setting takes.
+class Secrets : public Settings {
+ public:
+  explicit Secrets(const std::string& prefix) : path_{prefix} {}
+  std::map<std::string, std::string> take() { return std::move(variables_); }
+
+  void list(std::string_view, std::vector<std::string>&, std::string_view) override {}
+  void secret_list(std::string_view, std::vector<std::string>&, std::string_view) override {}
+  void map(std::string_view, std::map<std::string, std::string>&, std::string_view) override {}
+
+ protected:
+  void field(const SettingsField& field) override {
+    if (!field.secret || field.get().empty()) return;
+    const std::string name = fmt::format("{}_{}", fmt::join(path_, "_"), field.key);
+    variables_.emplace(absl::AsciiStrToUpper(name), absl::StrReplaceAll(field.get(), {{"${", "$${"}}));
+  }
+  bool enter(std::string_view key) override {
+    path_.emplace_back(key);
+    return true;
+  }
+  void leave() override { path_.pop_back(); }
+  size_t enter_list(std::string_view key, size_t present) override {
+    path_.emplace_back(key);
+    return present;
+  }
+  void enter_element(size_t index) override { path_.push_back(std::to_string(index)); }
+  void leave_list() override { path_.pop_back(); }
+
+ private:
+  std::vector<std::string> path_;
+  std::map<std::string, std::string> variables_;
+};
+
+}  // namespace
 
 void be_quiet() {
   configure_logging("off", "text");
@@ -65,6 +105,7 @@ void demand_settings_round_trip(std::string_view input, const std::string& prefi
   // Secrets may name a file, and a target reads none.
   if (input.find("file:") != std::string_view::npos) return;
   std::string printed;
+  SettingsSource again{"", prefix, {}};
   fresh([&](const DescribeSettings& describe) {
     std::vector<std::string> warnings;
     const Status status = load_settings_text(describe, "input", yaml, source, &warnings);
@@ -74,10 +115,13 @@ void demand_settings_round_trip(std::string_view input, const std::string& prefi
       return;
     }
     printed = print_settings(describe);
+    Secrets secrets(prefix);
+    describe(secrets);
+    again.environment = secrets.take();
   });
   if (printed.empty()) return;
   fresh([&](const DescribeSettings& describe) {
-    const Status status = load_settings_text(describe, "printed", printed, SettingsSource{"", prefix, {}});
+    const Status status = load_settings_text(describe, "printed", printed, again);
     demand(status.ok(), "what was printed does not load: {}\n{}", headgate::describe(status), printed);
     demand(print_settings(describe) == printed, "printed twice, and different:\n{}\n{}", printed,
            print_settings(describe));

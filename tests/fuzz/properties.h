@@ -27,8 +27,8 @@ void demand_equal(const google::protobuf::Message& a, const google::protobuf::Me
 std::vector<std::string> read_array_literal(std::string_view text);
 
 // Loads settings from `input` (lines NAME=VALUE of the environment, a line "%%", YAML; or YAML alone). What is accepted
-// prints to a text that loads again, without an environment, and prints the same. `fresh` starts from the defaults and
-// hands a describe function that fills them to its argument.
+// prints to a text that loads again, with nothing but its secrets in the environment since they are printed masked, and
+// prints the same. `fresh` starts from the defaults and hands a describe function that fills them to its argument.
 using WithFreshSettings = std::function<void(const std::function<void(const DescribeSettings&)>&)>;
 void demand_settings_round_trip(std::string_view input, const std::string& prefix, const WithFreshSettings& fresh);
 

@@ -140,6 +140,14 @@ void close_database(const PostgresDatabase& database, const PostgresDatabase& ot
   other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + database.name() + "'");
 }
 
+// `uri` with a password, of which the servers of the tests take no notice.
+std::string with_password(std::string uri, const std::string& password) {
+  const size_t user = uri.find("://") + 3;
+  const size_t at = uri.find('@', user);
+  const size_t end = std::min(uri.find(':', user), at);
+  return uri.replace(end, at - end, ":" + password);
+}
+
 void open_database(const PostgresDatabase& database, const PostgresDatabase& other) {
   other.execute("ALTER DATABASE \"" + database.name() + "\" ALLOW_CONNECTIONS true");
 }
@@ -168,12 +176,14 @@ TEST_SUITE("integration/engine") {
     HG_POSTGRES(database);
     HG_POSTGRES(other);
     close_database(*database, *other);
-    EngineProcess engine({.database_uri = database->uri(), .wait_until_ready = false});
+    const std::string uri = with_password(database->uri(), "hunter2");
+    EngineProcess engine({.database_uri = uri, .wait_until_ready = false});
     CHECK(wait_until([&] { return engine.log().find("database_away") != std::string::npos; }));
     CHECK(engine.get("/livez").status == 200);
     CHECK(engine.get("/startupz").status == 503);
     CHECK(engine.get("/readyz").status == 503);
-    CHECK(engine.log().find(database->name()) == std::string::npos);
+    CHECK(engine.log().find("is not currently accepting connections") != std::string::npos);
+    CHECK(engine.log().find("hunter2") == std::string::npos);
     open_database(*database, *other);
     CHECK(wait_until([&] { return engine.get("/readyz").status == 200; }));
     CHECK(engine.listening());
@@ -460,6 +470,8 @@ TEST_SUITE("integration/engine") {
     CHECK(output.find("server.port: 'x' is not a whole number") != std::string::npos);
     CHECK(run_engine({"--print-config"}, {{"HEADGATE_ENGINE_DATABASE_URI", "postgres://u:hunter2@h/d"}}, output) == 0);
     CHECK(output.find("hunter2") == std::string::npos);
+    CHECK(run_engine({"--no-such-option"}, {}, output) == 64);
+    CHECK(output.find("--no-such-option") != std::string::npos);
     CHECK(run_engine({"--version"}, {}, output) == 0);
     CHECK(output.find("headgate-engine 0.") != std::string::npos);
   }

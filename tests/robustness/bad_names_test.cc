@@ -131,8 +131,8 @@ TEST_SUITE("robustness/bad_names") {
     for (const std::string& name : good) write(*world, name, 1, "d");
     write(*world, bad, 1, "d");
     relay->start();
-    // Its creation, its schema and a change.
-    REQUIRE(wait_until([&] { return sink_status(*relay, "kafka")["delivered"] == 3 * good.size(); }, 60s));
+    // Who is written past the engine has changes and no life.
+    REQUIRE(wait_until([&] { return sink_status(*relay, "kafka")["delivered"] == good.size(); }, 60s));
     REQUIRE(wait_until([&] { return sink_status(*relay, "kafka")["stopped_tenants"] == 1; }, 20s));
     CHECK(count_topics(world->kafka(), start) == good.size());
     const json lines = json::parse(http_get(relay->admin_port(), "/status?stopped=1").value())["tenants"];

@@ -1,6 +1,6 @@
 #include "tests/robustness/copy.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace headgate::testing {
 
@@ -26,9 +26,12 @@ std::string Copy::apply(const Received& event) {
     return fmt::format("{} has number {} behind {}", event.id, event.sequence, sequence_);
   }
   if (sequence_ != 0 && event.sequence == sequence_ + 1 && event.previous_token != token_) {
-    return fmt::format("{} names {} as its predecessor, and {} has {}", event.id, event.previous_token, last_id_, token_);
+    return fmt::format("{} names {} as its predecessor, and {} has {}", event.id, event.previous_token, last_id_,
+                       token_);
   }
   ids_[event.id] = event.sequence;
+  trail_.push_back(fmt::format(" {}#{}{}", event.id, event.sequence, fmt::join(texts_of(event.changes), ",")));
+  if (trail_.size() > 12) trail_.pop_front();
   last_id_ = event.id;
   sequence_ = event.sequence;
   if (!event.token.empty()) token_ = event.token;
@@ -53,6 +56,12 @@ std::string Copy::apply(const Received& event) {
   return "";
 }
 
+std::string Copy::trail() const {
+  std::string text;
+  for (const std::string& event : trail_) text += event;
+  return text;
+}
+
 std::string Copy::change(const Received& event) {
   for (const std::string& text : texts_of(event.changes)) {
     if (!is_relationship(text)) continue;
@@ -71,7 +80,7 @@ std::string check_copies(const std::vector<Received>& received, bool repeats, co
   for (const Received& event : received) {
     if (event.is_heartbeat()) continue;
     Copy& copy = copies.try_emplace(event.tenant, repeats).first->second;
-    if (const std::string fault = copy.apply(event); !fault.empty()) return fault;
+    if (const std::string fault = copy.apply(event); !fault.empty()) return fault + "; before it" + copy.trail();
   }
   for (const auto& [tenant, copy] : copies) {
     if (copy.in_snapshot()) return tenant + ": a snapshot has no end";
@@ -91,18 +100,15 @@ std::string check_copies(const std::vector<Received>& received, bool repeats, co
   return "";
 }
 
-std::string check_rising(const std::vector<Received>& received) {
-  std::map<std::string, std::map<uint64_t, std::string>> given;
+std::string check_rising(const std::vector<Received>& received, uint64_t tail) {
+  std::map<std::string, uint64_t> highest;
   for (const Received& event : received) {
     if (event.is_heartbeat()) continue;
-    auto& numbers = given[event.tenant];
-    const auto [known, is_new] = numbers.emplace(event.sequence, event.id);
-    if (!is_new && known->second != event.id) {
-      return fmt::format("{} and {} share the number {}", known->second, event.id, event.sequence);
+    uint64_t& known = highest[event.tenant];
+    if (event.sequence + tail <= known) {
+      return fmt::format("{} has number {} behind {}", event.id, event.sequence, known);
     }
-    if (is_new && numbers.rbegin()->first != event.sequence) {
-      return fmt::format("{} has number {} behind {}", event.id, event.sequence, numbers.rbegin()->first);
-    }
+    known = std::max(known, event.sequence);
   }
   return "";
 }

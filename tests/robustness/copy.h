@@ -2,6 +2,7 @@
 // Pure, but for the last function.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -27,7 +28,7 @@ class Copy {
   bool in_snapshot() const { return in_snapshot_; }
   // Relationships as texts.
   const std::set<std::string>& rows() const { return rows_; }
-  uint64_t last_sequence() const { return sequence_; }
+  std::string trail() const;
 
  private:
   std::string change(const Received& event);
@@ -36,6 +37,7 @@ class Copy {
   uint64_t sequence_ = 0;
   std::string token_;
   std::string last_id_;
+  std::deque<std::string> trail_;  // the last events, for whoever reads a fault
   std::map<std::string, uint64_t> ids_;
   std::set<std::string> rows_;
   bool certain_ = true;
@@ -47,7 +49,8 @@ class Copy {
 std::string check_copies(const std::vector<Received>& received, bool repeats, const std::set<std::string>& tenants,
                          EngineClient& client);
 
-// Only that no number falls but with an event that came before: all that a signal promises.
-std::string check_rising(const std::vector<Received>& received);
+// All that a signal promises: no number falls but by what a relay had sent and not committed when it was killed, at
+// most `tail` events of a tenant.
+std::string check_rising(const std::vector<Received>& received, uint64_t tail = 1'000);
 
 }  // namespace headgate::testing

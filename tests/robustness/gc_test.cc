@@ -6,6 +6,7 @@
 #include "base/snap_token.h"
 #include "tests/robustness/recorder.h"
 #include "tests/robustness/schedule.h"
+#include "tests/support/ahead.h"
 
 namespace {
 
@@ -16,22 +17,6 @@ const EngineValues kCollect = {
     {"gc.enabled", "true"}, {"gc.interval", "1s"}, {"gc.window", "1m"}, {"gc.batch_rows", "50"}};
 // Does not collect itself, but tells the others what its streams still need.
 const EngineValues kOnlyHolds = {{"gc.interval", "1s"}};
-
-// Makes all that is older than a second old enough to be collected, again and again.
-class Ager {
- public:
-  explicit Ager(const std::string& uri)
-      : sql_(uri), thread_([this](std::stop_token stop) {
-          while (!stop.stop_requested()) {
-            age(sql_, "1 second");
-            wait_until([&] { return stop.stop_requested(); }, 200ms);
-          }
-        }) {}
-
- private:
-  EngineSession sql_;
-  std::jthread thread_;
-};
 
 // Small states through the API, each with its token.
 class States {
@@ -106,6 +91,8 @@ TEST_SUITE("robustness/gc") {
     const auto time = attack_time(5s);
     std::mt19937_64 random(attack_seed());
     Pod& collecting = fleet->start(kCollect);
+    // All that is older than a second is old enough to be collected.
+    const Ahead ahead(fleet->uri(), "59 seconds");
     EngineValues small = kOnlyHolds;
     small["feed.ring_bytes"] = "1048576";
     small["feed.ring_age"] = "1s";
@@ -121,29 +108,26 @@ TEST_SUITE("robustness/gc") {
     REQUIRE(near.wait_open(10s));
     REQUIRE(far.wait_open(10s));
     std::vector<std::string> faults;
-    {
-      const Ager ager(fleet->uri());
-      const auto end = std::chrono::steady_clock::now() + time;
-      while (std::chrono::steady_clock::now() < end || states.refused() == 0) {
-        recorder.write(150);
-        states.step();
-        for (Pod* pod : {&collecting, &serving}) {
-          const std::string fault = states.look(*pod->client, random());
-          if (!fault.empty()) faults.push_back(fault);
-        }
-        REQUIRE(std::chrono::steady_clock::now() < end + 30s);
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end || states.refused() == 0) {
+      recorder.write(150);
+      states.step();
+      for (Pod* pod : {&collecting, &serving}) {
+        const std::string fault = states.look(*pod->client, random());
+        if (!fault.empty()) faults.push_back(fault);
       }
-      slow.hurry();
-      for (const WatchReader* reader : {&near, &far}) {
-        REQUIRE(wait_until([&] { return carried(*reader, recorder.last()); }, 20s));
-        CHECK(recorder.check(reader->messages()) == "");
-      }
-      REQUIRE(wait_until([&] { return slow.messages().size() >= recorder.rows().size(); }, 60s));
-      CHECK(recorder.check(slow.messages()) == "");
-      CHECK(faults == std::vector<std::string>{});
-      // The collector was really at work: nothing but the newest is left when nobody reads any more.
-      CHECK(wait_until([&] { return recorder.left() < 5; }, 30s));
+      REQUIRE(std::chrono::steady_clock::now() < end + 30s);
     }
+    slow.hurry();
+    for (const WatchReader* reader : {&near, &far}) {
+      REQUIRE(wait_until([&] { return carried(*reader, recorder.last()); }, 20s));
+      CHECK(recorder.check(reader->messages()) == "");
+    }
+    REQUIRE(wait_until([&] { return slow.messages().size() >= recorder.rows().size(); }, 60s));
+    CHECK(recorder.check(slow.messages()) == "");
+    CHECK(faults == std::vector<std::string>{});
+    // The collector was really at work: nothing but the newest is left when nobody reads any more.
+    CHECK(wait_until([&] { return recorder.left() < 5; }, 30s));
     MESSAGE(recorder.rows().size() << " transactions, " << states.answered() << " states read, " << states.refused()
                                    << " refused");
     std::vector<StreamEnd> ends;
@@ -193,9 +177,10 @@ TEST_SUITE("robustness/gc") {
     // Beyond it.
     const uint64_t known = recorder.last();
     for (int i = 0; i < 5; ++i) recorder.write(2);
-    EngineSession sql(fleet->uri());
-    age(sql, "0 seconds");
-    REQUIRE(wait_until([&] { return recorder.left() == 1; }, 30s));
+    {
+      const Ahead ahead(fleet->uri(), "1 hour");
+      REQUIRE(wait_until([&] { return recorder.left() == 1; }, 30s));
+    }
     const uint64_t collected = recorder.last();
     goes_on.start();
     stops.start();
@@ -233,10 +218,11 @@ TEST_SUITE("robustness/gc") {
     REQUIRE(wait_until([&] { return carried(reader, recorder.last()); }, 20s));
     frozen.program.pause();
     for (int i = 0; i < 5; ++i) recorder.write(2);
-    EngineSession sql(fleet->uri());
-    age(sql, "0 seconds");
-    // What the frozen pod holds runs out after four intervals.
-    REQUIRE(wait_until([&] { return recorder.left() == 1; }, 60s));
+    {
+      const Ahead ahead(fleet->uri(), "1 hour");
+      // What the frozen pod holds runs out after four intervals.
+      REQUIRE(wait_until([&] { return recorder.left() == 1; }, 60s));
+    }
     const auto woken = std::chrono::steady_clock::now();
     frozen.program.resume();
     recorder.write(2);

@@ -75,7 +75,7 @@ TEST_SUITE("robustness/history_gone") {
         make_relay(*world, "gone", {{"file", "file", "path: " + path + "\n"}, {"redis", "redis_streams", redis}},
                    "hub:\n  bytes: 64KiB\ntenants:\n  start: earliest\n  on_gap: from_head\n");
     const auto file = subscribe_file(path);
-    const auto streams = subscribe_redis_streams(world->redis().address(), "r:*");
+    const auto streams = subscribe_redis_streams(world->redis().address(), "r:*:changes");
     world->create_tenants({"t", "other"});
     relay->start();
     EngineSession(world->database_uri()).write("t", "first");

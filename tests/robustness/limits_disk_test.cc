@@ -25,7 +25,7 @@ TEST_SUITE("robustness/limits_disk") {
         {{"file", "file", "path: " + path + "\n" + kSmallSink}, {"redis", "redis_streams", redis_text(*world)}},
         kSmallRelay);
     const auto file = subscribe_file(path);
-    const auto redis = subscribe_redis_streams(world->redis().address(), "r:*");
+    const auto redis = subscribe_redis_streams(world->redis().address(), "r:*:changes");
     world->create_tenants({"t"});
     relay->start();
     survive(*world, *relay, *file, *redis,
@@ -46,7 +46,7 @@ TEST_SUITE("robustness/limits_disk") {
     const auto relay =
         make_relay(*world, "limited", {{"redis", "redis_streams", redis_text(*world) + commit}},
                    std::string(kSmallRelay) + "tokens:\n  sqlite:\n    path: " + disk->path() + "/relay.db\n");
-    const auto redis = subscribe_redis_streams(world->redis().address(), "r:*");
+    const auto redis = subscribe_redis_streams(world->redis().address(), "r:*:changes");
     world->create_tenants({"t"});
     relay->start();
     const auto write = [&](const char* prefix, int transactions) {
@@ -70,7 +70,7 @@ TEST_SUITE("robustness/limits_disk") {
     CHECK(wait_until([&] { return sink_status(*relay, "redis")["state"] == "blocked"; }));
     CHECK(metric(relay->admin_port(), "headgate_relay_commit_failures_total{sink=\"redis\"}") > 0);
     CHECK(json::parse(relay->status())["status"] == "degraded");
-    CHECK(read_file(relay->log_file()).find("the disk of the token store") != std::string::npos);
+    CHECK(read_file(relay->log_file()).find("relay.db: cannot commit: its disk is full") != std::string::npos);
     CHECK(redis->count() < 400);
     MESSAGE("relay: " << before / kMiB << " MiB, at most " << peak.bytes() / kMiB << " MiB under attack");
     CHECK(memory_below(peak.bytes(), before + 16 * kMiB));

@@ -21,7 +21,7 @@ TEST_SUITE("robustness/limits") {
     return {world,
             make_relay(world, "limited", {{"redis", "redis_streams", redis}, {"nats", "nats_jetstream", nats}},
                        kSmallRelay),
-            subscribe_redis_streams(world.redis().address(), "r:*"),
+            subscribe_redis_streams(world.redis().address(), "r:*:changes"),
             subscribe_jetstream(world.nats().address(), "EVENTS", "js.>")};
   }
 

@@ -75,14 +75,6 @@ grpc::Status SlowReader::status() const {
   return status_;
 }
 
-void age(EngineSession& sql, const std::string& at_least) {
-  sql.run(
-      "UPDATE transactions SET \"timestamp\" = \"timestamp\" - interval '1 hour' WHERE"
-      " \"timestamp\" BETWEEN (now() AT TIME ZONE 'UTC') - interval '1 minute'"
-      " AND (now() AT TIME ZONE 'UTC') - interval '" +
-      at_least + "'");
-}
-
 void collect_by_hand(EngineSession& sql, const std::string& tenant, uint64_t floor) {
   const std::string xid = "'" + std::to_string(floor) + "'::xid8";
   sql.run("INSERT INTO headgate.gc_floors (tenant_id, floor) VALUES ('" + tenant + "', " + xid + ")");

@@ -59,9 +59,6 @@ class SlowReader {
   std::jthread thread_;
 };
 
-// Makes transactions that are at least this old, and not older than a minute, an hour older. The shortest window that
-// the engine accepts is a minute.
-void age(EngineSession& sql, const std::string& at_least);
 // What a collector leaves of a tenant whose floor is `floor`: the floor is recorded first.
 void collect_by_hand(EngineSession& sql, const std::string& tenant, uint64_t floor);
 

@@ -80,9 +80,31 @@ std::string check_stream(const Truth& truth, const std::string& tenant, const st
 
 namespace {
 
+using Known = std::map<std::string, const Received*>;
+
+// A GAP tells that the sink has lost what lies behind the gap's place: all of that comes again, and it may be that its
+// number is far from the one before it, because those between are lost. What the gap says must fit to what is there.
+std::string take_losses(const Received& gap, Known& known, std::vector<Received>& unique) {
+  if (!unique.empty() && gap.sequence <= unique.back().sequence) return gap.id + " has a number that was given before";
+  const auto is_lost = [&](const Received& event) {
+    return !event.is_gap() && std::pair(event.xid, event.part) > std::pair(gap.xid, gap.part);
+  };
+  for (const Received& event : unique) {
+    if (is_lost(event)) known.erase(event.id);
+  }
+  std::erase_if(unique, is_lost);
+  const auto last =
+      std::ranges::find_if(unique.rbegin(), unique.rend(), [](const auto& event) { return !event.is_gap(); });
+  const std::string held = last == unique.rend() ? "" : last->token;
+  if (gap.previous_token != held) return gap.id + ": the previous token is not the one of what the sink still holds";
+  unique.push_back(gap);
+  return "";
+}
+
 // Of one tenant: repeats taken out, sequences and tokens judged.
-std::string take_apart(const std::vector<const Received*>& events, Repeats repeats, std::vector<Received>& unique) {
-  std::map<std::string, const Received*> known;
+std::string take_apart(const std::vector<const Received*>& events, Repeats repeats, const std::set<std::string>& gaps,
+                       std::vector<Received>& unique) {
+  Known known;
   for (const Received* event : events) {
     const auto [it, fresh] = known.emplace(event->id, event);
     const Received& first = *it->second;
@@ -92,13 +114,18 @@ std::string take_apart(const std::vector<const Received*>& events, Repeats repea
       return event->id + " came again and was another event";
     }
     if (!fresh) continue;
+    if (event->is_gap() && event->reason == "SINK_LOST_EVENTS" && gaps.contains(event->reason)) {
+      if (std::string fault = take_losses(*event, known, unique); !fault.empty()) return fault;
+      continue;
+    }
     const Received* before = unique.empty() ? nullptr : &unique.back();
     // A sink that cannot tell what it was sent before begins with the time.
     if (before == nullptr ? event->sequence == 0 : event->sequence != before->sequence + 1) {
       return fmt::format("{} has sequence {} behind {}", event->id, event->sequence,
                          before == nullptr ? 0 : before->sequence);
     }
-    if (event->is_gap() && (before != nullptr || event->reason != "STARTED_AT_HEAD")) {
+    const bool is_start = before == nullptr && event->reason == "STARTED_AT_HEAD";
+    if (event->is_gap() && !is_start && !gaps.contains(event->reason)) {
       return event->id + " is a GAP: " + event->reason;
     }
     if (event->previous_token != (before == nullptr ? "" : before->token)) {
@@ -112,7 +139,8 @@ std::string take_apart(const std::vector<const Received*>& events, Repeats repea
 
 }  // namespace
 
-std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats) {
+std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats,
+                       const std::set<std::string>& gaps) {
   const std::vector<TruthRow> rows = rows_of(truth);
   std::map<std::string, std::vector<const Received*>> by_tenant;
   for (const Received& event : received) {
@@ -123,7 +151,7 @@ std::string check_sink(const Truth& truth, const std::vector<Received>& received
   }
   for (const auto& [tenant, transactions] : truth) {
     std::vector<Received> unique;
-    std::string fault = take_apart(by_tenant[tenant], repeats, unique);
+    std::string fault = take_apart(by_tenant[tenant], repeats, gaps, unique);
     std::erase_if(unique, [](const Received& event) { return !event.is_changes(); });
     const std::vector<SeenMessage> history = seen(tenant, unique);
     if (fault.empty()) fault = check_complete(rows, history, tenant, 0);

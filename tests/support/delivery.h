@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,11 @@ enum class Repeats {
 // What one sink holds: of each tenant everything once repeats are taken out (F1, F7), with dense sequences and previous
 // tokens that chain, events of its life among them, a GAP in front of all that says where a relay began, and nothing
 // else. "" or the first violation.
-std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats);
+//
+// `gaps` are the reasons of other GAPs that the attack makes due. Behind SINK_LOST_EVENTS all that was lost must come
+// once more, under new numbers; any other GAP is one event more in the order.
+std::string check_sink(const Truth& truth, const std::vector<Received>& received, Repeats repeats,
+                       const std::set<std::string>& gaps = {});
 
 // How many events came more than once, and the longest way back: how many events of its tenant lay between an event and
 // its repetition.

@@ -62,6 +62,12 @@ void make_certificate(const std::string& folder, const std::string& name) {
                    "-CAcreateserial", "-days", "2", "-extfile", folder + "/names", "-out", path + ".pem"});
 }
 
+// By the master's word: what it writes before it has heard from a replica that has loaded everything waits in its
+// buffer, and dies with it. The replica says "up" earlier than that.
+bool is_followed(const RedisNode& master) {
+  return master.command({"INFO", "replication"}).find("state=online") != std::string::npos;
+}
+
 }  // namespace
 
 const char* redis_missing() {
@@ -124,6 +130,7 @@ RedisSentinels::RedisSentinels() {
       folder_.path() + "/1",
       std::vector<std::string>{"--replicaof", "127.0.0.1 " + std::to_string(nodes_[0]->port())}));
   nodes_[1]->start();
+  must(wait_until([&] { return is_followed(*nodes_[0]); }, seconds(20)), "the replica does not follow");
   for (int i = 0; i < 3; ++i) {
     const std::string folder = folder_.path() + "/sentinel" + std::to_string(i);
     std::filesystem::create_directories(folder);
@@ -210,7 +217,8 @@ RedisCluster::RedisCluster() {
   must(wait_until(whole, seconds(20)), "the cluster does not come together");
   nodes_[kMasters]->command({"CLUSTER", "REPLICATE", id(0)});
   const auto follows = [&] {
-    return nodes_[kMasters]->command({"INFO", "replication"}).find("link_status:up") != std::string::npos;
+    return is_followed(*nodes_[0]) &&
+           nodes_[kMasters]->command({"INFO", "replication"}).find("link_status:up") != std::string::npos;
   };
   must(wait_until(follows, seconds(20)), "the replica does not follow");
 }

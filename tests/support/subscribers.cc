@@ -104,9 +104,10 @@ std::optional<Received> decode_binary(const AttributeSource& get, std::string_vi
   event.started_at_us = parse_time_us(text("time"));
   if (text("specversion") != "1.0") return fail(error, "specversion '" + text("specversion") + "'");
   if (!parse_id(event)) return fail(error, "id '" + event.id + "' of tenant '" + event.tenant + "'");
-  // A heartbeat for all tenants has no sequence.
-  const bool numbered = !event.is_heartbeat() || !event.tenant.empty();
-  if (numbered && !parse_number(std::string_view(text("sequence")), event.sequence)) {
+  // A heartbeat for all tenants has neither tenant nor sequence.
+  const bool of_tenant = !event.is_heartbeat() || !event.tenant.empty();
+  if (of_tenant && event.tenant.empty()) return fail(error, event.id + ": no partitionkey");
+  if (of_tenant && !parse_number(std::string_view(text("sequence")), event.sequence)) {
     return fail(error, event.id + ": sequence '" + text("sequence") + "'");
   }
   if (event.has_changes() && !decode_data(text("datacontenttype"), data, event.changes)) {
