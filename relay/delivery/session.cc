@@ -226,8 +226,7 @@ void Session::settle_snapshots() {
     if (!done.refused.ok()) {
       go_on_without_snapshot(done.tenant, done.refused);
     } else if (done.end == nullptr) {
-      snapshots_.release(done.tenant);
-      on_tenant_removed(done.tenant);
+      read_life_of(done.tenant);
     } else if (!done.missed) {
       end_snapshot(done);
     } else {
@@ -267,6 +266,20 @@ void Session::resume_tenants() {
   }
 }
 
+// The tenant was deleted while its snapshot was due, and may have a new life by now, of which this stream carries
+// nothing. A stream from its old place tells both. A source that cannot is asked once.
+void Session::read_life_of(const std::string& tenant) {
+  snapshots_.release(tenant);
+  if (!not_found_.insert(tenant).second) {
+    not_found_.erase(tenant);
+    on_tenant_removed(tenant);
+    return;
+  }
+  place_.uncovered.erase(tenant);
+  reseed_ = true;
+  stream_->request_stop();
+}
+
 void Session::end_snapshot(const Snapshots::Done& done) {
   std::vector<HubItem> items;
   items.emplace_back(done.end);
@@ -292,6 +305,7 @@ void Session::go_on_without_snapshot(const std::string& tenant, const Status& wh
 
 // False for what a snapshot holds, or will be read again behind it.
 bool Session::is_wanted(const Event& event) {
+  if (event.kind == sinks::EventKind::kTenantRemoved) not_found_.erase(event.tenant);
   if (event.kind == sinks::EventKind::kTenantRemoved && snapshots_.running(event.tenant)) {
     snapshots_.cancel(event.tenant);
     std::erase_if(reread_, [&](const Snapshots::Done& done) { return done.tenant == event.tenant; });

@@ -79,8 +79,8 @@ std::vector<std::pair<uint64_t, std::string>> transactions_of(const std::string&
   pqxx::connection connection(uri);
   pqxx::nontransaction work(connection);
   std::vector<std::pair<uint64_t, std::string>> found;
-  for (const pqxx::row& row :
-       work.exec("SELECT id::text, snapshot::text FROM transactions WHERE tenant_id = '" + tenant + "' ORDER BY id")) {
+  for (const pqxx::row& row : work.exec("SELECT id::text, snapshot::text FROM transactions WHERE tenant_id = '" +
+                                        tenant + "' ORDER BY transactions.id")) {
     found.emplace_back(std::stoull(row[0].c_str()), row[1].c_str());
   }
   return found;

@@ -72,7 +72,8 @@ std::map<std::string, std::vector<TrueTransaction>> read_truth(const std::string
   for (const pqxx::row& row : work.exec(kTuples)) add(changes, row, tuple_of(row), 0);
   for (const pqxx::row& row : work.exec(kAttributes)) add(changes, row, attribute_of(row), 1);
   std::map<std::string, std::vector<TrueTransaction>> truth;
-  for (const pqxx::row& row : work.exec("SELECT tenant_id, id::text FROM transactions ORDER BY id")) {
+  // Not by the column of the answer, which is text: 999 would come behind 1000.
+  for (const pqxx::row& row : work.exec("SELECT t.tenant_id, t.id::text FROM transactions t ORDER BY t.id")) {
     const Place place(row[0].c_str(), number(row[1]));
     auto& own = changes[place];
     std::stable_sort(own.begin(), own.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
