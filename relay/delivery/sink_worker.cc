@@ -208,7 +208,8 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
       outcome = flush(stop);
       if (outcome != Flush::kDone) break;
       if (const auto* failure = held<TenantFailure>(item)) on_tenant_failed(*failure);
-      if (const auto* due = held<SnapshotDue>(item)) {
+      // One that was in the ring when this sink joined it has ended in front of its place.
+      if (const auto* due = held<SnapshotDue>(item); due != nullptr && overlap_ == 0) {
         MutexLock lock(mutex_);
         place_.snapshot_due(due->tenant);
       }

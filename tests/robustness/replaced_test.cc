@@ -1,6 +1,8 @@
 // The database's history is replaced by another one, in every way that operators know. The tenants concerned, all of
 // them and only they, are told; nothing of the new history is lost; and what subscribers hold is what the database
 // holds.
+#include <fmt/ranges.h>
+
 #include "base/snap_token.h"
 #include "tests/robustness/aftermath.h"
 #include "tests/robustness/copy.h"
@@ -85,13 +87,16 @@ struct Scene {
     REQUIRE(everywhere("calm", calm));
     for (const auto& [sink, subscriber] : world->subscribers()) {
       CAPTURE(sink);
+      // The end of a snapshot comes a moment behind its rows.
+      const auto fault = [&] { return check_copies(subscriber->received(), true, {"calm", "hit"}, world->client()); };
+      wait_until([&] { return fault().empty(); }, 20s);
+      CHECK(fault() == "");
       const std::vector<Received> events = subscriber->received();
-      CHECK(check_copies(events, true, {"calm", "hit"}, world->client()) == "");
       std::set<std::string> gaps;
       for (const Received& event : events) {
         if (event.is_gap()) gaps.insert(event.tenant);
       }
-      CHECK(gaps == told);
+      CHECK(fmt::format("{}", fmt::join(gaps, " ")) == fmt::format("{}", fmt::join(told, " ")));
     }
   }
 };
@@ -176,14 +181,15 @@ TEST_SUITE("robustness/replaced") {
           [&] { return EngineSession(standby->uri()).value("SELECT count(*) FROM transactions") == all; }, 20s));
     }
     SUBCASE("that lagged") {
-      EngineSession(standby->uri()).run("SELECT pg_wal_replay_pause()");
       CHECK(standby->stop() == 0);
       scene.write_delivered(5);
+      // Before the standby is there again: it would fetch what it has missed.
+      scene.server.kill();
       standby->start();
       told = {"hit"};
     }
     // It takes the address of the one that is gone; promoted first, so that it has no more to come.
-    scene.server.kill();
+    if (scene.server.running()) scene.server.kill();
     standby->promote();
     scene.server.take_over(*standby);
     scene.server.start();
