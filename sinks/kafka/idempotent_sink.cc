@@ -34,8 +34,7 @@ class Run {
 class IdempotentSink : public Sink {
  public:
   IdempotentSink(std::string name, Encoder encoder, EventProducer::Routes routes, KafkaSettings settings)
-      // Only the tails of topics are read, and retention takes the rest.
-      : info_{name, "kafka", Guarantee::kAtLeastOnce, /*keeps_place=*/false},
+      : info_{name, "kafka", Guarantee::kAtLeastOnce},
         topic_(routes.topic),
         settings_(std::move(settings)),
         producer_(std::move(name), std::move(encoder), std::move(routes), settings_) {}

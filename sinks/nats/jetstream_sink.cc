@@ -19,7 +19,7 @@ constexpr jsErrCode kStreamNotFound = static_cast<jsErrCode>(10059);
 
 JetStreamSink::JetStreamSink(std::string name, Encoder encoder, Route subject, HeartbeatRoutes heartbeats,
                              JetStreamSettings settings)
-    : info_{std::move(name), "nats_jetstream", Guarantee::kExactlyOnce, /*keeps_place=*/false},
+    : info_{std::move(name), "nats_jetstream", Guarantee::kExactlyOnce},
       encoder_(std::move(encoder)),
       subject_(std::move(subject)),
       heartbeats_(std::move(heartbeats)),
