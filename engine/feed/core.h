@@ -94,13 +94,15 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   Status run_opening(HistoryReader& reader);
   Status run_page(HistoryReader& reader);
   Status check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from);
-  StatusOr<std::vector<TenantFloor>> read_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) const;
+  StatusOr<std::vector<TenantFloor>> read_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from,
+                                                 uint64_t ring_start) const;
   // Parts of `page` that belong to the stream, from `place` on; moves `place`.
   std::vector<FeedItemPtr> encode_page(const HistoryPage& page, FeedPlace* place) const;
 
   // Base clients do not know life events.
   bool wants(const FeedItem& item) const REQUIRES_LOCK(core_->mutex) {
-    return filter_.wants(item.tenant, item.xid) && (request_.notices || item.life == nullptr);
+    if (item.life == nullptr) return filter_.wants_changes(item.tenant, item.xid);
+    return filter_.wants(item.tenant, item.xid) && request_.notices;
   }
   // What is missing below such a floor ends with a removal that the stream delivers.
   bool is_told(const TenantFloor& lost) const { return lost.by_removal && request_.notices; }

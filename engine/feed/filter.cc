@@ -34,6 +34,13 @@ bool StreamFilter::wants(const std::string& tenant, uint64_t xid) const {
   return all_ && others_.wants(xid) && !dropped_.contains(tenant);
 }
 
+bool StreamFilter::wants_changes(const std::string& tenant, uint64_t xid) const {
+  if (!wants(tenant, xid)) return false;
+  if (removals_.empty()) return true;
+  const auto removal = removals_.find(tenant);
+  return removal == removals_.end() || xid >= removal->second;
+}
+
 uint64_t StreamFilter::start_of(const std::string& tenant) const {
   const auto found = starts_.find(tenant);
   return found != starts_.end() ? found->second.from : others_.from;

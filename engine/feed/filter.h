@@ -21,8 +21,14 @@ class StreamFilter {
   void add(const std::string& tenant, StartPoint start);
   // Nothing more of this tenant.
   void drop(const std::string& tenant);
+  // A removal ahead took the tenant's changes below it along, as far as they were not read before: the rest of them is
+  // no history. Until forget_removals().
+  void leave_out_changes(const std::string& tenant, uint64_t below) { removals_[tenant] = below; }
+  void forget_removals() { removals_.clear(); }
 
   bool wants(const std::string& tenant, uint64_t xid) const;
+  // The same for an event that is a transaction's changes.
+  bool wants_changes(const std::string& tenant, uint64_t xid) const;
   // True when the stream is of this tenant at all.
   bool covers(const std::string& tenant) const;
   // True when the tenant was added or dropped.
@@ -46,6 +52,7 @@ class StreamFilter {
   std::vector<std::string> tenants_;
   std::unordered_map<std::string, StartPoint> starts_;
   std::unordered_set<std::string> dropped_;
+  std::unordered_map<std::string, uint64_t> removals_;
 };
 
 }  // namespace headgate::engine

@@ -149,6 +149,44 @@ TEST_SUITE("feed/life") {
     CHECK(all.notices.empty());
   }
 
+  TEST_CASE("life: what a removal took from the history in front of the ring is not told in part") {
+    HG_POSTGRES(database);
+    StorageFixture before(*database);
+    EngineSession writer(database->uri());
+    writer.write("other", "0");
+    const std::string start = encode_position_token(writer.write("other", "1"));
+    REQUIRE(before.store.tenants->create("a", "").ok());
+    writer.write("a", "1");
+    REQUIRE(before.store.schemas->write("a", {{"user", "entity user {}"}}, {}).ok());
+    // A stream from the beginning reads one event at a time up to here from the database, and goes on in the ring.
+    FeedSettings settings = World::quick();
+    settings.catch_up_bytes = 1;
+    World world(*database, settings);
+    REQUIRE(wait_until([&] { return world.feed.stats().connected; }));
+    Client live(world.feed, all_of());
+    REQUIRE(live.open());
+    writer.write("a", "2");
+    CHECK(live.receives(1));
+    world.remove("a");
+    CHECK(live.receives(2));
+    for (const bool again : {false, true}) {
+      if (again) {
+        world.create("a");
+        writer.write("a", "3");
+        CHECK(live.receives(4));
+      }
+      CAPTURE(again);
+      const std::string expected = std::string("a:created a:schema a:removed") + (again ? " a:created a:write" : "");
+      Client named(world.feed, StreamRequest{.tenants = {{"a", start}}, .notices = true});
+      CHECK(named.receives(again ? 5 : 3));
+      CHECK(text(named) == expected);
+      Client all(world.feed, StreamRequest{.notices = true, .all_tenants = true, .others_token = start});
+      CHECK(all.receives(again ? 6 : 4));
+      CHECK(text(all) == "other:write " + expected);
+      CHECK(all.notices.empty());
+    }
+  }
+
   TEST_CASE("life: where events cannot be recorded, a removal is a notice") {
     HG_POSTGRES(database);
     { StorageFixture prepared(*database); }

@@ -173,7 +173,7 @@ Status FeedLoop::read_to(uint64_t horizon) {
 
 // A collector was faster than this feed, which had been frozen or cut off for longer than its holds last.
 Status FeedLoop::tell_collected(uint64_t from) {
-  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, own_reader_->collected_behind(from));
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, own_reader_->collected_behind(from, UINT64_MAX));
   for (const TenantFloor& lost : collected) {
     if (lost.by_removal) continue;
     log_warn("history_collected_ahead", {{"tenant", lost.tenant}, {"read_to", from}, {"floor", lost.floor}});

@@ -250,7 +250,7 @@ Status start_at_floors(const Ground& ground, const StartPoint& others, HistoryRe
 Status drop_collected(const StreamRequest& request, const StartPoint& start, HistoryReader& reader,
                       OpenedStream& opened) {
   if (!request.all_tenants || request.others_token.empty()) return ok_status();
-  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader.collected_behind(start.from));
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> collected, reader.collected_behind(start.from, UINT64_MAX));
   for (const auto& [tenant, floor, by_removal] : collected) {
     if (by_removal) continue;  // the stream gets the removal instead
     if (std::ranges::find(request.tenants, tenant, &StreamTenant::tenant) != request.tenants.end()) continue;

@@ -234,8 +234,10 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
   std::vector<FeedItemPtr> kept, parts;
   size_t bytes = 0;
   for (const HistoryTransaction& transaction : page.transactions) {
-    if (!filter_of_job().wants(transaction.tenant, transaction.xid)) continue;
-    if (transaction.life && !request_.notices) continue;
+    if (transaction.life ? !request_.notices || !filter_of_job().wants(transaction.tenant, transaction.xid)
+                         : !filter_of_job().wants_changes(transaction.tenant, transaction.xid)) {
+      continue;
+    }
     parts.clear();
     encode_transaction(transaction, core_->settings.part_bytes_max, &parts);
     const size_t bound = std::max(core_->settings.catch_up_bytes, parts.size() > 1 ? kPieceBytes : 0);
@@ -252,7 +254,7 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
 }
 
 StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader, const HistoryPage& page,
-                                                           FeedPlace from) const {
+                                                           FeedPlace from, uint64_t ring_start) const {
   std::set<std::string> names;
   // Tenants of which nothing is left on the page are missing there; the floors of more than a few come with the page.
   constexpr size_t kFew = 32;
@@ -266,7 +268,7 @@ StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader
     floors.push_back({asked[i], known[i].floor, known[i].floor_is_removal()});
   }
   if (page.highest_floor > from.xid) {
-    HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> others, reader.collected_behind(from.xid));
+    HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> others, reader.collected_behind(from.xid, ring_start));
     for (const TenantFloor& other : others) {
       if (!names.contains(other.tenant)) floors.push_back(other);
     }
@@ -276,13 +278,24 @@ StatusOr<std::vector<TenantFloor>> StreamImpl::read_floors(HistoryReader& reader
 
 Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, FeedPlace from) {
   if (!guarded(Guard::kPageFloors)) return ok_status();
-  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> floors, read_floors(reader, page, from));
+  uint64_t ring_start = 0;
+  {
+    MutexLock lock(core_->mutex);
+    ring_start = core_->ring.start();
+    filter_.forget_removals();
+  }
+  HG_ASSIGN_OR_RETURN(const std::vector<TenantFloor> floors, read_floors(reader, page, from, ring_start));
   for (const TenantFloor& lost : floors) {
     const uint64_t needed = std::max(from.xid, filter_of_job().start_of(lost.tenant));
-    if (!filter_of_job().covers(lost.tenant) || lost.floor <= needed || is_told(lost)) continue;
+    if (!filter_of_job().covers(lost.tenant) || lost.floor <= needed) continue;
     if (!request_.notices) return collected_meanwhile();
     MutexLock lock(core_->mutex);
-    drop_locked(lost);
+    if (is_told(lost)) {
+      // The page misses what the removal took, and the ring may still have the later part of that.
+      filter_.leave_out_changes(lost.tenant, lost.floor);
+    } else {
+      drop_locked(lost);
+    }
   }
   return ok_status();
 }

@@ -137,7 +137,8 @@ class HistoryReader {
   // Those of `xids` that are transactions rows of the tenant, ascending.
   virtual StatusOr<std::vector<uint64_t>> rows_among(const std::string& tenant, std::span<const uint64_t> xids) = 0;
   // Tenants with transactions whose history at `xid` was collected: their recorded floor lies above it.
-  virtual StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) = 0;
+  // Those without transactions, which were removed, only when it lies above `removed_behind` as well.
+  virtual StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid, uint64_t removed_behind) = 0;
   // The newest transaction or life event of any tenant below `xid`; its xid is 0 when there is none.
   virtual StatusOr<TransactionIdentity> newest_below(uint64_t xid) = 0;
   // For each whether the database still has it, or what is known of collectors and removals explains that it has not;

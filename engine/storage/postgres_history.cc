@@ -83,7 +83,7 @@ constexpr const char* kCollectedBehind = R"(
 SELECT tenant_id, floor, EXISTS (SELECT FROM {} e WHERE e.tenant_id = f.tenant_id AND e.kind = 2 AND NOT e.late
                                  AND e.xid::text::numeric >= f.floor::text::numeric - 1)
 FROM headgate.gc_floors f
-WHERE floor > $1::xid8 AND EXISTS (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id))";
+WHERE floor > $1::xid8 AND (floor > $2::xid8 OR EXISTS (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id)))";
 
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
@@ -170,12 +170,13 @@ class PostgresHistory : public HistoryReader {
     });
   }
 
-  StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid) override {
+  StatusOr<std::vector<TenantFloor>> collected_behind(uint64_t xid, uint64_t removed_behind) override {
     return guarded<std::vector<TenantFloor>>([&] {
       std::vector<TenantFloor> found;
       if (!has_floor_) return found;
       pqxx::nontransaction work(connection_);
-      for (const pqxx::row& row : work.exec_params(fmt::format(kCollectedBehind, lives(work)), std::to_string(xid))) {
+      for (const pqxx::row& row : work.exec_params(fmt::format(kCollectedBehind, lives(work)), std::to_string(xid),
+                                                   std::to_string(removed_behind))) {
         found.push_back({row[0].c_str(), number(row[1]), truth(row[2])});
       }
       return found;

@@ -257,12 +257,12 @@ TEST_SUITE("storage/tenant_life") {
     CHECK(after.created_xid > after.removed_xid);
     CHECK(after.floor_is_removal());
     CHECK(reader->next_after(std::vector<std::string>{"a"}, std::vector<uint64_t>{xid})->front() == after.removed_xid);
-    const auto lost = reader->collected_behind(xid);
+    const auto lost = reader->collected_behind(xid, UINT64_MAX);
     REQUIRE(lost->size() == 1);
     CHECK(lost->front().by_removal);
     database->execute(fmt::format("UPDATE headgate.gc_floors SET floor = '{}'", next));
     CHECK_FALSE(reader->tenant("a", xid)->floor_is_removal());
-    CHECK_FALSE(reader->collected_behind(xid)->front().by_removal);
+    CHECK_FALSE(reader->collected_behind(xid, UINT64_MAX)->front().by_removal);
     // A removal that was noticed later than a collection explains nothing.
     database->execute("DELETE FROM tenants WHERE id = 'a'");
     CHECK(*reader->record_missed_life("a"));
@@ -271,7 +271,7 @@ TEST_SUITE("storage/tenant_life") {
     CHECK(after.removed_behind(next));
     CHECK_FALSE(after.removed_behind(after.removed_late_xid));
     CHECK_FALSE(after.floor_is_removal());
-    CHECK_FALSE(reader->collected_behind(xid)->front().by_removal);
+    CHECK_FALSE(reader->collected_behind(xid, UINT64_MAX)->front().by_removal);
   }
 
   TEST_CASE("tenant life: a reader that came before the table reads it as soon as it is there") {
