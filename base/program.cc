@@ -51,13 +51,19 @@ void write_ports(const std::string& path, const BoundPorts& ports) {
 
 void reload(Program& program, const std::string& file) {
   std::vector<std::string> warnings;
-  const Status status = program.reload(file, warnings);
+  const StatusOr<SettingsChanges> changes = program.reload(file, warnings);
   for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
-  if (status.ok()) {
-    log_info("reloaded");
-  } else {
-    log_error("reload_refused", {{"error", message_of(status)}, {"help", "the settings in force stay as they are"}});
+  if (!changes.ok()) {
+    log_error("reload_refused",
+              {{"error", message_of(changes.status())}, {"help", "the settings in force stay as they are"}});
+    return;
   }
+  for (const std::string& setting : changes->restart) {
+    log_warn("needs_restart", {{"setting", setting}, {"why", "it has changed, and cannot while the program runs"}});
+  }
+  log_info("reloaded",
+           {{"taken", changes->taken.empty() ? "nothing" : fmt::format("{}", fmt::join(changes->taken, " "))},
+            {"need_restart", changes->restart.size()}});
 }
 
 int serve(Program& program, const Flags& flags, const std::vector<std::string>& warnings) {

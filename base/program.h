@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/settings_changes.h"
 #include "base/status.h"
 
 namespace headgate {
@@ -51,8 +52,8 @@ class Program {
   // How long run() may take to return once `stop` is requested. Then the process ends all the same: base/last_resort.h.
   virtual Duration stop_limit() const = 0;
   // SIGHUP: reads the settings again and takes over what can change while run() is under way, from another thread.
-  // With an error everything stays as it was.
-  virtual Status reload(const std::string& file, std::vector<std::string>& warnings) = 0;
+  // With an error everything stays as it was. Answers what was taken over, and what needs a new start.
+  virtual StatusOr<SettingsChanges> reload(const std::string& file, std::vector<std::string>& warnings) = 0;
   // Blocks until `stop` is requested and everything has ended. `on_ports` is called whenever a port was bound.
   virtual Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) = 0;
 

@@ -22,9 +22,9 @@ class FakeProgram : public Program {
   Status load(const std::string&, std::vector<std::string>&) override { return loaded; }
   std::string print() const override { return ""; }
   Duration stop_limit() const override { return Duration(200); }
-  Status reload(const std::string&, std::vector<std::string>&) override {
+  StatusOr<SettingsChanges> reload(const std::string&, std::vector<std::string>&) override {
     ++reloads;
-    return ok_status();
+    return SettingsChanges{};
   }
   const LogSettings& log() const override { return log_; }
   Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {

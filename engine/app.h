@@ -33,7 +33,7 @@ class App {
   // gRPC's port 0, and again when calls are accepted. An error is final: an address in use, unreadable TLS files, a
   // database layout that this engine cannot work on. A database that is away is none.
   Status run(std::stop_token stop, const std::function<void(const AppPorts&)>& on_ports);
-  // Takes over what can change without a new start: the keys of authn. From any thread, while run() has not returned.
+  // Takes over what reload_rules() name. From any thread, while run() has not returned.
   void reload(const EngineConfig& config);
 
  private:

@@ -1,3 +1,5 @@
+#include <optional>
+
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/program.h"
@@ -18,7 +20,9 @@ class EngineProgram : public Program {
 
   std::string reference() const override { return config_reference(); }
   Status load(const std::string& file, std::vector<std::string>& warnings) override {
-    return load_config(file, process_environment(), config_, &warnings);
+    HG_RETURN_IF_ERROR(load_config(file, process_environment(), config_, &warnings));
+    in_force_.emplace(reload_rules(), [this](Settings& s) { describe(s, config_); });
+    return ok_status();
   }
   std::string print() const override { return print_config(config_); }
   const LogSettings& log() const override { return config_.log; }
@@ -26,17 +30,18 @@ class EngineProgram : public Program {
     return config_.server.drain_window + config_.server.shutdown_timeout + Duration(5'000);
   }
 
-  Status reload(const std::string& file, std::vector<std::string>& warnings) override {
+  StatusOr<SettingsChanges> reload(const std::string& file, std::vector<std::string>& warnings) override {
     EngineConfig fresh;
     HG_RETURN_IF_ERROR(load_config(file, process_environment(), fresh, &warnings));
-    // Another format would tear the lines that other threads are writing.
-    configure_logging(fresh.log.level, config_.log.format);
     MutexLock lock(mutex_);
-    if (app_ != nullptr) app_->reload(fresh);
-    return ok_status();
+    SettingsChanges changes =
+        in_force_->take_over([this](Settings& s) { describe(s, config_); }, [&](Settings& s) { describe(s, fresh); });
+    configure_logging(config_.log.level, config_.log.format);
+    if (app_ != nullptr) app_->reload(config_);
+    return changes;
   }
   Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {
-    App app(config_, {text().name, text().version, text().commit});
+    App app(settings(), {text().name, text().version, text().commit});
     const Running running(*this, app);
     return app.run(stop, [&](const AppPorts& ports) {
       on_ports({{"grpc", ports.grpc}, {"http", ports.http}});
@@ -52,12 +57,17 @@ class EngineProgram : public Program {
     ~Running() { program.set(nullptr); }
     EngineProgram& program;
   };
+  EngineConfig settings() {
+    MutexLock lock(mutex_);
+    return config_;
+  }
   void set(App* app) {
     MutexLock lock(mutex_);
     app_ = app;
   }
 
-  EngineConfig config_;
+  EngineConfig config_;  // changed by reload() alone once run() is under way, and only what the rules name
+  std::optional<SettingsInForce> in_force_;
   Mutex mutex_;
   App* app_ GUARDED_BY(mutex_) = nullptr;
 };

@@ -2,11 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <set>
+
 #include "base/http_server.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "relay/admin/pages.h"
 #include "relay/delivery/distributor.h"
+#include "sinks/replaceable_sink.h"
 
 namespace headgate::relay {
 
@@ -26,6 +30,28 @@ std::vector<std::string> names_of(const std::vector<SinkConfig>& sinks) {
   return names;
 }
 
+// The numbers of those sinks that one of the paths belongs to.
+std::set<size_t> sinks_in(const std::vector<std::string>& paths) {
+  constexpr std::string_view kSinks = "sinks.";
+  std::set<size_t> numbers;
+  for (const std::string& path : paths) {
+    if (path.rfind(kSinks, 0) == 0) numbers.insert(std::stoul(path.substr(kSinks.size())));
+  }
+  return numbers;
+}
+
+bool names(const std::vector<std::string>& paths, std::string_view part) {
+  return std::any_of(paths.begin(), paths.end(), [&](const std::string& path) { return path.rfind(part, 0) == 0; });
+}
+
+StatusOr<std::unique_ptr<sinks::Sink>> make_named_sink(const sinks::SinkSettings& settings) {
+  auto made = sinks::make_sink(settings);
+  if (made.ok()) return made;
+  const std::string name = fmt::format("sink '{}': ", settings.name);
+  const std::string text = message_of(made.status());
+  return make_status(made.status().code(), text.rfind(name, 0) == 0 ? text : name + text);
+}
+
 // Repeating the attempt cannot help.
 bool is_final(const Status& status) { return status.code() == StatusCode::kInvalidArgument; }
 
@@ -39,12 +65,16 @@ struct App::Parts : RelayView, RelayControl {
         source_event_bytes(config.source_event_bytes),
         started_us(system_clock().unix_micros()),
         phase_since_us(started_us),
+        live(config),
         budget(config.connections_per_second, config.connections_burst, system_clock()),
         http({.address = config.admin.address, .port = config.admin.port}) {
     add_process_metrics(metrics, build);
     add_gauges(metrics, *this, names_of(config.sinks));
-    add_pages(http, *this, *this, metrics, readiness,
-              {.token = config.admin.token, .loopback = is_loopback(config.admin.address)});
+    for (size_t i = 0; i < config.sinks.size(); ++i) renewed.push_back(std::make_shared<sinks::Replacement>());
+    add_pages(http, *this, *this, metrics, readiness, [this] {
+      MutexLock lock(mutex);
+      return AdminAccess{.token = live.admin.token, .loopback = is_loopback(live.admin.address)};
+    });
   }
 
   RelayReport report() const override {
@@ -90,6 +120,24 @@ struct App::Parts : RelayView, RelayControl {
     MutexLock lock(mutex);
     return distributor.get();
   }
+  TokenStore* tokens() const {
+    MutexLock lock(mutex);
+    return store.get();
+  }
+  TokenStore* keep(std::unique_ptr<TokenStore> made) {
+    MutexLock lock(mutex);
+    store = std::move(made);
+    store->reconnect(live.tokens);  // which may have been renewed while it was made
+    return store.get();
+  }
+  Upstream& source() const {
+    MutexLock lock(mutex);
+    return *upstream;
+  }
+  RelayConfig settings() const {
+    MutexLock lock(mutex);
+    return live;
+  }
   Fence owned() const {
     MutexLock lock(mutex);
     return fence;
@@ -107,22 +155,27 @@ struct App::Parts : RelayView, RelayControl {
   std::string phase_error GUARDED_BY(mutex);
   int64_t phase_since_us GUARDED_BY(mutex);
   Fence fence GUARDED_BY(mutex);
+  RelayConfig live GUARDED_BY(mutex);  // with what reload() has taken over
 
   TokenBucket budget;
-  std::unique_ptr<Upstream> upstream;
-  std::unique_ptr<TokenStore> store;
+  std::vector<std::shared_ptr<sinks::Replacement>> renewed;  // of each sink
+  std::unique_ptr<Upstream> upstream GUARDED_BY(mutex);      // set by run()'s thread alone, as the store
+  std::unique_ptr<TokenStore> store GUARDED_BY(mutex);
   std::unique_ptr<Distributor> distributor GUARDED_BY(mutex);  // set once it runs
   HttpServer http;
 };
 
-App::App(RelayConfig config, BuildInfo build) : config_(std::move(config)), build_(std::move(build)) {}
+App::App(RelayConfig config, BuildInfo build)
+    : config_(std::move(config)), build_(std::move(build)), parts_(std::make_unique<Parts>(config_, build_)) {}
 
 App::~App() = default;
 
 Status App::run(std::stop_token stop, const std::function<void(int http_port)>& on_listening) {
-  parts_ = std::make_unique<Parts>(config_, build_);
   HG_RETURN_IF_ERROR(make_sinks().status());
-  HG_ASSIGN_OR_RETURN(parts_->upstream, make_upstream(config_.upstream, parts_->budget, system_clock()));
+  {
+    MutexLock lock(parts_->mutex);
+    HG_ASSIGN_OR_RETURN(parts_->upstream, make_upstream(parts_->live.upstream, parts_->budget, system_clock()));
+  }
   HG_RETURN_IF_ERROR(parts_->http.start());
   on_listening(parts_->http.port());
   const Status status = serve(stop);
@@ -130,18 +183,30 @@ Status App::run(std::stop_token stop, const std::function<void(int http_port)>& 
   return status;
 }
 
-StatusOr<std::vector<SinkPart>> App::make_sinks() const {
-  std::vector<SinkPart> made;
-  for (const SinkConfig& sink : config_.sinks) {
-    auto one = sinks::make_sink(sink.settings);
-    if (!one.ok()) {
-      const std::string name = fmt::format("sink '{}': ", sink.settings.name);
-      const std::string text = message_of(one.status());
-      return make_status(one.status().code(), text.rfind(name, 0) == 0 ? text : name + text);
+void App::reload(const RelayConfig& config, const std::vector<std::string>& taken) {
+  MutexLock lock(parts_->mutex);
+  parts_->live = config;
+  if (parts_->upstream != nullptr && names(taken, "upstream.key")) parts_->upstream->set_key(config.upstream.key);
+  if (parts_->store != nullptr && names(taken, "tokens.")) parts_->store->reconnect(config.tokens);
+  for (const size_t i : sinks_in(taken)) {
+    auto sink = make_named_sink(config.sinks[i].settings);
+    if (sink.ok()) {
+      parts_->renewed[i]->set(*std::move(sink));
+    } else {
+      log_error("sink_not_renewed", {{"error", describe(sink.status())}, {"help", "it goes on as it was"}});
     }
+  }
+}
+
+StatusOr<std::vector<SinkPart>> App::make_sinks() {
+  std::vector<SinkPart> made;
+  const RelayConfig config = parts_->settings();
+  for (size_t i = 0; i < config.sinks.size(); ++i) {
+    const SinkConfig& sink = config.sinks[i];
+    HG_ASSIGN_OR_RETURN(auto one, make_named_sink(sink.settings));
     WorkerSettings worker = sink.worker;
     worker.heartbeat = sink.settings.heartbeat;
-    made.push_back({*std::move(one), std::move(worker)});
+    made.push_back({sinks::make_replaceable_sink(std::move(one), parts_->renewed[i]), std::move(worker)});
   }
   return made;
 }
@@ -169,14 +234,15 @@ Status App::own_tokens(std::stop_token stop) {
 }
 
 Status App::own_tokens_once() {
-  if (parts_->store == nullptr) {
-    HG_ASSIGN_OR_RETURN(parts_->store, make_token_store(config_.tokens));
+  TokenStore* store = parts_->tokens();
+  if (store == nullptr) {
+    HG_ASSIGN_OR_RETURN(auto made, make_token_store(parts_->settings().tokens));
+    store = parts_->keep(std::move(made));
   }
-  HG_ASSIGN_OR_RETURN(const Fence fence, parts_->store->acquire(owner_name()));
+  HG_ASSIGN_OR_RETURN(const Fence fence, store->acquire(owner_name()));
   HG_ASSIGN_OR_RETURN(std::vector<SinkPart> sinks, make_sinks());
   auto distributor = std::make_unique<Distributor>(
-      Distributor::Parts{*parts_->upstream, *parts_->store, system_clock(), parts_->metrics, parts_->budget},
-      config_.delivery);
+      Distributor::Parts{parts_->source(), *store, system_clock(), parts_->metrics, parts_->budget}, config_.delivery);
   HG_RETURN_IF_ERROR(distributor->start(std::move(sinks), fence));
   MutexLock lock(parts_->mutex);
   parts_->fence = fence;
@@ -189,10 +255,8 @@ void App::shut_down() {
   if (Distributor* const running = parts_->running()) running->stop(config_.drain_timeout);
   log_info("stopped", {{"name", config_.name}});
   parts_->http.stop();
-  {
-    MutexLock lock(parts_->mutex);
-    parts_->distributor.reset();
-  }
+  MutexLock lock(parts_->mutex);
+  parts_->distributor.reset();
   parts_->store.reset();
 }
 

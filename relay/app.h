@@ -27,13 +27,14 @@ class App {
   // An error is final: an address in use, settings of a sink or the source that cannot work. A token store, source or
   // sink that is away is none.
   Status run(std::stop_token stop, const std::function<void(int http_port)>& on_listening);
-  // Takes over what can change without a new start. From any thread, while run() has not returned.
-  void reload(const RelayConfig&) {}
+  // Takes over what reload_rules() name: `taken` are the paths of what has changed, as sinks.0.password. A sink opens
+  // anew with its next write. From any thread, while run() has not returned.
+  void reload(const RelayConfig& config, const std::vector<std::string>& taken);
 
  private:
   struct Parts;
 
-  StatusOr<std::vector<SinkPart>> make_sinks() const;
+  StatusOr<std::vector<SinkPart>> make_sinks();
   Status serve(std::stop_token stop);
   Status own_tokens(std::stop_token stop);
   Status own_tokens_once();

@@ -182,4 +182,13 @@ StatusOr<std::unique_ptr<PgConnection>> connect_postgres(const PostgresSettings&
 
 Status check_postgres_uri(const std::string& uri) { return parse(uri).status(); }
 
+bool same_postgres_place(const std::string& one, const std::string& other) {
+  const StatusOr<Options> a = parse(one), b = parse(other);
+  if (!a.ok() || !b.ok()) return false;
+  for (const char* keyword : {"host", "hostaddr", "port", "dbname", "options", "target_session_attrs"}) {
+    if (option(*a, keyword) != option(*b, keyword)) return false;
+  }
+  return true;
+}
+
 }  // namespace headgate

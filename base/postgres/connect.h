@@ -43,5 +43,8 @@ StatusOr<PgHandle> connect_libpq(const PostgresSettings& settings, std::stop_tok
 
 // Whether libpq understands the uri; connects to nothing. The text names no value of it.
 Status check_postgres_uri(const std::string& uri);
+// Whether both name the same servers and database, whoever logs in there and however it proves that. False when one
+// cannot be read.
+bool same_postgres_place(const std::string& one, const std::string& other);
 
 }  // namespace headgate

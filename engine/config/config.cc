@@ -157,6 +157,12 @@ std::string config_reference() {
   return settings_reference([&](Settings& s) { describe(s, config); }, kEnvironmentPrefix);
 }
 
+ReloadRules reload_rules() {
+  ReloadRules rules;
+  rules.keys = {"log.level", "authn.keys"};
+  return rules;
+}
+
 std::string print_config(EngineConfig config) {
   return print_settings([&](Settings& s) { describe(s, config); });
 }

@@ -124,6 +124,8 @@ Status load_config(const std::string& file, const std::map<std::string, std::str
 
 // A Markdown table of all keys.
 std::string config_reference();
+// What SIGHUP takes over, as App::reload() does.
+ReloadRules reload_rules();
 // As YAML, without secrets.
 std::string print_config(EngineConfig config);
 

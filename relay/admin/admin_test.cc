@@ -272,7 +272,7 @@ TEST_CASE("pages: are served, and / lists every one of them") {
   Readiness readiness(clock, Duration(10'000));
   HttpServer server({.address = "127.0.0.1"});
   add_gauges(metrics, view, {"k"});
-  add_pages(server, view, view, metrics, readiness, {.loopback = true});
+  add_pages(server, view, view, metrics, readiness, [] { return AdminAccess{.loopback = true}; });
   REQUIRE(server.start().ok());
   httplib::Client client("127.0.0.1", server.port());
   const std::string index = client.Get("/")->body;

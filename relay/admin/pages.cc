@@ -234,7 +234,7 @@ HttpResponse resume_page(RelayControl& control, const AdminAccess& access, const
 }
 
 void add_pages(HttpServer& server, const RelayView& view, RelayControl& control, Metrics& metrics, Readiness& readiness,
-               AdminAccess access) {
+               std::function<AdminAccess()> access) {
   server.route("/", [](const HttpRequest&) { return HttpResponse{200, kText, kIndex}; });
   // Only the process: restarting it repairs neither the source nor a sink.
   server.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
@@ -246,7 +246,7 @@ void add_pages(HttpServer& server, const RelayView& view, RelayControl& control,
   server.route("/status", [&view](const HttpRequest& request) { return status_page(view, request.query); });
   server.route("/tenants/{}", [&view](const HttpRequest& request) { return tenant_page(view, request.parts.at(0)); });
   server.route_post("/tenants/{}/resume", [&control, access = std::move(access)](const HttpRequest& request) {
-    return resume_page(control, access, request);
+    return resume_page(control, access(), request);
   });
   server.route("/metrics", [&metrics](const HttpRequest&) {
     return HttpResponse{200, Metrics::content_type(), metrics.exposition()};

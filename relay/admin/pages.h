@@ -1,6 +1,7 @@
 // The HTTP pages of the relay; `/` lists them, README.md says what they answer.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/http_server.h"
@@ -11,9 +12,9 @@
 
 namespace headgate::relay {
 
-// Adds the routes. All arguments but the last must outlive the server.
+// Adds the routes. All arguments but the last must outlive the server. `access` is asked at every order.
 void add_pages(HttpServer& server, const RelayView& view, RelayControl& control, Metrics& metrics, Readiness& readiness,
-               AdminAccess access);
+               std::function<AdminAccess()> access);
 
 // As they answer; for tests.
 HttpResponse status_page(const RelayView& view, const std::map<std::string, std::string>& query);

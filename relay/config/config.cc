@@ -223,6 +223,35 @@ std::string config_reference() {
   return out;
 }
 
+ReloadRules reload_rules() {
+  ReloadRules rules;
+  rules.keys = {"log.level",
+                "upstream.key",
+                "admin.token",
+                "tokens.postgres.uri",
+                "sinks.*.token",
+                "sinks.*.options",
+                "sinks.*.schema_registry.user",
+                "sinks.*.schema_registry.password"};
+  rules.keys.insert({"tokens.redis.username", "sinks.*.user"});
+  rules.files = {"sinks.*.credentials_file", "sinks.*.options", "sinks.*.schema_registry.ca_file"};
+  for (const char* key : {"password", "sentinel_user", "sentinel_password"}) {
+    rules.keys.insert(fmt::format("tokens.redis.{}", key));
+    rules.keys.insert(fmt::format("sinks.*.{}", key));
+  }
+  for (const char* key : {"tls_ca_file", "tls_cert_file", "tls_key_file"}) {
+    rules.files.insert(fmt::format("tokens.redis.{}", key));
+    rules.files.insert(fmt::format("sinks.*.{}", key));
+  }
+  rules.keys.insert(rules.files.begin(), rules.files.end());
+  rules.identity = {"sinks.*.name", "sinks.*.kind"};
+  // Another place would be another store, which this relay does not own.
+  rules.allows = [](const std::string& path, const std::string& before, const std::string& after) {
+    return path != "tokens.postgres.uri" || same_postgres_place(before, after);
+  };
+  return rules;
+}
+
 std::string print_config(RelayConfig config) {
   return print_settings([&](Settings& s) { describe(s, config); });
 }

@@ -50,6 +50,8 @@ Status load_config(const std::string& file, const std::map<std::string, std::str
                    std::vector<std::string>* warnings);
 // Markdown tables of all keys, those of each kind of sink in a table of their own.
 std::string config_reference();
+// What SIGHUP takes over, as App::reload() does.
+ReloadRules reload_rules();
 // Secrets are masked.
 std::string print_config(RelayConfig config);
 

@@ -202,6 +202,21 @@ TEST_CASE("config: printing masks secrets and can be read again") {
   CHECK(again.config.sinks.size() == 2);
 }
 
+TEST_CASE("config: what SIGHUP takes over are settings, by the names of the reference") {
+  const std::string reference = config_reference();
+  const ReloadRules rules = reload_rules();
+  for (std::string key : rules.keys) {
+    if (const size_t star = key.find('*'); star != std::string::npos) key[star] = '0';
+    CHECK_MESSAGE(reference.find("| " + key + " |") != std::string::npos, key);
+  }
+  const auto allowed = [&](const char* after) {
+    return rules.allows("tokens.postgres.uri", "postgres://u:old@db:5432/relay", after);
+  };
+  CHECK(allowed("postgres://u:new@db:5432/relay"));
+  CHECK_FALSE(allowed("postgres://u:new@db:5432/other"));
+  CHECK_FALSE(allowed("postgres://u:new@elsewhere:5432/relay"));
+}
+
 TEST_SUITE_END();
 
 }  // namespace headgate::relay

@@ -191,6 +191,11 @@ class PostgresStore : public TokenStore {
     });
   }
 
+  void reconnect(const TokenStoreSettings& settings) override {
+    MutexLock lock(fresh_mutex_);
+    fresh_uri_ = settings.postgres.uri;
+  }
+
  private:
   static uint64_t number(const pqxx::field& field) { return static_cast<uint64_t>(field.as<int64_t>()); }
 
@@ -227,6 +232,7 @@ class PostgresStore : public TokenStore {
   // A broken connection is thrown away, and the next call opens a fresh one.
   Status run(const std::string& what, const std::function<Status(pqxx::connection_base&)>& work) {
     MutexLock lock(mutex_);
+    take_fresh_uri();
     try {
       if (connection_ == nullptr || !connection_->is_open()) {
         if (const Status status = connect(); !status.ok()) {
@@ -242,10 +248,16 @@ class PostgresStore : public TokenStore {
     }
   }
 
+  void take_fresh_uri() REQUIRES_LOCK(mutex_) {
+    MutexLock lock(fresh_mutex_);
+    if (fresh_uri_.empty()) return;
+    uri_ = std::exchange(fresh_uri_, "");
+    connection_.reset();
+  }
+
   Status connect() REQUIRES_LOCK(mutex_) {
     connection_.reset();
-    HG_ASSIGN_OR_RETURN(auto connection,
-                        connect_postgres({settings_.uri, settings_.connect_timeout, "headgate-relay"}, {}));
+    HG_ASSIGN_OR_RETURN(auto connection, connect_postgres({uri_, settings_.connect_timeout, "headgate-relay"}, {}));
     const auto watch = watchdog_.watch(connection->sock(), settings_.statement_timeout + kGrace);
     connection->set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     connection_ = std::move(connection);
@@ -256,7 +268,11 @@ class PostgresStore : public TokenStore {
   const PostgresStoreSettings settings_;
   const std::string commit_ = commit_statement();
   SocketWatchdog watchdog_;  // the server's own limit is of no use when the server is silent
+  // Held for a moment only, unlike the other one; taken behind it.
+  Mutex fresh_mutex_;
+  std::string fresh_uri_ GUARDED_BY(fresh_mutex_);
   Mutex mutex_;
+  std::string uri_ GUARDED_BY(mutex_) = settings_.uri;
   std::string owner_ GUARDED_BY(mutex_);
   Losses losses_ GUARDED_BY(mutex_);
   std::unique_ptr<PgConnection> connection_ GUARDED_BY(mutex_);

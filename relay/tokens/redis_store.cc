@@ -98,7 +98,8 @@ StatusOr<Cursor> decode(const std::string& text) {
 class RedisStore : public TokenStore {
  public:
   RedisStore(const std::string& scope, RedisStoreSettings settings)
-      : base_(fmt::format("{}:{{{}}}:relay:", settings.prefix, scope)), client_(std::move(settings.connection)) {}
+      : base_(fmt::format("{}:{{{}}}:relay:", settings.prefix, scope)),
+        client_(std::make_unique<redis::Client>(std::move(settings.connection))) {}
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
@@ -148,6 +149,11 @@ class RedisStore : public TokenStore {
     return call({"HSET", base_ + "ping", "at", "1"}).status();
   }
 
+  void reconnect(const TokenStoreSettings& settings) override {
+    MutexLock lock(fresh_mutex_);
+    fresh_ = settings.redis.connection;
+  }
+
  private:
   std::string owner_key() const { return base_ + "owner"; }
   std::string cursor_key(const std::string& sink) const { return base_ + "cursors:" + sink; }
@@ -162,18 +168,27 @@ class RedisStore : public TokenStore {
     }
   }
 
+  void take_fresh_settings() REQUIRES_LOCK(mutex_) {
+    MutexLock lock(fresh_mutex_);
+    if (fresh_) client_ = std::make_unique<redis::Client>(*std::exchange(fresh_, std::nullopt));
+  }
+
   // All keys share one slot, and base_ is in it.
   StatusOr<Reply> call(const std::vector<std::string>& arguments) REQUIRES_LOCK(mutex_) {
+    take_fresh_settings();
     const std::vector<std::string_view> words(arguments.begin(), arguments.end());
-    auto reply = client_.command(base_, words, {});
+    auto reply = client_->command(base_, words, {});
     if (reply.ok()) return reply;
     return status_of(reply.status().code(), "the token store: {}; check tokens.redis", message_of(reply.status()));
   }
 
   const std::string base_;
+  // Held for a moment only, unlike the other one; taken behind it.
+  Mutex fresh_mutex_;
+  std::optional<redis::ClientSettings> fresh_ GUARDED_BY(fresh_mutex_);
   Mutex mutex_;
   Losses losses_ GUARDED_BY(mutex_);
-  redis::Client client_ GUARDED_BY(mutex_);
+  std::unique_ptr<redis::Client> client_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

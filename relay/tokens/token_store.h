@@ -24,6 +24,8 @@ struct CursorUpdate {
   Cursor cursor;
 };
 
+struct TokenStoreSettings;
+
 class TokenStore {
  public:
   virtual ~TokenStore() = default;
@@ -42,6 +44,9 @@ class TokenStore {
   virtual Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) = 0;
   // OK when the store can be written to now.
   virtual Status ping() = 0;
+  // Connects anew before the next call, with the credentials and certificates of these settings; all else of them is
+  // as it was. Does not block on the network.
+  virtual void reconnect(const TokenStoreSettings&) {}
 };
 
 }  // namespace headgate::relay

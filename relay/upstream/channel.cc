@@ -50,7 +50,7 @@ Duration retry_info(const grpc::Status& status) {
 StatusOr<ChannelMaker> ChannelMaker::create(const UpstreamSettings& settings) {
   ChannelMaker maker;
   maker.address_ = settings.address;
-  maker.key_ = settings.key;
+  maker.set_key(settings.key);
   maker.server_name_ = settings.tls.server_name;
   if (!settings.tls.enabled) {
     maker.credentials_ = grpc::InsecureChannelCredentials();
@@ -76,7 +76,13 @@ std::shared_ptr<grpc::Channel> ChannelMaker::make(Duration keepalive) const {
 }
 
 void ChannelMaker::authorize(grpc::ClientContext& context) const {
-  if (!key_.empty()) context.AddMetadata("authorization", "Bearer " + key_);
+  MutexLock lock(key_->mutex);
+  if (!key_->text.empty()) context.AddMetadata("authorization", "Bearer " + key_->text);
+}
+
+void ChannelMaker::set_key(const std::string& key) const {
+  MutexLock lock(key_->mutex);
+  key_->text = key;
 }
 
 Status to_status(const grpc::Status& status) {

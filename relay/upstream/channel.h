@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "relay/upstream/settings.h"
 
 namespace headgate::relay {
 
+// Copies share the key. Thread-safe.
 class ChannelMaker {
  public:
   static StatusOr<ChannelMaker> create(const UpstreamSettings& settings);
@@ -19,10 +21,17 @@ class ChannelMaker {
   std::shared_ptr<grpc::Channel> make(Duration keepalive) const;
   // Adds the key.
   void authorize(grpc::ClientContext& context) const;
+  // Of contexts that are authorized from now on, through any copy.
+  void set_key(const std::string& key) const;
 
  private:
+  struct Key {
+    mutable Mutex mutex;
+    std::string text GUARDED_BY(mutex);
+  };
+
   std::string address_;
-  std::string key_;
+  std::shared_ptr<Key> key_ = std::make_shared<Key>();
   std::string server_name_;
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
 };

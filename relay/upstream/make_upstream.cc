@@ -30,6 +30,7 @@ class AutoUpstream : public Upstream {
     return use_watch_ ? watch_.read_snapshot(tenant, snap_token, continuation)
                       : feed_.read_snapshot(tenant, snap_token, continuation);
   }
+  void set_key(const std::string& key) override { feed_.set_key(key); }  // which both share
 
  private:
   FeedUpstream feed_;

@@ -153,6 +153,8 @@ class Upstream {
   // snapshots. Blocks for a bounded time.
   virtual StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
                                                const std::string& continuation) = 0;
+  // What calls and streams that begin from now on prove themselves with; those that stand go on.
+  virtual void set_key(const std::string&) {}
 };
 
 }  // namespace headgate::relay

@@ -24,6 +24,7 @@ class WatchUpstream : public Upstream {
   StatusOr<std::vector<std::string>> tenants() override;
   StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
                                        const std::string& continuation) override;
+  void set_key(const std::string& key) override { maker_.set_key(key); }
 
  private:
   const UpstreamSettings settings_;
