@@ -63,6 +63,32 @@ StatusOr<std::optional<Cursor>> last_entry(const std::string& stream, redis::Cli
 
 }  // namespace
 
+Status raise_ids(const StreamLook& look, const StreamKeys& keys, const Cursor& stored,
+                 const std::optional<Cursor>& held, redis::Client& client, std::stop_token stop) {
+  const auto text_of_id = [](const EntryId& id) { return fmt::format("{}-{}", id.first, id.second); };
+  std::vector<std::string> words{"EVAL",
+                                 std::string(kRaiseScript),
+                                 "2",
+                                 keys.stream,
+                                 keys.position,
+                                 look.last_id ? text_of_id(*look.last_id) : "",
+                                 look.position ? text_of_id(look.position_id) : "",
+                                 std::to_string(stored.xid)};
+  if (held) {
+    const std::pair<const char*, std::string> fields[] = {{"incarnation", held->incarnation},
+                                                          {"xid", std::to_string(held->xid)},
+                                                          {"part", std::to_string(held->part)},
+                                                          {"more_parts", held->more_parts ? "1" : "0"},
+                                                          {"sequence", std::to_string(held->sequence)},
+                                                          {"snap_token", held->snap_token},
+                                                          {"identity", held->identity},
+                                                          {"snapshot", held->snapshot}};
+    for (const auto& [name, value] : fields) words.insert(words.end(), {name, value});
+  }
+  const std::vector<std::string_view> arguments(words.begin(), words.end());
+  return client.command(keys.stream, arguments, stop).status();
+}
+
 StatusOr<std::string> load_script(Connection& connection, std::string_view script, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(const Reply sha,
                       connection.command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script}, stop));

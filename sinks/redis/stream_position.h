@@ -48,6 +48,11 @@ class LookScript {
 StatusOr<std::optional<Cursor>> held_of(const StreamLook& look, const StreamKeys& keys, redis::Client& client,
                                         std::stop_token stop);
 
+// The stream, of one tenant, holds less than `stored`: whatever is written next gets an id behind all that readers may
+// have had. `held` is the answer of held_of(); nothing is changed when somebody else has written since the look.
+Status raise_ids(const StreamLook& look, const StreamKeys& keys, const Cursor& stored,
+                 const std::optional<Cursor>& held, redis::Client& client, std::stop_token stop);
+
 // Gives a script to the server; returns its name there, which is the same on every server.
 StatusOr<std::string> load_script(Connection& connection, std::string_view script, std::stop_token stop);
 

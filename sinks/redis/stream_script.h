@@ -188,6 +188,40 @@ return {last, KEYS[3] and redis.call('HGET', KEYS[3], '') or false,
                           'snap_token', 'id', 'identity', 'snapshot'))}
 )lua";
 
+// A tenant's own stream has lost entries that readers may have: its next id is made greater than theirs, so that
+// whoever reads on from such an entry gets the GAP and what is sent again. KEYS: stream, position hash. ARGV: the
+// stream's last id and the position's id as they were seen ('' for none), the xid up to which readers may have entries,
+// and the fields of the position that the stream still holds, or nothing. Replies with 0 when somebody else has written
+// since.
+inline constexpr std::string_view kRaiseScript = R"lua(
+local stream, position, xid = KEYS[1], KEYS[2], ARGV[3]
+local last = ''
+if redis.call('EXISTS', stream) == 1 then
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+if last ~= ARGV[1] or (redis.call('HGET', position, 'id') or '') ~= ARGV[2] then return 0 end
+local time, count = string.match(last, '^(%d+)-(%d+)$')
+if not time or #time < #xid or (#time == #xid and time < xid) then time, count = xid, '0' end
+-- More than any transaction has parts and control events behind them.
+local id = time .. '-' .. string.format('%.0f', tonumber(count) + 4294967296)
+if last == '' then
+  redis.call('XADD', stream, id, 'raised', '')
+  redis.call('XDEL', stream, id)
+else
+  redis.call('XSETID', stream, id)
+end
+if ARGV[4] then
+  redis.call('HSET', position, 'id', id, unpack(ARGV, 4))
+else
+  redis.call('HDEL', position, 'incarnation', 'xid', 'part', 'more_parts', 'sequence', 'snap_token', 'id', 'identity',
+             'snapshot')
+end
+return 1
+)lua";
+
 // A heartbeat behind everything. KEYS: the stream and either the tenant's position hash or, of a shared stream, the key
 // of its birth mark. ARGV: "1" for a shared stream, max length, fields and values. It has no place of its own: the
 // position moves to its id, so that the stream still ends with what the position names. A tenant without a stream gets

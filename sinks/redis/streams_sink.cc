@@ -96,7 +96,7 @@ class StreamsSink : public Sink {
       HG_ASSIGN_OR_RETURN(const StreamLook look, LookScript::read(question.reply.get()));
       HG_ASSIGN_OR_RETURN(const std::optional<Cursor> held, held_of(look, question.keys, client_, stop));
       if (held) index_.know(question.keys);
-      compare(question.tenant->first, question.tenant->second, held, found);
+      HG_RETURN_IF_ERROR(compare(question, look, held, found, stop));
     }
     return ok_status();
   }
@@ -138,14 +138,25 @@ class StreamsSink : public Sink {
     }
   }
 
-  void compare(const std::string& tenant, const Cursor& stored, const std::optional<Cursor>& held,
-               std::map<std::string, Cursor>& found) const {
+  Status compare(const Question& question, const StreamLook& look, const std::optional<Cursor>& held,
+                 std::map<std::string, Cursor>& found, std::stop_token stop) {
+    const auto& [tenant, stored] = *question.tenant;
     if (stored.sequence > 0 || held) found[tenant] = held.value_or(Cursor{});
     const uint64_t sequence = held ? held->sequence : 0;
-    if (stored.sequence <= sequence) return;
+    if (stored.sequence <= sequence) return ok_status();
     log_warn(
         "redis_stream_behind",
         {{"sink", info_.name}, {"tenant", tenant}, {"stored_sequence", stored.sequence}, {"held_sequence", sequence}});
+    // The ids of a shared stream are by the server's clock.
+    if (question.keys.shared()) return ok_status();
+    const Status raised = raise_ids(look, question.keys, stored, held, client_, stop);
+    if (raised.ok() || raised.code() == StatusCode::kUnavailable) return raised;
+    log_warn("redis_ids_not_raised",
+             {{"sink", info_.name},
+              {"tenant", tenant},
+              {"error", describe(raised)},
+              {"effect", "who reads on from an entry that was lost misses the GAP, and what is sent again"}});
+    return ok_status();
   }
 
   const SinkInfo info_;

@@ -278,9 +278,10 @@ TEST_SUITE("redis/rights") {
       std::vector<std::string> words{"ACL",  "SETUSER", "narrow", "on", ">npw", "~" + place.settings.prefix + ":*",
                                      "-@all"};
       for (const char* allowed :
-           {"eval",  "evalsha", "script|load",  "exists", "get",       "set",     "time",      "hget",  "hmget",
-            "hset",  "xadd",    "xinfo|stream", "xtrim",  "xrevrange", "sadd",    "sismember", "del",   "hscan",
-            "sscan", "watch",   "multi",        "exec",   "discard",   "publish", "ping",      "select"}) {
+           {"eval",  "evalsha", "script|load", "exists",       "get",   "set",       "time",  "hget",
+            "hmget", "hset",    "xadd",        "xinfo|stream", "xtrim", "xrevrange", "sadd",  "sismember",
+            "del",   "hscan",   "xsetid",      "xdel",         "hdel",  "sscan",     "watch", "multi",
+            "exec",  "discard", "publish",     "ping",         "select"}) {
         words.push_back(std::string("+") + allowed);
       }
       run_command(server, std::vector<std::string_view>(words.begin(), words.end()));
@@ -292,6 +293,12 @@ TEST_SUITE("redis/rights") {
       REQUIRE(sink->write({{&deliveries[3], 97}, kFence}, {}).written == 97);
       CHECK(sink->heartbeat({1'100, "t", "1-1", 1, {}}, {}).ok());
       CHECK(sink->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
+      // What was lost as a whole, and in part.
+      auto ahead = cursors_of(deliveries);
+      ahead["a"].sequence += 1;
+      CHECK(sink->recover(ahead, {}).value() == cursors_of(deliveries));
+      run_command(server, {"DEL", place.settings.prefix + ":{a}:changes"});
+      CHECK(sink->recover(ahead, {}).ok());
       run_command(server, {"ACL", "DELUSER", "narrow"});
     }
   }

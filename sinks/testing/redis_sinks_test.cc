@@ -152,6 +152,37 @@ TEST_SUITE("redis/streams_sink") {
     CHECK(sink->write({deliveries, {}}, {}).written == 3);
   }
 
+  TEST_CASE("streams: who reads on from an entry that was lost misses nothing of what follows") {
+    HG_REDIS(server);
+    for (const bool whole : {false, true}) {
+      CAPTURE(whole);
+      const std::string prefix = fresh_prefix();
+      const std::string stream = prefix + ":{a}:changes", position = prefix + ":{a}:position";
+      const auto sink = make_streams(server.port(), prefix);
+      REQUIRE(sink->open({}).ok());
+      auto deliveries = sample_deliveries({"a"}, 5);
+      REQUIRE(sink->write({{&deliveries[0], 2}, {}}, {}).written == 2);
+      for (const std::string& key : {stream, position}) run_command(server, {"COPY", key, key + ":old"});
+      REQUIRE(sink->write({{&deliveries[2], 3}, {}}, {}).written == 3);
+      const std::string read_to =
+          std::to_string(deliveries[4].event->xid) + "-" + std::to_string(deliveries[4].event->part);
+      // The server comes back with what it had synced.
+      for (const std::string& key : {stream, position}) {
+        if (whole) run_command(server, {"DEL", key});
+        if (!whole) run_command(server, {"COPY", key + ":old", key, "REPLACE"});
+      }
+      const auto held = sink->recover({{"a", cursor_of(deliveries[4])}}, {});
+      REQUIRE(held.ok());
+      const size_t left = whole ? 0 : 2;
+      REQUIRE(held->at("a").sequence == left);
+      for (size_t at = left; at < 5; ++at) deliveries[at].sequence += 5;
+      REQUIRE(sink->write({{&deliveries[left], 5 - left}, {}}, {}).written == 5 - left);
+      const std::string script = "return #redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+')";
+      CHECK(run_command(server, {"EVAL", script, "1", stream, read_to}) == std::to_string(5 - left));
+      CHECK(sink->recover({{"a", cursor_of(deliveries[4])}}, {})->at("a") == cursor_of(deliveries[4]));
+    }
+  }
+
   TEST_CASE("streams: an emptied script cache heals by itself") {
     HG_REDIS(server);
     const auto sink = contract_of(server, true).make();
