@@ -105,6 +105,11 @@ class FakeUpstream : public Upstream {
     cut();
   }
 
+  void come_back() {
+    MutexLock lock(mutex_);
+    away_ = false;
+  }
+
   std::vector<UpstreamRequest> requests() const {
     MutexLock lock(mutex_);
     return requests_;
@@ -133,7 +138,7 @@ class FakeUpstream : public Upstream {
     return std::vector<std::string>(names.begin(), names.end());
   }
 
-  // Each page is one transaction of the tenant; a tenant that was deleted has none.
+  // Each page is one transaction of the tenant; one that was deleted is not found.
   StatusOr<SnapshotPage> read_snapshot(const std::string& tenant, const std::string& snap_token,
                                        const std::string& continuation) override {
     MutexLock lock(mutex_);
@@ -150,11 +155,15 @@ class FakeUpstream : public Upstream {
     page.snap_token = encode_position_token(page.position);
     page.incarnation = incarnation;
     std::vector<EventPtr> rows;
+    bool removed = false;
     for (const EventPtr& event : log_) {
-      if (event->tenant != tenant || event->xid >= page.position) continue;
+      if (event->tenant != tenant) continue;
+      removed = event->kind == sinks::EventKind::kTenantRemoved;
+      if (event->xid >= page.position) continue;
       if (event->kind == sinks::EventKind::kTenantRemoved) rows.clear();
       if (event->kind == sinks::EventKind::kChanges) rows.push_back(event);
     }
+    if (removed) return make_status(StatusCode::kNotFound, "no such tenant");
     const size_t at = continuation.empty() ? 0 : std::stoul(continuation);
     base::v1::DataChanges changes;
     changes.set_snap_token(page.snap_token);

@@ -121,6 +121,67 @@ TEST_CASE("lives: a tenant whose history was collected gets a GAP and its state,
   }
 }
 
+TEST_CASE("lives: a deletion that a snapshot's state is behind of is part of it, and a later one ends it") {
+  World world;
+  world.source.write("a", 100);
+  world.start();
+  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
+  world.stop();
+  world.source.write("a", 101);
+  world.source.forget_history("a", 101);
+  world.source.hold_snapshots();
+  world.start();
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+  world.stop();
+  // Another life begins before the snapshot does, and the stream tells of it behind the snapshot's first page.
+  world.source.live("a", 102, EventKind::kTenantRemoved);
+  world.source.live("a", 103, EventKind::kTenantCreated);
+  world.source.write("a", 104);
+  world.source.write("a", 105);
+  world.source.forget_history("a", 0);
+  world.source.go_away();
+  world.source.hold_snapshots(1);
+  world.start();
+  Texts wanted{"100.0#1", "gap 100.0#2", "begin 105.0#3", "page 105.1#4"};
+  CHECK(arrives(world, "a", wanted));
+  SUBCASE("in front") {
+    world.source.come_back();
+    world.source.write("b", 106);
+    CHECK(arrives(world, "b", {"106.0#1"}));
+    world.source.release_snapshots();
+    wanted.insert(wanted.end(), {"page 105.2#5", "end 105.3#6", "107.0#7"});
+  }
+  SUBCASE("behind") {
+    world.source.live("a", 106, EventKind::kTenantRemoved);
+    world.source.come_back();
+    wanted.insert(wanted.end(), {"removed 106.0#5", "107.0#6"});
+    REQUIRE(wait_until([&] { return world.sink().of("a").size() == 5; }));
+  }
+  world.source.write("a", 107);
+  CHECK(arrives(world, "a", wanted));
+}
+
+TEST_CASE("lives: a tenant that is deleted while its snapshot is due is told of that alone, and its next life flows") {
+  World world;
+  world.source.write("a", 100);
+  world.start();
+  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
+  world.stop();
+  world.source.write("a", 101);
+  world.source.forget_history("a", 101);
+  world.source.hold_snapshots();
+  world.start();
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+  world.source.write("a", 102);
+  world.source.live("a", 103, EventKind::kTenantRemoved);
+  world.source.forget_history("a", 0);
+  world.source.release_snapshots();
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2", "removed 103.0#3"}));
+  world.source.live("a", 104, EventKind::kTenantCreated);
+  world.source.write("a", 105);
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2", "removed 103.0#3", "created 104.0#4", "105.0#5"}));
+}
+
 TEST_CASE("lives: an earliest start behind a collected history begins with a GAP") {
   World world;
   world.source.write("a", 100);

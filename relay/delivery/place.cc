@@ -171,6 +171,7 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
     if (cursor.sequence == known) continue;
     const bool behind = cursor.sequence < known;
     ++(behind ? recovery.behind : recovery.ahead);
+    recovery.in_snapshot |= !cursor.snapshot.empty() || snapshots_.count(name) != 0;
     TenantEntry& tenant = tenants_.find_or_add(name);
     tenants_.set_cursor(tenant, cursor);
     if (cursor.sequence == 0) tenant.snap_token = kBeginning;

@@ -87,8 +87,9 @@ class SinkPlace {
   const Progress& progress() const { return progress_; }
 
   struct Recovery {
-    int ahead = 0;   // tenants of which the sink holds more than the cursor says
-    int behind = 0;  // tenants of which the sink has lost events that were acknowledged
+    int ahead = 0;             // tenants of which the sink holds more than the cursor says
+    int behind = 0;            // tenants of which the sink has lost events that were acknowledged
+    bool in_snapshot = false;  // of one of them, on either side
   };
   // Takes over what the sink itself holds. A tenant of which it lost events gets a GAP as its next event, and then what
   // was lost, under new numbers: no number is ever given twice.

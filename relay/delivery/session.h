@@ -92,7 +92,7 @@ class Session : private UpstreamListener {
   // Publishes the ends of snapshots; opens the stream again for those that have to be read on from their position.
   void settle_snapshots();
   void resume_tenants();
-  void read_life_of(const std::string& tenant);
+  void read_life_of(const std::string& tenant, uint64_t told);
   void end_snapshot(const Snapshots::Done& done);
   void go_on_without_snapshot(const std::string& tenant, const Status& why);
   void gap_for_all(const Progress& mark);
@@ -112,7 +112,8 @@ class Session : private UpstreamListener {
   Snapshots snapshots_;
   std::vector<Snapshots::Done> reread_;  // published, and to be read on from their position by a new stream
   MonotonicTime reread_since_{};
-  std::set<std::string> not_found_;  // deleted while their snapshot was due, and not yet told
+  // Deleted while their snapshot was due, and not yet told; with the xid of what was published of the snapshot.
+  std::map<std::string, uint64_t> not_found_;
   std::string incarnation_;
   std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only

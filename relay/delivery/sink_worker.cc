@@ -120,7 +120,6 @@ Status SinkWorker::recover(std::stop_token stop) {
   if (!held_by_sink.ok()) return held_by_sink.status();
   std::erase_if(*held_by_sink, [&](const auto& held) { return !settings_.tenants.matches(held.first); });
   bool unordered = false;
-  bool in_snapshot = false;
   bool lost_cursors = false;
   SinkPlace::Recovery recovery;
   {
@@ -129,7 +128,6 @@ Status SinkWorker::recover(std::stop_token stop) {
     recovery = place_.recovered(*held_by_sink);
     for (const auto& [tenant, cursor] : *held_by_sink) {
       unordered |= cursor.incarnation.empty();
-      in_snapshot |= !cursor.snapshot.empty();
     }
   }
   if (recovery.behind > 0) {
@@ -144,7 +142,8 @@ Status SinkWorker::recover(std::stop_token stop) {
   }
   // Without cursors the common stream may start behind what the sink holds. Where xids give no order, what the sink has
   // already can only be skipped by starting behind it. A snapshot goes on behind the page that this sink has.
-  if (recovery.behind > 0 || ((unordered || lost_cursors || in_snapshot) && recovery.ahead > 0)) rewind_ = true;
+  if (recovery.behind > 0 || ((unordered || lost_cursors || recovery.in_snapshot) && recovery.ahead > 0))
+    rewind_ = true;
   return ok_status();
 }
 

@@ -55,6 +55,7 @@ void Snapshots::resume(const std::string& tenant, const SourcePlace::Tenant& at)
 
 void Snapshots::add(const std::string& tenant, Job job) {
   MutexLock lock(mutex_);
+  job.id = ++last_id_;
   if (!jobs_.try_emplace(tenant, std::move(job)).second) return;
   waiting_.push_back(tenant);
   ++unfinished_;
@@ -66,10 +67,13 @@ void Snapshots::add(const std::string& tenant, Job job) {
   pthread_setname_np(thread_.native_handle(), ("snap-" + session_).substr(0, 15).c_str());
 }
 
-void Snapshots::cancel(const std::string& tenant) {
+std::optional<uint64_t> Snapshots::cancel(const std::string& tenant, uint64_t xid) {
+  MutexLock order(publishing_);
   MutexLock lock(mutex_);
   const auto found = jobs_.find(tenant);
-  if (found == jobs_.end()) return;
+  if (found == jobs_.end()) return 0;
+  const uint64_t told = found->second.xid;
+  if (xid <= told) return std::nullopt;
   if (!found->second.done) --unfinished_;
   jobs_.erase(found);
   std::erase(waiting_, tenant);
@@ -77,6 +81,7 @@ void Snapshots::cancel(const std::string& tenant) {
   std::erase_if(done_, [&](const Done& done) { return done.tenant == tenant; });
   any_ = !jobs_.empty();
   parts_.hub.set_joinable(jobs_.empty());
+  return told;
 }
 
 bool Snapshots::leaves_out(const Event& event) {
@@ -151,20 +156,22 @@ bool Snapshots::step(const std::string& tenant, std::stop_token stop) {
     job = found->second;
   }
   if (job.last_page) {
-    finish(tenant, {tenant, event_of(tenant, job, sinks::EventKind::kSnapshotEnd)});
+    finish(tenant, job, {tenant, event_of(tenant, job, sinks::EventKind::kSnapshotEnd)});
     return true;
   }
   StatusOr<SnapshotPage> page = parts_.upstream.read_snapshot(tenant, job.snap_token, job.continuation);
   if (page.ok()) return publish(tenant, job, *std::move(page), stop);
   switch (page.status().code()) {
-    case StatusCode::kNotFound: finish(tenant, {tenant, nullptr}); return true;
-    case StatusCode::kUnimplemented: finish(tenant, {tenant, nullptr, false, page.status()}); return true;
+    case StatusCode::kNotFound: finish(tenant, job, {tenant, nullptr, false, {}, job.xid}); return true;
+    case StatusCode::kUnimplemented: finish(tenant, job, {tenant, nullptr, false, page.status()}); return true;
     case StatusCode::kOutOfRange:
     case StatusCode::kInvalidArgument: {
       log_warn("snapshot_begins_anew", {{"session", session_}, {"tenant", tenant}, {"error", describe(page.status())}});
       MutexLock lock(mutex_);
       if (const auto found = jobs_.find(tenant); found != jobs_.end()) {
         Job anew;
+        anew.id = found->second.id;
+        anew.xid = found->second.xid;
         anew.flows = found->second.flows;
         anew.highest_left_out = found->second.highest_left_out;
         found->second = std::move(anew);
@@ -196,7 +203,8 @@ bool Snapshots::publish(const std::string& tenant, const Job& before, SnapshotPa
     event->payload = std::move(page.changes);
     items.emplace_back(EventPtr(std::move(event)));
   }
-  if (!parts_.hub.publish(std::move(items), stop)) return true;
+  MutexLock order(publishing_);
+  if (!is_current(tenant, before) || !parts_.hub.publish(std::move(items), stop)) return true;
   MutexLock lock(mutex_);
   const auto found = jobs_.find(tenant);
   if (found == jobs_.end()) return true;
@@ -204,6 +212,12 @@ bool Snapshots::publish(const std::string& tenant, const Job& before, SnapshotPa
   job.highest_left_out = found->second.highest_left_out;
   found->second = std::move(job);
   return true;
+}
+
+bool Snapshots::is_current(const std::string& tenant, const Job& job) const {
+  MutexLock lock(mutex_);
+  const auto found = jobs_.find(tenant);
+  return found != jobs_.end() && found->second.id == job.id;
 }
 
 EventPtr Snapshots::event_of(const std::string& tenant, const Job& job, sinks::EventKind kind) const {
@@ -219,10 +233,10 @@ EventPtr Snapshots::event_of(const std::string& tenant, const Job& job, sinks::E
   return event;
 }
 
-void Snapshots::finish(const std::string& tenant, Done done) {
+void Snapshots::finish(const std::string& tenant, const Job& job, Done done) {
   MutexLock lock(mutex_);
   const auto found = jobs_.find(tenant);
-  if (found == jobs_.end()) return;
+  if (found == jobs_.end() || found->second.id != job.id) return;
   found->second.done = true;
   std::erase(active_, tenant);
   --unfinished_;

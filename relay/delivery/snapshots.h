@@ -12,6 +12,7 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,6 +37,7 @@ class Snapshots {
     EventPtr end;         // null: the tenant does not exist any more
     bool missed = false;  // events behind its position were left out
     Status refused{};     // not OK: the source offers no snapshots
+    uint64_t told = 0;    // of `end` null: the xid of what was published, and is void
   };
 
   Snapshots(Parts parts, std::string session, BackoffSettings backoff);
@@ -47,8 +49,10 @@ class Snapshots {
   void begin(const std::string& tenant, bool flows);
   // Goes on behind the last page that a sink has.
   void resume(const std::string& tenant, const SourcePlace::Tenant& at);
-  // The tenant was deleted: what was published of it is void.
-  void cancel(const std::string& tenant);
+  // The tenant was deleted at `xid`: what was published of it is void, and nothing follows that. Returns the xid of
+  // what was published, 0 when nothing was; nullopt, and nothing is changed, when that is of a state behind the
+  // deletion.
+  std::optional<uint64_t> cancel(const std::string& tenant, uint64_t xid);
   // True for an event of a tenant whose snapshot is under way: it is not to be published.
   bool leaves_out(const Event& event);
   bool running(const std::string& tenant) const;
@@ -64,10 +68,11 @@ class Snapshots {
 
  private:
   struct Job {
+    uint64_t id = 0;         // tells it from another one of the tenant
     std::string snap_token;  // of the position; empty before the first page
     std::string incarnation;
     std::string continuation;
-    uint64_t xid = 0;  // in front of the position
+    uint64_t xid = 0;  // in front of the position; before a new beginning, of the one that is void
     uint32_t part = 0;
     bool begun = false;      // the begin mark was published
     bool last_page = false;  // was published as well
@@ -83,15 +88,20 @@ class Snapshots {
   bool step(const std::string& tenant, std::stop_token stop);
   bool publish(const std::string& tenant, const Job& before, SnapshotPage page, std::stop_token stop);
   EventPtr event_of(const std::string& tenant, const Job& job, sinks::EventKind kind) const;
-  void finish(const std::string& tenant, Done done);
+  void finish(const std::string& tenant, const Job& job, Done done);
   void add(const std::string& tenant, Job job);
+  // Holds for as long as the lock is held.
+  bool is_current(const std::string& tenant, const Job& job) const REQUIRES_LOCK(publishing_);
 
   const Parts parts_;
   const std::string session_;
   Backoff backoff_;  // of the thread
 
+  Mutex publishing_;  // in front of mutex_: held while a page is published, so that none comes behind cancel()
+
   mutable Mutex mutex_;
   Condition changed_;
+  uint64_t last_id_ GUARDED_BY(mutex_) = 0;
   std::map<std::string, Job> jobs_ GUARDED_BY(mutex_);
   std::deque<std::string> waiting_ GUARDED_BY(mutex_);  // not begun
   std::deque<std::string> active_ GUARDED_BY(mutex_);   // read in turns
