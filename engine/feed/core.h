@@ -125,6 +125,9 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void submit_page_locked() REQUIRES_LOCK(core_->mutex);
   void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  void withhold_locked(uint64_t from, uint64_t to) REQUIRES_LOCK(core_->mutex);
+  // `read`: how far the stream has been sent. Returns how far it is complete.
+  uint64_t complete_locked(uint64_t read) REQUIRES_LOCK(core_->mutex);
   TransactionIdentity newest_locked() const REQUIRES_LOCK(core_->mutex);
   void park_locked() REQUIRES_LOCK(core_->mutex);
   void unpark_locked(uint64_t xid) REQUIRES_LOCK(core_->mutex);
@@ -140,6 +143,10 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   StreamFilter filter_ GUARDED_BY(core_->mutex);
   FeedPlace place_ GUARDED_BY(core_->mutex);        // behind what is in buffer_
   uint64_t position_ GUARDED_BY(core_->mutex) = 0;  // the last one told
+  // Changes behind `withheld_from_` are missing until the removal in front of `withheld_to_` was sent: so far no
+  // position passes the former, because that would say that everything below it was sent.
+  uint64_t withheld_from_ GUARDED_BY(core_->mutex) = UINT64_MAX;
+  uint64_t withheld_to_ GUARDED_BY(core_->mutex) = 0;
   // In front of place_, as long as that lies outside of the ring.
   TransactionIdentity read_newest_ GUARDED_BY(core_->mutex);
   std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database, not yet pulled

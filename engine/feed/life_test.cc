@@ -156,7 +156,7 @@ TEST_SUITE("feed/life") {
     writer.write("other", "0");
     const std::string start = encode_position_token(writer.write("other", "1"));
     REQUIRE(before.store.tenants->create("a", "").ok());
-    writer.write("a", "1");
+    const uint64_t missing = writer.write("a", "1");
     REQUIRE(before.store.schemas->write("a", {{"user", "entity user {}"}}, {}).ok());
     // A stream from the beginning reads one event at a time up to here from the database, and goes on in the ring.
     FeedSettings settings = World::quick();
@@ -184,6 +184,12 @@ TEST_SUITE("feed/life") {
       CHECK(all.receives(again ? 6 : 4));
       CHECK(text(all) == "other:write " + expected);
       CHECK(all.notices.empty());
+      // A position says that everything in front of it was sent.
+      Client slow(world.feed, StreamRequest{.notices = true, .all_tenants = true, .others_token = start});
+      while (slow.seen.size() < 4 && slow.pull({.items_max = 1})) {
+        if (slow.seen.size() < 4) CHECK(slow.position <= missing);
+      }
+      CHECK(wait_until([&] { return slow.pull() && slow.position > all.seen[3].xid; }));
     }
   }
 

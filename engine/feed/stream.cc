@@ -125,17 +125,29 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
   }
   // A position inside of a transaction is the one in front of it.
   const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
-  position_ = std::max(position_, std::min(read, core_->ring.durable_end()));
+  position_ = std::max(position_, std::min(complete_locked(read), core_->ring.durable_end()));
   pull.position = position_;
   if (pull.idle()) pull.newest = newest_locked();
   return pull;
+}
+
+void StreamImpl::withhold_locked(uint64_t from, uint64_t to) {
+  withheld_from_ = std::min(withheld_from_, from);
+  withheld_to_ = std::max(withheld_to_, to);
+}
+
+uint64_t StreamImpl::complete_locked(uint64_t read) {
+  if (read < withheld_to_) return std::min(read, withheld_from_);
+  withheld_from_ = UINT64_MAX;
+  withheld_to_ = 0;
+  return read;
 }
 
 // An idle stream has read what is in front of its position; it is parked, or waits for the next page. Its start may lie
 // ahead of the ring, too, as long as the feed has not come to it.
 TransactionIdentity StreamImpl::newest_locked() const {
   const Ring& ring = core_->ring;
-  const bool inside = position_ >= ring.start() && position_ <= ring.durable_end();
+  const bool inside = withheld_to_ == 0 && position_ >= ring.start() && position_ <= ring.durable_end();
   return inside ? ring.newest_below(position_) : read_newest_;
 }
 
@@ -293,16 +305,24 @@ Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, 
     if (is_told(lost)) {
       // The page misses what the removal took, and the ring may still have the later part of that.
       filter_.leave_out_changes(lost.tenant, lost.floor);
+      withhold_locked(from.xid, lost.floor);
     } else {
       drop_locked(lost);
     }
   }
+  MutexLock lock(core_->mutex);
+  // Tenants that were removed are not all among them.
+  if (page.highest_floor > from.xid) withhold_locked(from.xid, page.highest_floor);
   return ok_status();
 }
 
 Status StreamImpl::run_page(HistoryReader& reader) {
   FeedPlace from;
   uint64_t to = 0, connections = 0;
+  const auto complete_to = [this](uint64_t read) {
+    MutexLock lock(core_->mutex);
+    return read < withheld_to_ ? std::min(read, withheld_from_) : read;
+  };
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kRunning) return ok_status();
@@ -325,7 +345,7 @@ Status StreamImpl::run_page(HistoryReader& reader) {
   if (status.ok()) items = encode_page(*page, &place);
   TransactionIdentity newest;
   if (status.ok() && request_.notices) {
-    auto found = reader.newest_below(place.xid);
+    auto found = reader.newest_below(complete_to(place.xid));
     status = found.status();
     if (status.code() == StatusCode::kUnavailable) return status;
     if (status.ok()) newest = std::move(*found);
