@@ -87,6 +87,25 @@ TEST_CASE("lives: a relay that ends in the middle of a snapshot goes on behind t
   CHECK(all.at(32) == "130.0#33");
 }
 
+TEST_CASE("lives: a snapshot of which the sink has lost pages begins anew behind the GAP") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  for (uint64_t xid = 100; xid < 106; ++xid) world.source.write("a", xid);
+  world.source.hold_snapshots(4);
+  world.start();
+  REQUIRE(world.has(5));
+  REQUIRE(wait_until([&] { return world.committed("a") == 105; }));
+  world.stop();
+  world.sink().recovered["a"] = cursor_of(world.sink().all().at(2));
+  world.source.release_snapshots();
+  world.start();
+  Texts wanted{"begin 105.0#1", "page 105.1#2", "page 105.2#3", "page 105.3#4",
+               "page 105.4#5",  "gap 105.2#6",  "begin 105.0#7"};
+  for (int page = 1; page <= 6; ++page) wanted.push_back(fmt::format("page 105.{}#{}", page, page + 7));
+  wanted.push_back("end 105.7#14");
+  CHECK(arrives(world, "a", wanted));
+}
+
 TEST_CASE("lives: a snapshot whose position is too old begins anew") {
   World world;
   world.settings.session.default_start = StartPolicy::kSnapshot;

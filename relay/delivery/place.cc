@@ -178,7 +178,8 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
     snapshots_.erase(name);
     uncovered_.erase(name);
     if (!cursor.snapshot.empty()) {
-      snapshots_[name] = cursor.snapshot;
+      // Readers give pages up at a GAP.
+      snapshots_[name] = behind ? kSnapshotDue : cursor.snapshot;
       uncovered_.insert(name);
     }
     if (behind) gap_behind(tenant, known);
@@ -198,6 +199,9 @@ void SinkPlace::gap_behind(TenantEntry& tenant, uint64_t last_sequence) {
   gap->more_parts = tenant.more_parts;
   gap->snap_token = tenant.snap_token;
   gap->incarnation = tenants_.incarnation_of(tenant);
+  if (const auto snapshot = snapshots_.find(*tenant.name); snapshot != snapshots_.end()) {
+    gap->snapshot = snapshot->second;
+  }
   gap->reason = "SINK_LOST_EVENTS";
   tenant.sequence = last_sequence;
   gaps_.push_back(std::move(gap));
