@@ -102,10 +102,10 @@ struct App::Parts : RelayView, RelayControl {
     MutexLock lock(mutex);
     return distributor == nullptr ? std::vector<TenantStatus>{} : distributor->tenants(query);
   }
-  Status resume(const std::string& tenant, const std::string& sink) override {
+  Status resume(const ResumeOrder& order) override {
     MutexLock lock(mutex);
     if (distributor == nullptr) return unavailable("the relay does not deliver: {}", phase);
-    return distributor->resume(tenant, sink);
+    return distributor->resume(order);
   }
   void enter(const std::string& to, const std::string& error = "") {
     MutexLock lock(mutex);

@@ -46,8 +46,9 @@ struct FakeView : RelayView, RelayControl {
     }
     return found;
   }
-  Status resume(const std::string& tenant, const std::string& sink) override {
-    resumed.push_back(tenant + "@" + sink);
+  Status resume(const ResumeOrder& order) override {
+    const char* const policy = !order.on_gap ? "" : *order.on_gap == GapPolicy::kSnapshot ? ":snapshot" : ":from_head";
+    resumed.push_back(order.tenant + "@" + order.sink + policy);
     return answer;
   }
 };
@@ -241,6 +242,20 @@ TEST_CASE("resume: asks the relay, and its answer becomes a status") {
     CHECK(page.status == status);
     CHECK(page.body == "why\n");
   }
+}
+
+TEST_CASE("resume: takes a decision about a history that is gone, and refuses what is none") {
+  FakeView view;
+  const AdminAccess local{.loopback = true};
+  CHECK(resume_page(view, local, order("t1", {{"on_gap", "snapshot"}})).status == 202);
+  CHECK(resume_page(view, local, order("t1", {{"sink", "k"}, {"on_gap", "from_head"}})).status == 202);
+  CHECK(view.resumed == std::vector<std::string>{"t1@:snapshot", "t1@k:from_head"});
+  for (const char* word : {"fail", "earliest", ""}) {
+    const HttpResponse page = resume_page(view, local, order("t1", {{"on_gap", word}}));
+    CHECK(page.status == 400);
+    CHECK(page.body.find("from_head or snapshot") != std::string::npos);
+  }
+  CHECK(view.resumed.size() == 2);
 }
 
 TEST_CASE("resume: needs the token, or a loopback address without one") {

@@ -23,7 +23,8 @@ GET  /startupz                200 once the source has stood
 GET  /readyz                  200 when the relay can work; ?verbose tells each part
 GET  /status                  JSON; ?tenant=, ?after=&limit=&stopped=1 add lines of tenants
 GET  /tenants/{tenant}        JSON: its place and state in each sink
-POST /tenants/{tenant}/resume go on with a tenant that stands still; ?sink= in one sink alone
+POST /tenants/{tenant}/resume go on with a tenant that stands still; ?sink= in one sink alone,
+                              ?on_gap=from_head or snapshot decides what follows a history that is gone
 GET  /metrics                 Prometheus
 )";
 
@@ -226,9 +227,18 @@ HttpResponse ready_page(const RelayView& view, const ReadinessAnswer& answer, bo
 HttpResponse resume_page(RelayControl& control, const AdminAccess& access, const HttpRequest& request) {
   if (auto refused = refusal(access, request)) return *std::move(refused);
   const std::string& tenant = request.parts.at(0);
-  const std::string sink = value_of(request.query, "sink");
-  const Status status = control.resume(tenant, sink);
-  log_info("resume_asked", {{"tenant", tenant}, {"sink", sink.empty() ? "all" : sink}, {"answer", describe(status)}});
+  ResumeOrder asked{tenant, value_of(request.query, "sink")};
+  if (const auto word = request.query.find("on_gap"); word != request.query.end()) {
+    if (word->second != "from_head" && word->second != "snapshot") {
+      return text_page(400, fmt::format("on_gap is '{}'; it must be from_head or snapshot", word->second));
+    }
+    asked.on_gap = word->second == "snapshot" ? GapPolicy::kSnapshot : GapPolicy::kFromHead;
+  }
+  const Status status = control.resume(asked);
+  log_info("resume_asked", {{"tenant", tenant},
+                            {"sink", asked.sink.empty() ? "all" : asked.sink},
+                            {"on_gap", value_of(request.query, "on_gap")},
+                            {"answer", describe(status)}});
   if (!status.ok()) return text_page(http_status_of(status), message_of(status));
   return text_page(202, fmt::format("tenant '{}' goes on; /tenants/{{tenant}} tells how", tenant));
 }

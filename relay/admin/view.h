@@ -40,10 +40,9 @@ class RelayView {
 class RelayControl {
  public:
   virtual ~RelayControl() = default;
-  // The tenant, which stands still, goes on from its own cursor; `sink` empty: in all sinks in which it stands. OK: it
-  // is asked for, /status shows what comes of it. NOT_FOUND: no such sink, or the tenant stands nowhere;
-  // UNAVAILABLE: the relay does not deliver yet, or no more.
-  virtual Status resume(const std::string& tenant, const std::string& sink) = 0;
+  // The tenant, which stands still, goes on from its own cursor. OK: it is asked for, /status shows what comes of it.
+  // NOT_FOUND: no such sink, or the tenant stands nowhere; UNAVAILABLE: the relay does not deliver yet, or no more.
+  virtual Status resume(const ResumeOrder& order) = 0;
 };
 
 }  // namespace headgate::relay

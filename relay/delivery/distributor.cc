@@ -81,20 +81,21 @@ std::vector<SinkStatus> Distributor::sinks() const {
   return all;
 }
 
-Status Distributor::resume(const std::string& tenant, const std::string& sink) {
+Status Distributor::resume(const ResumeOrder& order) {
+  const std::string& sink = order.sink;
   bool known = sink.empty();
   Status refused;
   bool resumed = false;
   for (const auto& worker : workers_) {
     if (!sink.empty() && worker->status().name != sink) continue;
     known = true;
-    const Status status = worker->resume(tenant);
+    const Status status = worker->resume(order);
     resumed |= status.ok();
     if (!status.ok()) refused = status;
   }
   if (!known) return make_status(StatusCode::kNotFound, fmt::format("there is no sink '{}'", sink));
   if (!resumed) return refused;
-  session_->resume(tenant);
+  session_->resume(order);
   return ok_status();
 }
 

@@ -46,7 +46,7 @@ class Distributor {
   void stop(Duration drain);
 
   // See RelayControl::resume().
-  Status resume(const std::string& tenant, const std::string& sink);
+  Status resume(const ResumeOrder& order);
 
   SessionStatus source() const { return session_->status(); }
   std::vector<SinkStatus> sinks() const;

@@ -333,13 +333,13 @@ TEST_CASE("distributor: a poison event stops its tenant only, behind a GAP, unti
     world.start();
   }
   SUBCASE("by a call") {
-    CHECK(world.relay->resume("good", "").code() == StatusCode::kNotFound);
-    CHECK(world.relay->resume("bad", "t").code() == StatusCode::kNotFound);
+    CHECK(world.relay->resume({"good"}).code() == StatusCode::kNotFound);
+    CHECK(world.relay->resume({"bad", "t"}).code() == StatusCode::kNotFound);
     {
       MutexLock lock(world.sink().mutex);
       world.sink().poison.clear();
     }
-    CHECK(world.relay->resume("bad", "s").ok());
+    CHECK(world.relay->resume({"bad", "s"}).ok());
   }
   REQUIRE(wait_until([&] { return world.sink().of("bad").size() == 6; }));
   CHECK(world.sink().of("bad") == Texts{"gap 100.0#1", "101.0#2", "103.0#3", "105.0#4", "107.0#5", "109.0#6"});

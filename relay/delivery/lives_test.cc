@@ -18,6 +18,16 @@ bool arrives(World& world, const std::string& tenant, const Texts& wanted, const
   return false;
 }
 
+// Without numbers. A GAP that the common stream and the sink's own tell is one here.
+Texts told(World& world, const std::string& sink) {
+  Texts found;
+  for (const std::string& text : world.sink(sink).of("a")) {
+    const std::string plain = text.substr(0, text.find('#'));
+    if (found.empty() || found.back() != plain || !plain.starts_with("gap")) found.push_back(plain);
+  }
+  return found;
+}
+
 std::string reason_at(World& world, size_t at) { return world.sink().all().at(at).event->reason; }
 
 }  // namespace
@@ -199,6 +209,51 @@ TEST_CASE("lives: a tenant that is deleted while its snapshot is due is told of 
   world.source.live("a", 104, EventKind::kTenantCreated);
   world.source.write("a", 105);
   CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2", "removed 103.0#3", "created 104.0#4", "105.0#5"}));
+}
+
+TEST_CASE("lives: a tenant that stopped at a gap goes on as somebody decides, once") {
+  World world({"s", "t"});
+  world.settings.session.on_gap = GapPolicy::kFail;
+  world.source.write("a", 100);
+  world.start();
+  for (const char* sink : {"s", "t"}) REQUIRE(wait_until([&] { return world.committed("a", sink) == 100; }));
+  world.stop();
+  world.source.write("a", 102);
+  world.source.write("a", 103);
+  world.source.forget_history("a", 102);
+  world.start();
+  const auto count = [&] { return world.status("s").stopped_tenants + world.status("t").stopped_tenants; };
+  const auto stopped = [&] { return wait_until([&] { return count() == 2; }); };
+  const auto both = [&](const Texts& wanted) {
+    for (const char* sink : {"s", "t"}) CHECK(wait_until([&] { return told(world, sink) == wanted; }));
+  };
+  REQUIRE(stopped());
+  both({"100.0", "gap 100.0"});
+  const size_t gaps = world.sink("s").size() + world.sink("t").size();
+  REQUIRE(world.relay->resume({"a"}).ok());
+  REQUIRE(wait_until([&] { return world.sink("s").size() + world.sink("t").size() >= gaps + 2; }));
+  REQUIRE(stopped());
+  Texts all{"100.0", "gap 100.0"};
+  SUBCASE("with its state") {
+    REQUIRE(world.relay->resume({"a", "", GapPolicy::kSnapshot}).ok());
+    for (const char* text : {"begin 103.0", "page 103.1", "page 103.2", "page 103.3", "end 103.4"}) all.push_back(text);
+  }
+  SUBCASE("with what follows") {
+    REQUIRE(world.relay->resume({"a", "", GapPolicy::kFromHead}).ok());
+    all.push_back("gap 103.0");
+  }
+  both(all);
+  world.source.forget_history("a", 0);
+  world.source.write("a", 104);
+  all.push_back("104.0");
+  both(all);
+  CHECK(wait_until([&] { return count() == 0; }));
+  REQUIRE(wait_until([&] { return world.committed("a") == 104 && world.committed("a", "t") == 104; }));
+  world.stop();
+  world.source.forget_history("a", 104);
+  world.source.write("a", 105);
+  world.start();
+  CHECK(stopped());
 }
 
 TEST_CASE("lives: an earliest start behind a collected history begins with a GAP") {

@@ -77,6 +77,7 @@ uint64_t SourcePlace::floor() const {
 void SourcePlace::passed(const Event& event) {
   // The token of an incomplete transaction is the one before it, which is known already.
   if (event.more_parts) return;
+  if (!decided.empty()) decided.erase(event.tenant);
   Tenant& tenant = tenants[event.tenant];
   tenant.snap_token = event.snap_token;
   tenant.xid = event.xid;

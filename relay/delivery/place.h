@@ -28,6 +28,23 @@ inline constexpr const char* kProgressTenant = "";
 // The text of Cursor::snapshot while a snapshot is due and has not begun.
 inline constexpr const char* kSnapshotDue = "due";
 
+// What happens to a tenant whose start the source cannot serve any more.
+// Subscribers always get a GAP event with the reason first.
+enum class GapPolicy {
+  kFail,      // it stops, visibly, until somebody decides
+  kFromHead,  // it goes on where the source can: at the head, or behind what two histories share
+  kSnapshot,  // its state is sent between marks, then it goes on from there
+};
+
+// Somebody has decided about a tenant that stands still.
+struct ResumeOrder {
+  std::string tenant;
+  std::string sink{};  // empty: in all sinks in which it stands
+  // Instead of the settings' policy, should its start be refused again; once.
+  std::optional<GapPolicy> on_gap{};
+  int64_t asked_at_us = 0;  // filled in by the worker
+};
+
 // Where a session starts, and how far it has come.
 struct SourcePlace {
   struct Tenant {
@@ -43,10 +60,11 @@ struct SourcePlace {
     uint64_t xid = 0;
     int64_t started_at_us = 0;  // 0: not a transaction of the source
   };
-  std::map<std::string, Tenant> tenants;  // all that do not stand where the progress stands
-  std::map<std::string, Known> known;     // all that ever had an event, also quiet ones
-  std::set<std::string> uncovered;        // marks do not cover these
-  Progress progress;                      // token empty: none
+  std::map<std::string, Tenant> tenants;     // all that do not stand where the progress stands
+  std::map<std::string, Known> known;        // all that ever had an event, also quiet ones
+  std::set<std::string> uncovered;           // marks do not cover these
+  std::map<std::string, GapPolicy> decided;  // what somebody chose for the next refusal; void once an event comes
+  Progress progress;                         // token empty: none
 
   bool fresh() const { return tenants.empty() && progress.snap_token.empty(); }
   bool same_as(const SourcePlace& other) const;

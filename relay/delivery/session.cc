@@ -188,25 +188,6 @@ void Session::on_opened(const std::string& incarnation, bool ordered) {
   if (snapshot_new_) snapshot_new_tenants();
 }
 
-void Session::resume(const std::string& tenant) {
-  MutexLock lock(mutex_);
-  resumed_.push_back(tenant);
-}
-
-void Session::resume_tenants() {
-  std::vector<std::string> names;
-  {
-    MutexLock lock(mutex_);
-    if (resumed_.empty()) return;
-    names = std::exchange(resumed_, {});
-  }
-  for (const std::string& name : names) {
-    if (snapshots_.running(name) || place_.uncovered.erase(name) == 0) continue;
-    reseed_ = true;
-    stream_->request_stop();
-  }
-}
-
 void Session::go_on_without_snapshot(const std::string& tenant, const Status& why) {
   snapshots_.release(tenant);
   log_warn("snapshot_refused",
@@ -290,14 +271,18 @@ void Session::on_tenant_failed(const TenantFailure& failure) {
   if (snapshots_.running(failure.tenant)) return;
   TenantFailure told = failure;
   told.start_token = place_.token_for(failure.tenant);
+  told.told_at_us = parts_.clock.unix_micros();
   metrics_.on_tenant_failed();
+  const auto decided = place_.decided.extract(failure.tenant);
+  const GapPolicy policy = decided ? decided.mapped() : settings_.on_gap;
   static constexpr const char* kPolicies[] = {"fail", "from_head", "snapshot"};
   log_error("tenant_history_gone", {{"session", name_},
                                     {"tenant", failure.tenant},
                                     {"reason", failure.reason},
-                                    {"policy", kPolicies[static_cast<int>(settings_.on_gap)]}});
+                                    {"policy", kPolicies[static_cast<int>(policy)]},
+                                    {"decided", !decided.empty()}});
   std::vector<HubItem> items;
-  switch (settings_.on_gap) {
+  switch (policy) {
     case GapPolicy::kFromHead:
       publish_gap(told, told.head_token, items);
       place_.resume(failure.tenant, failure.head_token, xid_of_token(failure.head_token));
@@ -313,10 +298,7 @@ void Session::on_tenant_failed(const TenantFailure& failure) {
       items.emplace_back(std::make_shared<const TenantFailure>(told));
       break;
   }
-  {
-    MutexLock lock(mutex_);
-    status_.failed_tenants = place_.uncovered.size();
-  }
+  note_failed(failure.tenant, policy == GapPolicy::kFail);
   publish(std::move(items));
 }
 

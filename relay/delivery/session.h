@@ -20,14 +20,6 @@
 
 namespace headgate::relay {
 
-// What happens to a tenant whose start the source cannot serve any more.
-// Subscribers always get a GAP event with the reason first.
-enum class GapPolicy {
-  kFail,      // it stops, visibly, until somebody decides
-  kFromHead,  // it goes on where the source can: at the head, or behind what two histories share
-  kSnapshot,  // its state is sent between marks, then it goes on from there
-};
-
 struct SessionSettings {
   TenantSelection tenants;
   StartPolicy default_start = StartPolicy::kHead;
@@ -70,7 +62,7 @@ class Session : private UpstreamListener {
   void run(std::stop_token stop);
   SessionStatus status() const;
   // A tenant whose start was refused is asked for again; nothing happens when it was not. Does not wait.
-  void resume(const std::string& tenant);
+  void resume(const ResumeOrder& order);
 
  private:
   void on_opened(const std::string& incarnation, bool ordered) override;
@@ -99,6 +91,8 @@ class Session : private UpstreamListener {
   bool is_wanted(const Event& event);
   void publish(std::vector<HubItem> items);
   void publish_gap(const TenantFailure& failure, const std::string& token, std::vector<HubItem>& items);
+  // Whether the tenant stands still by the policy.
+  void note_failed(const std::string& tenant, bool failed);
   void change_state(SessionStatus::State state, const std::string& error);
 
   const Parts parts_;
@@ -114,6 +108,7 @@ class Session : private UpstreamListener {
   MonotonicTime reread_since_{};
   // Deleted while their snapshot was due, and not yet told; with the xid of what was published of the snapshot.
   std::map<std::string, uint64_t> not_found_;
+  std::set<std::string> failed_;  // stopped by the policy
   std::string incarnation_;
   std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only
@@ -128,7 +123,7 @@ class Session : private UpstreamListener {
 
   mutable Mutex mutex_;
   SessionStatus status_ GUARDED_BY(mutex_);
-  std::vector<std::string> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
+  std::vector<ResumeOrder> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
 };
 
 }  // namespace headgate::relay

@@ -94,6 +94,7 @@ void Session::end_snapshot(const Snapshots::Done& done) {
 // False for what a snapshot holds, or will be read again behind it, and for what is left of a life in front of its end.
 bool Session::is_wanted(const Event& event) {
   const bool removed = event.kind == sinks::EventKind::kTenantRemoved;
+  if (removed) note_failed(event.tenant, false);
   if (removed && snapshots_.running(event.tenant) && snapshots_.cancel(event.tenant, event.xid)) {
     std::erase_if(reread_, [&](const Snapshots::Done& done) { return done.tenant == event.tenant; });
     return true;
@@ -127,6 +128,7 @@ void Session::on_tenant_removed(const std::string& tenant) {
   place_.tenants.erase(tenant);
   place_.uncovered.erase(tenant);
   place_.known.erase(tenant);
+  note_failed(tenant, false);
   std::vector<HubItem> items;
   items.emplace_back(EventPtr(std::move(removed)));
   publish(std::move(items));

@@ -129,26 +129,33 @@ void SinkWorker::stop_tenant(const std::string& tenant, const std::string& reaso
 }
 
 void SinkWorker::on_tenant_failed(const TenantFailure& failure) {
+  // The ring still holds what stopped the tenant before somebody let it go on.
+  const auto resumed = resumed_at_us_.find(failure.tenant);
+  if (resumed != resumed_at_us_.end() && failure.told_at_us <= resumed->second) return;
   stop_tenant(failure.tenant, failure.reason, failure.message, failure.start_token);
 }
 
-Status SinkWorker::resume(const std::string& tenant) {
+Status SinkWorker::resume(const ResumeOrder& order) {
   MutexLock lock(mutex_);
-  if (stopped_.count(tenant) == 0) {
-    return make_status(StatusCode::kNotFound, fmt::format("tenant '{}' is not stopped in sink '{}'", tenant, name_));
+  if (stopped_.count(order.tenant) == 0) {
+    return make_status(StatusCode::kNotFound,
+                       fmt::format("tenant '{}' is not stopped in sink '{}'", order.tenant, name_));
   }
-  resumed_.push_back(tenant);
+  resumed_.push_back(order);
+  resumed_.back().asked_at_us = parts_.clock.unix_micros();
   return ok_status();
 }
 
 // It is read on a private stream from its own cursor, as a sink that lost its place is.
 void SinkWorker::resume_tenants() {
   MutexLock lock(mutex_);
-  for (const std::string& tenant : std::exchange(resumed_, {})) {
-    if (stopped_.erase(tenant) == 0) continue;
-    place_.release(tenant);
+  for (const ResumeOrder& order : std::exchange(resumed_, {})) {
+    if (stopped_.erase(order.tenant) == 0) continue;
+    place_.release(order.tenant);
     rewind_ = true;
-    log_info("tenant_resumed", {{"sink", name_}, {"tenant", tenant}});
+    resumed_at_us_[order.tenant] = order.asked_at_us;
+    if (order.on_gap) decided_[order.tenant] = *order.on_gap;
+    log_info("tenant_resumed", {{"sink", name_}, {"tenant", order.tenant}, {"decided", order.on_gap.has_value()}});
   }
 }
 

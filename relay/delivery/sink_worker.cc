@@ -158,6 +158,7 @@ void SinkWorker::loop(std::stop_token stop) {
         MutexLock lock(mutex_);
         start = place_.source_place();
       }
+      start.decided = std::exchange(decided_, {});
       catch_up_ =
           std::make_unique<CatchUp>(parts_.make_session, std::move(start), "sink-" + name_, settings_.catch_up_bytes);
     }

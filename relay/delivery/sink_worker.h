@@ -73,7 +73,7 @@ class SinkWorker {
   void join();
 
   // The stopped tenant is read again from its own cursor. NOT_FOUND when it is not stopped in this sink. Does not wait.
-  Status resume(const std::string& tenant);
+  Status resume(const ResumeOrder& order);
 
   SinkStatus status() const;
   std::vector<TenantStatus> tenants(const TenantQuery& query) const;
@@ -152,6 +152,8 @@ class SinkWorker {
   Progress joined_at_;
   bool fenced_ = false;
   bool rewind_ = false;
+  std::map<std::string, GapPolicy> decided_;      // for the next private stream
+  std::map<std::string, int64_t> resumed_at_us_;  // when it was last asked for
   MonotonicTime next_beat_{};
 
   std::atomic<bool> draining_{false};
@@ -160,7 +162,7 @@ class SinkWorker {
   mutable Mutex mutex_;
   SinkPlace place_ GUARDED_BY(mutex_);
   std::map<std::string, Stopped> stopped_ GUARDED_BY(mutex_);
-  std::vector<std::string> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
+  std::vector<ResumeOrder> resumed_ GUARDED_BY(mutex_);  // asked for, and not yet done
   SinkStatus status_ GUARDED_BY(mutex_);
   int64_t oldest_in_hand_us_ GUARDED_BY(mutex_) = 0;
   int64_t complete_at_us_ GUARDED_BY(mutex_) = system_clock().unix_micros();

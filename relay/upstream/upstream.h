@@ -115,8 +115,10 @@ struct TenantFailure {
   std::string tenant;
   std::string reason;  // HISTORY_GONE, HISTORY_REPLACED, UNKNOWN_TOKEN, FUTURE_TOKEN, MALFORMED_TOKEN …
   std::string message;
-  std::string head_token;     // where the tenant can go on; empty when not known
-  std::string start_token{};  // where it was asked to start; filled in by the session, not by the upstream
+  std::string head_token;  // where the tenant can go on; empty when not known
+  // Filled in by the session, not by the upstream.
+  std::string start_token{};  // where it was asked to start
+  int64_t told_at_us = 0;     // when it went into the ring
 };
 
 // Called on the upstream's threads, one call at a time.

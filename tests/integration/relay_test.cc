@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/engine_session.h"
 #include "tests/support/world.h"
 
 TEST_SUITE("integration/relay") {
@@ -146,6 +147,40 @@ TEST_SUITE("integration/relay") {
     CHECK(client.Post("/tenants/a/resume?sink=redis_streams")->status == 202);
     // The event is as large as before: it is met again.
     CHECK(wait_until([&] { return http_get(port, "/metrics").value().find(once) == std::string::npos; }, 20s));
+  }
+
+  TEST_CASE("relay: a tenant that stopped at a gap goes on with what the operator decides, once") {
+    HG_WORLD(world, {.sinks = {"file"}, .subscribe = {"file"}, .tenants_yaml = "  on_gap: fail\n"});
+    world->create_tenants({"a"});
+    Subscriber& file = world->subscriber("file");
+    world->relay().start();
+    write(*world, "a", "doc:1#owner@user:u1");
+    REQUIRE(has_changes(file, "a", 1));
+    CHECK(world->relay().stop() == 0);
+    write(*world, "a", "doc:2#owner@user:u1");
+    write(*world, "a", "doc:3#owner@user:u1");
+    EngineSession(world->database_uri()).collect("a");
+    world->relay().start();
+    httplib::Client client("127.0.0.1", world->relay().admin_port());
+    const auto resume = [&](const std::string& query) { return client.Post("/tenants/a/resume" + query)->status; };
+    REQUIRE(wait_until([&] { return file.received().back().is_gap(); }));
+    CHECK(resume("?on_gap=fail") == 400);
+    const size_t before = file.received().size();
+    REQUIRE(wait_until([&] { return resume("") == 202; }));
+    REQUIRE(wait_until([&] { return file.received().size() > before; }));
+    CHECK(file.received().back().is_gap());
+    REQUIRE(wait_until([&] { return resume("?on_gap=snapshot") == 202; }));
+    REQUIRE(wait_until([&] { return file.received().back().type == "dev.headgate.feed.snapshot-end.v1"; }));
+    // What stopped it is still in the ring, and is passed once more.
+    CHECK(wait_until([&] { return json::parse(world->relay().status())["status"] == "healthy"; }));
+    // The common stream reads its state as well, and what is written meanwhile is part of that.
+    int written = 3;
+    CHECK(wait_until([&] {
+      write(*world, "a", "doc:" + std::to_string(++written) + "#owner@user:u1");
+      return file.count() > 1;
+    }));
+    const std::vector<uint64_t> numbers = sequences(file, "a");
+    for (size_t i = 0; i < numbers.size(); ++i) CHECK(numbers[i] == i + 1);
   }
 
   TEST_CASE("relay: is not ready before the engine was reached, and becomes so by itself") {
