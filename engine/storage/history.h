@@ -66,7 +66,7 @@ struct HistoryPage {
 struct TenantFloor {
   std::string tenant;
   uint64_t floor = 0;
-  // Everything below the floor went with the tenant's removal, which is itself in the history at or behind floor - 1.
+  // Everything below the floor went with the tenant's removal, which is itself in the history at floor - 1.
   bool by_removal = false;
 };
 
@@ -88,8 +88,8 @@ struct TenantHistory {
   uint64_t oldest_xid = 0;  // smallest transactions row, 0 when there is none
   uint64_t newest_xid = 0;  // largest
   uint64_t floor = 0;       // history below this xid was collected (by us, or visibly by Permify's collector)
-  // The newest life events, 0 when none is recorded. A removal by an engine raises the floor, too: to removed_xid + 1
-  // or a little lower. What a stream of life events misses below such a floor ends with that removal.
+  // The newest life events, 0 when none is recorded. A removal by an engine raises the floor, too, to removed_xid + 1.
+  // What a stream of life events misses below such a floor ends with that removal.
   uint64_t created_xid = 0;
   uint64_t removed_xid = 0;
   // A removal by another program, recorded late: what lies in front of it may be of the life behind it.

@@ -25,13 +25,13 @@ Tenant tenant_of(const pqxx::row& row) {
   return tenant;
 }
 
-// The floor makes tokens of the deleted history fail instead of reading an emptier past. With nothing older in progress
-// it is behind this transaction; otherwise it stays at the oldest one, which may be a writer whose rows survive.
+// The floor, behind this transaction, makes tokens of the deleted history fail instead of reading an emptier past.
+// Those of a writer of another program that took no lock, was in progress meanwhile and whose rows survive fail as
+// well: in the order of events its rows are in front of the removal.
 constexpr char kRecordFloor[] =
     "INSERT INTO headgate.gc_floors AS f (tenant_id, floor)"
-    " SELECT $1::varchar, CASE WHEN oldest < own THEN oldest ELSE (own::text::bigint + 1)::text::xid8 END"
-    " FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest, pg_current_xact_id() AS own) x"
-    " WHERE EXISTS (SELECT FROM transactions WHERE tenant_id = $1)"
+    " SELECT $1::varchar, (pg_current_xact_id()::text::bigint + 1)::text::xid8 WHERE EXISTS (SELECT FROM transactions "
+    "WHERE tenant_id = $1)"
     " ON CONFLICT (tenant_id) DO UPDATE SET floor = excluded.floor, recorded_at = now() WHERE f.floor < excluded.floor";
 
 class PostgresTenants : public TenantStore {

@@ -238,7 +238,9 @@ TEST_SUITE("storage/tenant_life") {
   TEST_CASE("tenant life: the facts about a tenant tell a removal from a collection") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);
-    EngineSession writer(database->uri());
+    EngineSession writer(database->uri()), foreign(database->uri());
+    // However old the oldest transaction in progress is.
+    foreign.begin_foreign();
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
     const uint64_t xid = writer.write("a", "1");
     const auto reader = open(*database);
@@ -256,6 +258,7 @@ TEST_SUITE("storage/tenant_life") {
     CHECK(after.removed_xid > xid);
     CHECK(after.created_xid > after.removed_xid);
     CHECK(after.floor_is_removal());
+    CHECK(after.floor == after.removed_xid + 1);
     CHECK(reader->next_after(std::vector<std::string>{"a"}, std::vector<uint64_t>{xid})->front() == after.removed_xid);
     const auto lost = reader->collected_behind(xid, UINT64_MAX);
     REQUIRE(lost->size() == 1);
