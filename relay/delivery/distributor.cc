@@ -37,6 +37,9 @@ Status Distributor::start(std::vector<SinkPart> sinks, const Fence& fence) {
   for (const SinkPart& part : sinks) {
     HG_ASSIGN_OR_RETURN(auto stored, parts_.store.load(part.sink->info().name));
     places.emplace_back(stored, names_);
+    if (!part.sink->info().keeps_place && !places.back().ended_well()) {
+      places.back().doubt_last_events(static_cast<uint64_t>(parts_.clock.unix_micros()));
+    }
   }
   const int leader = most_advanced(places);
   const SourcePlace start = leader < 0 ? SourcePlace{} : places[leader].source_place();

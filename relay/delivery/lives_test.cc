@@ -399,6 +399,53 @@ TEST_CASE("lives: a lost token store is no reason for sinks to lose events or to
   CHECK(all[3].previous_token == all[2].event->snap_token);
 }
 
+TEST_CASE("lives: a sink that keeps no place gives no number twice, and tells that it may have been sent more") {
+  World world;
+  world.sink().keeps_place = false;
+  for (const uint64_t xid : {100, 101}) world.source.write("a", xid);
+  world.source.write("b", 102);
+  world.start();
+  REQUIRE(wait_until([&] { return world.committed(kProgressTenant) == 103; }));
+  const uint64_t first = world.sink().all().front().sequence;
+  CHECK(first > 1'600'000'000'000'000);
+  // An end that is told leaves no doubt.
+  world.restart();
+  world.source.write("a", 103);
+  REQUIRE(world.has(4));
+  CHECK(world.sink().all().back().sequence == first + 2);
+  REQUIRE(wait_until([&] { return world.committed("a") == 103; }));
+  // This one is sent, and the cursor does not say so.
+  world.store.fail_with(unavailable("away"));
+  world.source.write("a", 104);
+  REQUIRE(world.has(5));
+  world.kill();
+  const uint64_t last = world.sink().all().back().sequence;
+  CHECK(last == first + 3);
+  world.start();
+  REQUIRE(world.has(7));
+  // What is in doubt stays so over ends that are told, for a tenant that was quiet.
+  world.restart();
+  world.source.write("b", 105);
+  world.source.write("a", 106);
+  REQUIRE(world.has(10));
+  const auto all = world.sink().all();
+  const auto check_doubt = [&](size_t at, uint64_t xid) {
+    CAPTURE(at);
+    CHECK(all[at].event->reason == "RELAY_INTERRUPTED");
+    CHECK(all[at].event->xid == xid);
+    CHECK(all[at].sequence > last + 1);
+    CHECK(all[at].previous_token == encode_legacy_token(xid));
+    CHECK(all[at + 1].sequence == all[at].sequence + 1);
+    CHECK(all[at + 1].previous_token == encode_legacy_token(xid));
+  };
+  check_doubt(5, 103);
+  CHECK(all[6].event->xid == 104);
+  check_doubt(7, 102);
+  CHECK(all[8].event->xid == 105);
+  CHECK(all[9].event->xid == 106);
+  CHECK(all[9].sequence == all[6].sequence + 1);
+}
+
 TEST_SUITE_END();
 
 }  // namespace headgate::relay

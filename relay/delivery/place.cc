@@ -9,6 +9,10 @@ namespace headgate::relay {
 namespace {
 
 constexpr size_t kRecentMax = 16;
+// What the sequence of a progress row means.
+constexpr uint64_t kBeganAtHead = 1;
+constexpr uint64_t kEndedWell = 2;
+constexpr int kDoubtShift = 2;
 // In front of every history; no event carries it.
 const std::string kBeginning = encode_legacy_token(0);
 
@@ -114,7 +118,9 @@ SinkPlace::SinkPlace(const std::map<std::string, Cursor>& stored, std::shared_pt
   for (const auto& [name, cursor] : stored) {
     if (name == kProgressTenant) {
       progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation, identity_of_text(cursor.identity)};
-      began_at_head_ = cursor.sequence != 0;
+      began_at_head_ = (cursor.sequence & kBeganAtHead) != 0;
+      ended_well_ = (cursor.sequence & kEndedWell) != 0;
+      doubt_below_ = cursor.sequence >> kDoubtShift;
       continue;
     }
     TenantEntry& tenant = tenants_.find_or_add(name);
@@ -191,7 +197,33 @@ SinkPlace::Recovery SinkPlace::recovered(const std::map<std::string, Cursor>& he
   return recovery;
 }
 
+void SinkPlace::set_ended_well(bool ended_well) {
+  if (ended_well_ == ended_well) return;
+  ended_well_ = ended_well;
+  progress_dirty_ |= !progress_.snap_token.empty();
+}
+
+void SinkPlace::doubt_last_events(uint64_t now) {
+  doubt_below_ = now;
+  progress_dirty_ |= !progress_.snap_token.empty();
+  for (auto& [name, snapshot] : snapshots_) snapshot = kSnapshotDue;
+}
+
+bool SinkPlace::in_doubt(const std::string& name) const {
+  const TenantEntry* tenant = tenants_.find(name);
+  return tenant != nullptr && tenant->sequence != 0 && tenant->sequence < doubt_below_ && tenant->newest_in_batch < 0;
+}
+
+EventPtr SinkPlace::gap_in_doubt(const std::string& name) const {
+  return gap_at(*tenants_.find(name), "RELAY_INTERRUPTED");
+}
+
 void SinkPlace::gap_behind(TenantEntry& tenant, uint64_t last_sequence) {
+  gaps_.push_back(gap_at(tenant, "SINK_LOST_EVENTS"));
+  tenant.sequence = last_sequence;
+}
+
+EventPtr SinkPlace::gap_at(const TenantEntry& tenant, const char* reason) const {
   auto gap = std::make_shared<Event>();
   gap->kind = sinks::EventKind::kGap;
   gap->tenant = *tenant.name;
@@ -203,9 +235,8 @@ void SinkPlace::gap_behind(TenantEntry& tenant, uint64_t last_sequence) {
   if (const auto snapshot = snapshots_.find(*tenant.name); snapshot != snapshots_.end()) {
     gap->snapshot = snapshot->second;
   }
-  gap->reason = "SINK_LOST_EVENTS";
-  tenant.sequence = last_sequence;
-  gaps_.push_back(std::move(gap));
+  gap->reason = reason;
+  return gap;
 }
 
 bool SinkPlace::is_even() const {
@@ -279,7 +310,8 @@ void SinkPlace::assign(EventPtr event, std::vector<sinks::Delivery>& batch) {
     delivery.sequence = before.sequence + 1;
     delivery.previous_token = before.event->snap_token;
   } else {
-    delivery.sequence = tenant.sequence == 0 ? first_sequence_ : tenant.sequence + 1;
+    const bool anew = tenant.sequence == 0 || tenant.sequence < doubt_below_;
+    delivery.sequence = anew ? std::max(first_sequence_, tenant.sequence + 1) : tenant.sequence + 1;
     // Nothing is there before the GAP of a sink that has lost all, and before a first event; a start is no event.
     if (tenant.sequence != 0 && event->snap_token != kBeginning) delivery.previous_token = tenant.snap_token;
   }
@@ -396,9 +428,11 @@ std::vector<CursorUpdate> SinkPlace::changes() const {
     updates.back().cursor.more_parts |= tenant.pinned;
   }
   if (progress_dirty_) {
-    updates.push_back({kProgressTenant,
-                       {progress_.snap_token, progress_.position, 0, false, began_at_head_ ? 1U : 0U,
-                        progress_.incarnation, text_of_progress(progress_.newest)}});
+    updates.push_back(
+        {kProgressTenant,
+         {progress_.snap_token, progress_.position, 0, false,
+          (began_at_head_ ? kBeganAtHead : 0) | (ended_well_ ? kEndedWell : 0) | doubt_below_ << kDoubtShift,
+          progress_.incarnation, text_of_progress(progress_.newest)}});
   }
   return updates;
 }

@@ -99,6 +99,16 @@ class SinkPlace {
   bool is_even() const;
   bool began_at_head() const { return began_at_head_; }
 
+  // A sink that keeps no place may have been sent more than its cursors say, unless the relay had told before it ended
+  // that it had not. Then each tenant goes on with a GAP, under a number from set_first_sequence() on, and snapshots
+  // begin anew. `now`: above all numbers so far. Both are kept over restarts.
+  bool ended_well() const { return ended_well_; }
+  void set_ended_well(bool ended_well);
+  void doubt_last_events(uint64_t now);
+  bool in_doubt(const std::string& tenant) const;
+  // The GAP. REQUIRES: in_doubt().
+  EventPtr gap_in_doubt(const std::string& tenant) const;
+
   bool fresh() const { return tenants_.empty() && progress_.snap_token.empty(); }
   SourcePlace source_place() const;
   std::map<std::string, Cursor> cursors() const;
@@ -154,6 +164,8 @@ class SinkPlace {
   void pin(TenantEntry& tenant);
   void touch(TenantEntry& tenant);
   void gap_behind(TenantEntry& tenant, uint64_t last_sequence);
+  // At the tenant's cursor, which may be inside of a snapshot.
+  EventPtr gap_at(const TenantEntry& tenant, const char* reason) const;
   Cursor cursor_of(const TenantEntry& tenant) const;
   bool has_of_snapshot(const Event& event, const TenantEntry* tenant, const std::vector<sinks::Delivery>& batch) const;
   // Whether the event is one of the last of a source without order.
@@ -171,6 +183,8 @@ class SinkPlace {
   bool progress_dirty_ = false;
   uint64_t first_sequence_ = 1;
   bool began_at_head_ = false;
+  bool ended_well_ = false;
+  uint64_t doubt_below_ = 0;  // numbers below this are of a time whose end was not told
 };
 
 }  // namespace headgate::relay

@@ -33,6 +33,12 @@ void SinkWorker::gap_at_start(const sinks::Event& first) {
   place_.assign(std::move(gap), pending_);
 }
 
+void SinkWorker::gap_in_doubt(const std::string& tenant) {
+  EventPtr gap = place_.gap_in_doubt(tenant);
+  status_.bytes_in_hand += gap->bytes();
+  place_.assign(std::move(gap), pending_);
+}
+
 bool SinkWorker::tell_losses(std::stop_token stop) {
   {
     MutexLock lock(mutex_);

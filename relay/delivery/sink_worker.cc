@@ -19,14 +19,6 @@ const T* held(const HubItem& item) {
   return found == nullptr ? nullptr : found->get();
 }
 
-// What a token store that lost everything has to be told anew.
-std::vector<CursorUpdate> all_of(const SinkPlace& place) {
-  std::vector<CursorUpdate> all;
-  for (auto& [tenant, cursor] : place.cursors()) all.push_back({tenant, cursor});
-  if (!place.progress().snap_token.empty()) all.push_back({kProgressTenant, {}});
-  return all;
-}
-
 // After these the connection may be of no use any more.
 bool needs_reopening(const Status& status) {
   return status.code() != StatusCode::kResourceExhausted && status.code() != StatusCode::kDeadlineExceeded;
@@ -69,7 +61,7 @@ void SinkWorker::join() {
 }
 
 void SinkWorker::run(std::stop_token stop) {
-  if (open(stop)) loop(stop);
+  if (open(stop) && begin_to_send(stop)) loop(stop);
   catch_up_.reset();
   reader_.reset();
   if (!fenced_) commit_at_end();
@@ -252,6 +244,7 @@ void SinkWorker::take(EventPtr event, bool ordered) {
     return;
   }
   if (ordered && place_.began_at_head() && place_.is_new(event->tenant)) gap_at_start(*event);
+  if (event->kind != sinks::EventKind::kGap && place_.in_doubt(event->tenant)) gap_in_doubt(event->tenant);
   status_.bytes_in_hand += event->bytes();
   place_.assign(std::move(event), pending_);
 }
@@ -310,6 +303,7 @@ SinkWorker::Flush SinkWorker::flush(std::stop_token stop) {
                                                            : result.status,
                         done, stop);
   }
+  if (outcome == Flush::kLeave) last_write_unknown_ = true;
   stopping_.clear();  // what was not told is met again
   MutexLock lock(mutex_);
   place_.end_batch(pending_);
@@ -395,69 +389,6 @@ void SinkWorker::join_hub() {
   catch_up_.reset();
   metrics_.on_caught_up();
   log_info("sink_caught_up", {{"sink", name_}, {"position", progress.position}});
-}
-
-void SinkWorker::start_commit() {
-  std::vector<CursorUpdate> updates;
-  {
-    MutexLock lock(mutex_);
-    updates = place_.take_changes();
-  }
-  committer_.start(std::move(updates));
-}
-
-bool SinkWorker::settle_commit(const std::optional<Committer::Outcome>& outcome) {
-  if (!outcome) return true;
-  {
-    MutexLock lock(mutex_);
-    if (!outcome->status.ok()) place_.put_back(outcome->updates);
-    if (outcome->status.code() == StatusCode::kDataLoss) place_.put_back(all_of(place_));
-    status_.uncommitted = committer_.uncommitted();
-  }
-  if (outcome->status.code() == StatusCode::kFailedPrecondition) {
-    fenced(outcome->status);
-    return false;
-  }
-  if (!outcome->status.ok()) {
-    log_warn("commit_failed", {{"sink", name_}, {"error", describe(outcome->status)}});
-    note_error(outcome->status);
-  }
-  return true;
-}
-
-bool SinkWorker::commit_when_due(bool idle, std::stop_token stop) {
-  for (;;) {
-    if (!settle_commit(committer_.outcome())) return false;
-    bool due = false;
-    {
-      MutexLock lock(mutex_);
-      due = committer_.due(place_, idle);
-    }
-    if (due) start_commit();
-    if (!committer_.must_wait()) return true;
-    change_state(SinkState::kBlocked);
-    if (!parts_.clock.sleep(Duration(50), stop)) return false;
-    idle = true;
-  }
-}
-
-void SinkWorker::commit_at_end() {
-  // The first failure may be a connection that broke long ago; the store opens a new one for the next call.
-  std::optional<Committer::Outcome> last = committer_.wait_for_outcome();
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (!settle_commit(last)) break;
-    start_commit();
-    last = committer_.wait_for_outcome();
-    if (!last || last->status.ok()) break;
-  }
-  if (!last || last->status.ok()) {
-    settle_commit(last);
-    return;
-  }
-  log_error("last_commit_failed", {{"sink", name_},
-                                   {"uncommitted", committer_.uncommitted()},
-                                   {"error", describe(last->status)},
-                                   {"effect", "these events come twice after the next start"}});
 }
 
 void SinkWorker::fenced(const Status& status) {

@@ -88,6 +88,8 @@ class SinkWorker {
 
   void run(std::stop_token stop);
   bool open(std::stop_token stop);
+  // Of a sink that keeps no place: from here on, an end that is not told puts its last events in doubt.
+  bool begin_to_send(std::stop_token stop);
   Status open_once(std::stop_token stop);
   // What an open sink tells of itself.
   void note_limit();
@@ -102,6 +104,7 @@ class SinkWorker {
   bool is_repeat(const sinks::Event& event, bool ordered) REQUIRES_LOCK(mutex_);
   // A tenant that the sink begins to tell of in the middle of its history.
   void gap_at_start(const sinks::Event& first) REQUIRES_LOCK(mutex_);
+  void gap_in_doubt(const std::string& tenant) REQUIRES_LOCK(mutex_);
   // What recovering found to be lost is told before anything else. False: stopped, fenced or to be read anew.
   bool tell_losses(std::stop_token stop);
   void resume_tenants();
@@ -154,6 +157,7 @@ class SinkWorker {
   bool rewind_ = false;
   std::map<std::string, GapPolicy> decided_;      // for the next private stream
   std::map<std::string, int64_t> resumed_at_us_;  // when it was last asked for
+  bool last_write_unknown_ = false;  // the end came while the sink had not answered
   MonotonicTime next_beat_{};
 
   std::atomic<bool> draining_{false};

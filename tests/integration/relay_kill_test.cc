@@ -53,6 +53,7 @@ void check_never_ahead(World& world, const std::map<std::string, Places>& places
     for (const auto& cursor : cursors) {
       const auto& tenant = cursor.first;
       const auto& sequence = cursor.second;
+      if (tenant.empty()) continue;  // the progress of the sink as a whole has no number
       const bool held = wait_for_events(world.subscriber(sink), 30s,
                                         [&](const auto& events) { return highest(events, tenant) >= sequence; });
       CHECK_MESSAGE(held, sink << "/" << tenant << ": the cursor is at " << sequence << ", the sink at "

@@ -105,15 +105,16 @@ std::string check_copies(const std::vector<Received>& received, bool repeats, co
   return "";
 }
 
-std::string check_rising(const std::vector<Received>& received, uint64_t tail) {
-  std::map<std::string, uint64_t> highest;
+std::string check_rising(const std::vector<Received>& received) {
+  std::map<std::string, std::map<uint64_t, std::string>> numbers;
   for (const Received& event : received) {
     if (event.is_heartbeat()) continue;
-    uint64_t& known = highest[event.tenant];
-    if (event.sequence + tail <= known) {
-      return fmt::format("{} has number {} behind {}", event.id, event.sequence, known);
+    std::map<uint64_t, std::string>& known = numbers[event.tenant];
+    const uint64_t highest = known.empty() ? 0 : known.rbegin()->first;
+    const auto [at, fresh] = known.emplace(event.sequence, event.id);
+    if (fresh ? event.sequence < highest : at->second != event.id) {
+      return fmt::format("{} has number {} behind {} ({})", event.id, event.sequence, highest, at->second);
     }
-    known = std::max(known, event.sequence);
   }
   return "";
 }

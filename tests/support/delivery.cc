@@ -114,7 +114,8 @@ std::string take_apart(const std::vector<const Received*>& events, Repeats repea
       return event->id + " came again and was another event";
     }
     if (!fresh) continue;
-    if (event->is_gap() && event->reason == "SINK_LOST_EVENTS" && gaps.contains(event->reason)) {
+    const bool lost = event->reason == "SINK_LOST_EVENTS" && gaps.contains(event->reason);
+    if (event->is_gap() && (lost || event->reason == "RELAY_INTERRUPTED")) {
       if (std::string fault = take_losses(*event, known, unique); !fault.empty()) return fault;
       continue;
     }
