@@ -157,7 +157,7 @@ class SinkWorker {
   bool rewind_ = false;
   std::map<std::string, GapPolicy> decided_;      // for the next private stream
   std::map<std::string, int64_t> resumed_at_us_;  // when it was last asked for
-  bool last_write_unknown_ = false;  // the end came while the sink had not answered
+  bool last_write_unknown_ = false;               // the end came while the sink had not answered
   MonotonicTime next_beat_{};
 
   std::atomic<bool> draining_{false};
