@@ -198,6 +198,10 @@ void FeedCore::collected_ahead(const std::vector<TenantFloor>& tenants) {
   {
     MutexLock lock(mutex);
     ++ring_losses;
+    std::erase_if(ring_holes, [this](const auto& hole) REQUIRES_LOCK(mutex) { return hole.second <= ring.start(); });
+    for (const TenantFloor& lost : tenants) {
+      if (!lost.by_removal) ring_holes[lost.tenant] = std::max(ring_holes[lost.tenant], lost.floor);
+    }
     for (StreamImpl* stream : streams) {
       stream->assert_locked();
       if (stream->lose_locked(tenants)) wakeups.push_back(stream->wakeup_);

@@ -2,6 +2,7 @@
 // all; nothing blocks while it is held, and wake-ups are given when it has been released.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -57,7 +58,9 @@ class FeedCore {
   bool must_reconnect GUARDED_BY(mutex) = false;
   uint64_t ring_restarts GUARDED_BY(mutex) = 0;  // how often the ring began anew
   uint64_t ring_losses GUARDED_BY(mutex) = 0;    // calls of collected_ahead()
-  uint64_t connections GUARDED_BY(mutex) = 0;    // made by the feed; what was read before one is not relied on behind
+  // Tenants of which the ring misses history, and up to where. A removal hides that later from who asks the database.
+  std::map<std::string, uint64_t> ring_holes GUARDED_BY(mutex);
+  uint64_t connections GUARDED_BY(mutex) = 0;  // made by the feed; what was read before one is not relied on behind
   bool closed GUARDED_BY(mutex) = false;
   MonotonicTime outage_since GUARDED_BY(mutex){};
   std::unordered_set<StreamImpl*> streams GUARDED_BY(mutex);
@@ -113,6 +116,7 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   const StreamFilter& filter_of_job() const NO_LOCK_ANALYSIS { return filter_; }
 
   // With the mutex held:
+  void lose_ring_holes_locked() REQUIRES_LOCK(core_->mutex);
   void end_locked(const Status& status) REQUIRES_LOCK(core_->mutex);
   // Of these tenants the ring will miss what the stream has not read. True when the stream is concerned.
   bool lose_locked(const std::vector<TenantFloor>& tenants) REQUIRES_LOCK(core_->mutex);

@@ -193,6 +193,37 @@ TEST_SUITE("feed/life") {
     }
   }
 
+  TEST_CASE("life: a removal does not hide that the history in front of it was collected before the ring had it") {
+    HG_POSTGRES(database);
+    World world(*database);
+    REQUIRE(wait_until([&] { return world.feed.stats().connected; }));
+    world.create("a");
+    const std::string start = encode_legacy_token(world.writer.write("a", "1"));
+    // The feed waits for this one.
+    EngineSession slow(database->uri());
+    slow.begin("b");
+    for (const char* name : {"2", "3", "4"}) world.writer.write("a", name);
+    world.writer.collect("a");
+    slow.add("1");
+    slow.commit();
+    world.writer.write("b", "2");
+    Client seen(world.feed, StreamRequest{.tenants = {{"b", ""}}, .notices = true, .earliest = true});
+    CHECK(seen.receives(2));
+    for (const bool removed : {false, true}) {
+      if (removed) {
+        world.remove("a");
+        world.create("a");
+        world.writer.write("a", "5");
+      }
+      CAPTURE(removed);
+      Client named(world.feed, StreamRequest{.tenants = {{"a", start}, {"b", ""}}, .notices = true, .earliest = true});
+      CHECK(named.receives(2));
+      CHECK(text(named) == "b:write b:write");
+      REQUIRE(named.notices.size() == 1);
+      CHECK(named.notices[0].reason == kHistoryGone);
+    }
+  }
+
   TEST_CASE("life: where events cannot be recorded, a removal is a notice") {
     HG_POSTGRES(database);
     { StorageFixture prepared(*database); }

@@ -99,6 +99,7 @@ Status StreamImpl::run_opening(HistoryReader& reader) {
       read_newest_ = std::move(opened->newest);
       opening_ = std::move(opened->opening);
       notices_ = std::move(opened->notices);
+      lose_ring_holes_locked();
     } else {
       end_locked(opened.status());
     }
@@ -234,6 +235,14 @@ bool StreamImpl::lose_locked(const std::vector<TenantFloor>& tenants) {
     }
   }
   return concerned;
+}
+
+void StreamImpl::lose_ring_holes_locked() {
+  std::vector<TenantFloor> holes;
+  for (const auto& [tenant, floor] : core_->ring_holes) {
+    if (floor > core_->ring.start()) holes.push_back({tenant, floor, false});
+  }
+  lose_locked(holes);
 }
 
 void StreamImpl::drop_locked(const TenantFloor& lost) {
