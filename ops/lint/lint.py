@@ -16,6 +16,7 @@ if HERE not in sys.path:
 import banned  # noqa: E402
 import formatting  # noqa: E402
 import layers  # noqa: E402
+import lock_order  # noqa: E402
 import locks  # noqa: E402
 import sizes  # noqa: E402
 import treerules  # noqa: E402
@@ -27,6 +28,7 @@ RULES = {
     "function-length": sizes.run_functions,
     "banned-calls": banned.run,
     "locks": locks.run,
+    "lock-order": lock_order.run,
     "readmes": treerules.run_readmes,
     "titles": treerules.run_titles,
     "machine-paths": treerules.run_machine_paths,

@@ -55,6 +55,25 @@ class Locks(unittest.TestCase):
         self.assertEqual([], findings({"base/a_test.cc": "class A {\n  std::mutex mutex_;\n};\n"}, "locks"))
 
 
+class LockOrder(unittest.TestCase):
+    CODE = {"base/a.h": header("class A {\n  Mutex mutex_;\n  int a_ GUARDED_BY(mutex_);\n};\n"),
+            "base/b.h": header("class B {\n  mutable Mutex mutex_;\n  int b_ GUARDED_BY(mutex_);\n};\n")}
+
+    def found(self, *table):
+        return findings(self.CODE | {"docs/locks.md": "\n".join(table) + "\n"}, "lock-order")
+
+    def test_each_mutex_has_a_row(self):
+        self.assertEqual([], self.found("| `base/a.h:mutex_` | a | `base/b.h:mutex_` |", "| `base/b.h:mutex_` | b | - |"))
+        self.assertEqual(1, len(self.found("| `base/a.h:mutex_` | a | - |")))
+
+    def test_no_row_points_upwards(self):
+        self.assertEqual(1, len(self.found("| `base/a.h:mutex_` | a | - |", "| `base/b.h:mutex_` | b | `base/a.h:mutex_` |")))
+
+    def test_no_row_outlives_its_mutex(self):
+        self.assertEqual(1, len(self.found("| `base/c.h:mutex_` | c | - |", "| `base/a.h:mutex_` | a | - |",
+                                           "| `base/b.h:mutex_` | b | - |")))
+
+
 class IncludeDirection(unittest.TestCase):
     def test_a_lower_folder_may_not_include_a_higher_one(self):
         found = findings({"engine/storage/a.cc": '#include "engine/api/b.h"\n'}, "include-direction")
