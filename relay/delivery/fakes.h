@@ -105,6 +105,11 @@ class FakeUpstream : public Upstream {
     cut();
   }
 
+  // From the next one on, streams are refused when there have been so many.
+  void limit_streams(size_t streams) {
+    MutexLock lock(mutex_);
+    streams_max_ = streams;
+  }
   void come_back() {
     MutexLock lock(mutex_);
     away_ = false;
@@ -122,7 +127,7 @@ class FakeUpstream : public Upstream {
   Status run(UpstreamRequest& request, UpstreamListener& listener, std::stop_token stop) override {
     std::unique_lock lock(mutex_);
     requests_.push_back(request);
-    if (away_) return unavailable("away");
+    if (away_ || requests_.size() > streams_max_) return unavailable("away");
     if (!continues(request.progress)) return make_status(StatusCode::kOutOfRange, "another history");
     ++open_;
     const Status status = stream(request, listener, stop, lock);
@@ -315,6 +320,7 @@ class FakeUpstream : public Upstream {
   int cuts_ = 0;
   int open_ = 0;
   bool away_ = false;
+  size_t streams_max_ = SIZE_MAX;
   Status cut_status_;
 };
 

@@ -97,6 +97,31 @@ TEST_CASE("lives: a relay that ends in the middle of a snapshot goes on behind t
   CHECK(all.at(32) == "130.0#33");
 }
 
+TEST_CASE("lives: a mark in front of a snapshot's end does not cover what is still to be read behind that") {
+  World world;
+  world.settings.session.default_start = StartPolicy::kSnapshot;
+  world.source.write("a", 100);
+  world.source.write("a", 101);
+  world.source.hold_snapshots(1);
+  world.source.limit_streams(1);
+  world.start();
+  REQUIRE(world.has(2));
+  // All that follows comes to the sink at once, and the stream that would read a:102 again does not come.
+  world.sink().fail_with(unavailable("away"));
+  world.source.write("b", 102);
+  REQUIRE(world.reaches(SinkState::kRetrying));
+  world.source.write("a", 103);
+  REQUIRE(wait_until([&] { return world.relay->source().position == 104; }));
+  world.source.release_snapshots();
+  REQUIRE(wait_until([&] { return world.relay->source().state == SessionStatus::State::kWaiting; }));
+  world.sink().fail_with(ok_status());
+  CHECK(arrives(world, "a", {"begin 101.0#1", "page 101.1#2", "page 101.2#3", "end 101.3#4"}));
+  world.stop();
+  world.source.limit_streams(SIZE_MAX);
+  world.start();
+  CHECK(arrives(world, "a", {"begin 101.0#1", "page 101.1#2", "page 101.2#3", "end 101.3#4", "103.0#5"}));
+}
+
 TEST_CASE("lives: a snapshot of which the sink has lost pages begins anew behind the GAP") {
   World world;
   world.settings.session.default_start = StartPolicy::kSnapshot;

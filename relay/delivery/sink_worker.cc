@@ -19,6 +19,20 @@ const T* held(const HubItem& item) {
   return found == nullptr ? nullptr : found->get();
 }
 
+// Whether an event before the next mark puts its tenant to a place that the marks so far do not cover.
+bool pins_ahead(const std::vector<HubItem>& items, size_t from) {
+  for (size_t at = from; at < items.size(); ++at) {
+    const auto* event = std::get_if<EventPtr>(&items[at]);
+    if (event == nullptr) {
+      if (held<Progress>(items[at]) != nullptr) return false;
+      continue;
+    }
+    const sinks::EventKind kind = (*event)->kind;
+    if (kind == sinks::EventKind::kGap || kind == sinks::EventKind::kSnapshotEnd) return true;
+  }
+  return false;
+}
+
 // After these the connection may be of no use any more.
 bool needs_reopening(const Status& status) {
   return status.code() != StatusCode::kResourceExhausted && status.code() != StatusCode::kDeadlineExceeded;
@@ -196,6 +210,12 @@ bool SinkWorker::process(std::vector<HubItem> items, std::stop_token stop) {
     if (auto* progress = std::get_if<std::shared_ptr<const Progress>>(&item); progress != nullptr) {
       mark = std::move(*progress);
       if (!guarded(Guard::kProgressAfterEvents)) pass(*mark);
+      if (pins_ahead(items, at + 1)) {
+        // It covers tenants as they stand here, and not what an event behind it pins.
+        outcome = flush(stop);
+        if (outcome != Flush::kDone) break;
+        pass(*std::exchange(mark, nullptr));
+      }
     } else {
       outcome = flush(stop);
       if (outcome != Flush::kDone) break;
