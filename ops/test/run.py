@@ -48,6 +48,7 @@ class Run:
         self.folder = None
         self.environment = dict(os.environ)
         self.children = []
+        self.stages_done = []  # with the minutes that each took
 
     # -- servers
 
@@ -150,9 +151,12 @@ class Run:
 
     def run_stage(self, stage):
         spent = (time.monotonic() - self.begin) / 60
-        if not stages.fits(stage, spent, self.arguments.minutes):
-            self.tally.skip(f"stage {stage.preset}", f"NOT RUN: {spent:.0f} of {self.arguments.minutes:g} minutes are over, "
-                            f"and it takes about {stage.minutes}")
+        pace = stages.pace(self.stages_done)
+        if not stages.fits(stage, spent, self.arguments.minutes, pace):
+            reason = (f"NOT RUN: {spent:.0f} of {self.arguments.minutes:g} minutes are over, and it takes about "
+                      f"{stage.minutes * pace:.0f} on this machine")
+            say(f"\nstage {stage.preset}: {reason}")
+            self.tally.skip(f"stage {stage.preset}", reason)
             return
         before = self.tally.passed, self.tally.failed
         say(f"\nstage {stage.preset}:")
@@ -163,8 +167,10 @@ class Run:
             self.run_ctest(build, self.selection() + stages.selection(stage), "-" + stage.preset)
         if stage.quickstart:
             self.run_quickstart(build)
+        took = (time.monotonic() - self.begin) / 60 - spent
+        self.stages_done.append((stage, took))
         say(f"stage {stage.preset}: {self.tally.passed - before[0]} passed, {self.tally.failed - before[1]} failed, "
-            f"{(time.monotonic() - self.begin) / 60 - spent:.1f} minutes")
+            f"{took:.1f} minutes")
 
     def build_stage(self, stage):
         """Progress goes to our own standard error; what failed is there, too."""

@@ -38,6 +38,12 @@ def selection(stage):
     return ["-R", "^(" + "|".join(map(re.escape, stage.tests)) + ")$"] if stage.tests else []
 
 
-def fits(stage, spent_minutes, minutes):
+def pace(done):
+    """How much longer this machine needs than the minutes above, by the stages that ran: [(stage, its minutes here)]."""
+    expected = sum(stage.minutes for stage, _ in done)
+    return max(1.0, sum(took for _, took in done) / expected) if expected else 1.0
+
+
+def fits(stage, spent_minutes, minutes, pace_here=1.0):
     """False when the stage would probably end behind the limit; no limit is None."""
-    return minutes is None or spent_minutes + stage.minutes <= minutes
+    return minutes is None or spent_minutes + stage.minutes * pace_here <= minutes

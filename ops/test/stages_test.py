@@ -50,6 +50,13 @@ class Stages(unittest.TestCase):
         self.assertTrue(stages.fits(stage, 5, 5 + stage.minutes))
         self.assertFalse(stages.fits(stage, 6, 5 + stage.minutes))
 
+    def test_a_slow_machine_is_expected_to_stay_slow(self):
+        debug, tsan = stages.STAGES["debug"], stages.STAGES["tsan"]
+        self.assertEqual(1, stages.pace([]))
+        self.assertEqual(1, stages.pace([(debug, debug.minutes / 4)]))
+        self.assertEqual(2, stages.pace([(debug, debug.minutes * 2)]))
+        self.assertFalse(stages.fits(tsan, 5, 5 + tsan.minutes, 2))
+
 
 if __name__ == "__main__":
     unittest.main()
