@@ -341,6 +341,7 @@ struct SinkStore {
   size_t largest_batch = 0;
   size_t max_event_bytes = 0;
   std::function<void()> on_written;
+  std::vector<std::pair<std::string, uint64_t>> heartbeats;  // tenant (empty: all) and position
 
   static const char* kind_of(const Event& event);
 
@@ -356,6 +357,10 @@ struct SinkStore {
   size_t size() const {
     MutexLock lock(mutex);
     return written.size();
+  }
+  std::vector<std::pair<std::string, uint64_t>> beats() const {
+    MutexLock lock(mutex);
+    return heartbeats;
   }
   std::vector<sinks::Delivery> all() const {
     MutexLock lock(mutex);
@@ -423,6 +428,12 @@ class StoreSink : public sinks::Sink {
     }
     if (store_->on_written) store_->on_written();
     return {written, ok_status()};
+  }
+  Status heartbeat(const sinks::Heartbeat& heartbeat, std::stop_token) override {
+    MutexLock lock(store_->mutex);
+    for (const auto& mark : heartbeat.tenants) store_->heartbeats.emplace_back(mark.tenant, heartbeat.position);
+    if (heartbeat.tenants.empty()) store_->heartbeats.emplace_back("", heartbeat.position);
+    return ok_status();
   }
   void close() override {}
 

@@ -248,7 +248,8 @@ std::vector<sinks::TenantMark> SinkPlace::marks() const {
   std::vector<sinks::TenantMark> marks;
   for (size_t i = 0; i < tenants_.size(); ++i) {
     const TenantEntry& tenant = tenants_.at(i);
-    if (tenant.sequence > 0) marks.push_back({*tenant.name, tenant.sequence, tenant.snap_token});
+    const bool behind = tenant.pinned || uncovered_.count(*tenant.name) != 0;
+    if (tenant.sequence > 0 && !behind) marks.push_back({*tenant.name, tenant.sequence, tenant.snap_token});
   }
   return marks;
 }
@@ -388,6 +389,7 @@ bool SinkPlace::passed(const Progress& mark) {
     touch(tenant);
     name = pinned_.erase(name);
   }
+  if (is_even()) even_progress_ = progress_;
   return true;
 }
 

@@ -134,8 +134,10 @@ class SinkPlace {
 
   // True when the tenant never had an event in this sink, as far as anybody knows.
   bool is_new(const std::string& tenant) const;
-  // Of every tenant that has had an event.
+  // Of every tenant that has had an event and stands where the progress stands.
   std::vector<sinks::TenantMark> marks() const;
+  // The last progress that held for every tenant that flows.
+  const Progress& even_progress() const { return even_progress_; }
   // The GAPs that recovered() found necessary, once; to be delivered before anything else.
   std::vector<EventPtr> take_gaps();
 
@@ -180,6 +182,7 @@ class SinkPlace {
   std::map<std::string, std::string> snapshots_;  // Cursor::snapshot of the few tenants that have one
   std::vector<EventPtr> gaps_;
   Progress progress_;
+  Progress even_progress_;
   bool progress_dirty_ = false;
   uint64_t first_sequence_ = 1;
   bool began_at_head_ = false;

@@ -284,7 +284,8 @@ void SinkWorker::beat_when_due(std::stop_token stop) {
   Progress progress;
   {
     MutexLock lock(mutex_);
-    progress = place_.progress();
+    const bool of_all = settings_.heartbeat.scope == sinks::HeartbeatScope::kSink;
+    progress = of_all ? place_.even_progress() : place_.progress();
     if (progress.position == 0) return;
     if (settings_.heartbeat.scope == sinks::HeartbeatScope::kTenant) marks = place_.marks();
   }

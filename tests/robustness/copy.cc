@@ -2,6 +2,10 @@
 
 #include <fmt/ranges.h>
 
+#include <stdexcept>
+
+#include "base/snap_token.h"
+
 namespace headgate::testing {
 
 namespace {
@@ -35,6 +39,7 @@ std::string Copy::apply(const Received& event) {
   trail_.push_back(fmt::format(" {}#{}{}", event.id, event.sequence, fmt::join(texts_of(event.changes), ",")));
   if (trail_.size() > 12) trail_.pop_front();
   last_id_ = event.id;
+  last_xid_ = event.xid;
   sequence_ = event.sequence;
   if (!event.token.empty()) token_ = event.token;
   if (event.is_gap()) {
@@ -74,6 +79,45 @@ std::string Copy::change(const Received& event) {
     } else if (rows_.erase(text.substr(1)) == 0 && certain_) {
       return event.id + " deletes what was not there: " + text;
     }
+  }
+  return "";
+}
+
+std::vector<Watermark> watermarks(const std::vector<Received>& received, bool repeats, size_t of_each_tenant) {
+  std::map<std::string, Copy> copies;
+  std::map<std::string, std::deque<Watermark>> found;
+  for (const Received& event : received) {
+    Copy& copy = copies.try_emplace(event.tenant, repeats).first->second;
+    if (!event.is_heartbeat()) {
+      copy.apply(event);
+      // A life that is over cannot be read any more.
+      if (event.type == kRemoved) found[event.tenant].clear();
+      continue;
+    }
+    const auto position = decode_snap_token(event.token);
+    const bool complete = position.ok() && copy.last_xid() <= position->xid && event.previous_token == copy.token();
+    if (!complete || !copy.certain() || copy.in_snapshot()) continue;
+    std::deque<Watermark>& kept = found[event.tenant];
+    kept.push_back({event.tenant, event.token, copy.rows()});
+    if (kept.size() > of_each_tenant) kept.pop_front();
+  }
+  std::vector<Watermark> all;
+  for (auto& [tenant, kept] : found) all.insert(all.end(), kept.begin(), kept.end());
+  return all;
+}
+
+std::string check_watermarks(const std::vector<Watermark>& watermarks, EngineClient& client, int& compared) {
+  for (const Watermark& mark : watermarks) {
+    std::vector<std::string> there;
+    try {
+      there = client.tuples_at(mark.tenant, mark.token);
+    } catch (const std::runtime_error&) {
+      continue;  // collected since
+    }
+    ++compared;
+    if (std::set<std::string>(there.begin(), there.end()) == mark.rows) continue;
+    return fmt::format("{} at {}: the copy has {} rows, the database had {}", mark.tenant, mark.token, mark.rows.size(),
+                       there.size());
   }
   return "";
 }

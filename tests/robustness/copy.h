@@ -26,6 +26,8 @@ class Copy {
   bool certain() const { return certain_; }
   const std::string& last_gap() const { return gap_; }
   bool in_snapshot() const { return in_snapshot_; }
+  const std::string& token() const { return token_; }
+  uint64_t last_xid() const { return last_xid_; }
   // Relationships as texts.
   const std::set<std::string>& rows() const { return rows_; }
   std::string trail() const;
@@ -37,6 +39,7 @@ class Copy {
   uint64_t sequence_ = 0;
   std::string token_;
   std::string last_id_;
+  uint64_t last_xid_ = 0;
   std::deque<std::string> trail_;  // the last events, for whoever reads a fault
   std::map<std::string, uint64_t> ids_;
   std::set<std::string> rows_;
@@ -44,6 +47,18 @@ class Copy {
   bool in_snapshot_ = false;
   std::string gap_;
 };
+
+// What a copy holds when a heartbeat says that it has everything in front of the token.
+struct Watermark {
+  std::string tenant;
+  std::string token;
+  std::set<std::string> rows;
+};
+
+// Those of the last heartbeats of each tenant at which its copy was certain and no further than the heartbeat.
+std::vector<Watermark> watermarks(const std::vector<Received>& received, bool repeats, size_t of_each_tenant);
+// Compares them with the database as it was there, where that can still be read; counts those into `compared`.
+std::string check_watermarks(const std::vector<Watermark>& watermarks, EngineClient& client, int& compared);
 
 // What one sink tells against the database: "" or the first fault, with its tenant.
 std::string check_copies(const std::vector<Received>& received, bool repeats, const std::set<std::string>& tenants,

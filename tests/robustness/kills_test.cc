@@ -106,18 +106,6 @@ class Attack {
     ++blows_;
   }
 
-  // A server may find its port or its shared memory still taken for a moment.
-  static void start_again(Program& program) {
-    for (int attempt = 0;; ++attempt) {
-      try {
-        return program.start();
-      } catch (const std::exception&) {
-        if (attempt == 4) throw;
-        wait_until([] { return false; }, 500ms);
-      }
-    }
-  }
-
   std::mt19937_64 random_;
   std::vector<std::pair<std::string, Program*>> victims_;
   int blows_ = 0;

@@ -20,4 +20,15 @@ uint64_t attack_seed() {
   return seed;
 }
 
+void start_again(Program& program) {
+  for (int attempt = 0;; ++attempt) {
+    try {
+      return program.start();
+    } catch (const std::exception&) {
+      if (attempt == 4) throw;
+      wait_until([] { return false; }, std::chrono::milliseconds(500));
+    }
+  }
+}
+
 }  // namespace headgate::testing
