@@ -30,6 +30,19 @@ Texts told(World& world, const std::string& sink) {
 
 std::string reason_at(World& world, size_t at) { return world.sink().all().at(at).event->reason; }
 
+// Tenant a's history was collected behind its first event; nothing of its state is read before release_snapshots().
+void start_with_due_snapshot(World& world) {
+  world.source.write("a", 100);
+  world.start();
+  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
+  world.stop();
+  world.source.write("a", 101);
+  world.source.forget_history("a", 101);
+  world.source.hold_snapshots();
+  world.start();
+  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+}
+
 }  // namespace
 
 TEST_SUITE_BEGIN("relay/delivery");
@@ -177,15 +190,7 @@ TEST_CASE("lives: a tenant whose history was collected gets a GAP and its state,
 
 TEST_CASE("lives: a deletion that a snapshot's state is behind of is part of it, and a later one ends it") {
   World world;
-  world.source.write("a", 100);
-  world.start();
-  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
-  world.stop();
-  world.source.write("a", 101);
-  world.source.forget_history("a", 101);
-  world.source.hold_snapshots();
-  world.start();
-  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+  start_with_due_snapshot(world);
   world.stop();
   // Another life begins before the snapshot does, and the stream tells of it behind the snapshot's first page.
   world.source.live("a", 102, EventKind::kTenantRemoved);
@@ -217,15 +222,7 @@ TEST_CASE("lives: a deletion that a snapshot's state is behind of is part of it,
 
 TEST_CASE("lives: a tenant that is deleted while its snapshot is due is told of that alone, and its next life flows") {
   World world;
-  world.source.write("a", 100);
-  world.start();
-  REQUIRE(wait_until([&] { return world.committed("a") == 100; }));
-  world.stop();
-  world.source.write("a", 101);
-  world.source.forget_history("a", 101);
-  world.source.hold_snapshots();
-  world.start();
-  CHECK(arrives(world, "a", {"100.0#1", "gap 100.0#2"}));
+  start_with_due_snapshot(world);
   world.source.write("a", 102);
   world.source.live("a", 103, EventKind::kTenantRemoved);
   world.source.forget_history("a", 0);
