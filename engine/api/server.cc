@@ -55,6 +55,10 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::start(const ServerSettings& sett
                                  : fmt::format("{}:{}", settings.address, settings.port);
   builder.AddListeningPort(address, creds, &made->port_);
   builder.SetMaxReceiveMessageSize(settings.receive_bytes_max);
+  // The limit above is for what is received: before anybody knows who calls, 2 MB would be unpacked to 2 GB.
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
   set_keepalive(builder, settings);
   builder.experimental().SetInterceptorCreators(make_unreadable_interceptors());
   for (grpc::Service* service : services) builder.RegisterService(service);

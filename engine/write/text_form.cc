@@ -151,11 +151,19 @@ std::string format_tuple(const Tuple& tuple) {
 }
 
 StatusOr<std::string> render_template(std::string_view text,
-                                      const google::protobuf::Map<std::string, std::string>& arguments) {
+                                      const google::protobuf::Map<std::string, std::string>& arguments,
+                                      size_t& bytes_left) {
   std::string out;
+  const auto add = [&](std::string_view more) {
+    if (more.size() > bytes_left) return false;
+    bytes_left -= more.size();
+    out += more;
+    return true;
+  };
+  const auto too_much = [] { return make_status(StatusCode::kResourceExhausted, "the templates render to too much"); };
   for (size_t from = 0;;) {
     const size_t open = text.find("{{", from);
-    out += text.substr(from, open - from);
+    if (!add(text.substr(from, open - from))) return too_much();
     if (open == std::string_view::npos) return out;
     const size_t close = text.find("}}", open);
     if (close == std::string_view::npos) return invalid_argument("'{}' has {{{{ without }}}}", text);
@@ -163,7 +171,8 @@ StatusOr<std::string> render_template(std::string_view text,
     const bool reference = action.size() > 1 && action[0] == '.' && action.find_first_of(" .|()\"$") == 0 &&
                            action.find_first_of(" .|()\"$", 1) == std::string_view::npos;
     if (!reference) return invalid_argument("'{}' has an action other than {{{{.argument}}}}", text);
-    if (const auto found = arguments.find(to_text(action.substr(1))); found != arguments.end()) out += found->second;
+    const auto found = arguments.find(to_text(action.substr(1)));
+    if (found != arguments.end() && !add(found->second)) return too_much();
     from = close + 2;
   }
 }

@@ -25,8 +25,10 @@ StatusOr<base::v1::Attribute> parse_attribute(std::string_view text);
 std::string format_tuple(const base::v1::Tuple& tuple);
 
 // Replaces each {{.name}} by its argument, or by nothing when there is none of that name. Values are inserted as they
-// are. Any other action between {{ and }} is an error.
+// are. Any other action between {{ and }} is an error. What is made is taken off `bytes_left`; RESOURCE_EXHAUSTED, and
+// no more memory is used than that, when it does not fit.
 StatusOr<std::string> render_template(std::string_view text,
-                                      const google::protobuf::Map<std::string, std::string>& arguments);
+                                      const google::protobuf::Map<std::string, std::string>& arguments,
+                                      size_t& bytes_left);
 
 }  // namespace headgate::engine

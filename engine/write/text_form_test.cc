@@ -61,21 +61,35 @@ TEST_SUITE("write/text_form") {
     }
   }
 
+  StatusOr<std::string> render(std::string_view text, const Map<std::string, std::string>& arguments) {
+    size_t bytes_left = 1000;
+    return render_template(text, arguments, bytes_left);
+  }
+
+  TEST_CASE("template: what is made fits into what is left, or is not made") {
+    Map<std::string, std::string> arguments;
+    arguments["x"] = std::string(100, 'x');
+    size_t left = 350;
+    CHECK(render_template("{{.x}} and {{.x}}", arguments, left)->size() == 205);
+    CHECK(left == 145);
+    CHECK(render_template("{{.x}}{{.x}}{{.x}}", arguments, left).status().code() == StatusCode::kResourceExhausted);
+  }
+
   TEST_CASE("template: arguments are inserted as they are, unknown ones as nothing") {
     Map<std::string, std::string> arguments;
     arguments["who"] = "a+b<c>&\"'";
-    CHECK(*render_template("user:{{.who}}", arguments) == "user:a+b<c>&\"'");
-    CHECK(*render_template("{{ .who }}{{.who}}!", arguments) == "a+b<c>&\"'a+b<c>&\"'!");
-    CHECK(*render_template("user:{{.nobody}}.", arguments) == "user:.");
-    CHECK(*render_template("no braces {", arguments) == "no braces {");
+    CHECK(*render("user:{{.who}}", arguments) == "user:a+b<c>&\"'");
+    CHECK(*render("{{ .who }}{{.who}}!", arguments) == "a+b<c>&\"'a+b<c>&\"'!");
+    CHECK(*render("user:{{.nobody}}.", arguments) == "user:.");
+    CHECK(*render("no braces {", arguments) == "no braces {");
     // A value is never read as a template again.
     arguments["who"] = "{{.who}}";
-    CHECK(*render_template("{{.who}}", arguments) == "{{.who}}");
+    CHECK(*render("{{.who}}", arguments) == "{{.who}}");
   }
 
   TEST_CASE("template: other actions are refused instead of rendered wrongly") {
     for (const char* text : {"{{if .x}}a{{end}}", "{{.x | html}}", "{{", "{{}}", "{{.}}", "{{.a.b}}", "{{x}}"}) {
-      CHECK_MESSAGE(!render_template(text, {}).ok(), text);
+      CHECK_MESSAGE(!render(text, {}).ok(), text);
     }
   }
 }

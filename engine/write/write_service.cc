@@ -14,23 +14,31 @@ using base::v1::Tuple;
 using Arguments = google::protobuf::Map<std::string, std::string>;
 using Texts = google::protobuf::RepeatedPtrField<std::string>;
 
+// Of all templates of a bundle together: as much as a request of the default size can say. One with a large argument in
+// thousands of places would be gigabytes.
+constexpr size_t kRenderedBytesMax = 4 << 20;
+
 template <typename T>
 Status render_all(const Texts& texts, const Arguments& arguments, StatusOr<T> (*parse)(std::string_view),
-                  std::vector<T>* out) {
+                  std::vector<T>* out, size_t& bytes_left) {
   for (const std::string& text : texts) {
-    HG_ASSIGN_OR_RETURN(const std::string rendered, render_template(text, arguments));
+    HG_ASSIGN_OR_RETURN(const std::string rendered, render_template(text, arguments, bytes_left));
     HG_ASSIGN_OR_RETURN(T item, parse(rendered));
     out->push_back(std::move(item));
   }
   return ok_status();
 }
 
-StatusOr<BundleStep> step_of(const base::v1::Operation& operation, const Arguments& arguments) {
+StatusOr<BundleStep> step_of(const base::v1::Operation& operation, const Arguments& arguments, size_t& bytes_left) {
   BundleStep step;
-  HG_RETURN_IF_ERROR(render_all(operation.relationships_write(), arguments, parse_tuple, &step.tuples_write));
-  HG_RETURN_IF_ERROR(render_all(operation.relationships_delete(), arguments, parse_tuple, &step.tuples_delete));
-  HG_RETURN_IF_ERROR(render_all(operation.attributes_write(), arguments, parse_attribute, &step.attributes_write));
-  HG_RETURN_IF_ERROR(render_all(operation.attributes_delete(), arguments, parse_attribute, &step.attributes_delete));
+  HG_RETURN_IF_ERROR(
+      render_all(operation.relationships_write(), arguments, parse_tuple, &step.tuples_write, bytes_left));
+  HG_RETURN_IF_ERROR(
+      render_all(operation.relationships_delete(), arguments, parse_tuple, &step.tuples_delete, bytes_left));
+  HG_RETURN_IF_ERROR(
+      render_all(operation.attributes_write(), arguments, parse_attribute, &step.attributes_write, bytes_left));
+  HG_RETURN_IF_ERROR(
+      render_all(operation.attributes_delete(), arguments, parse_attribute, &step.attributes_delete, bytes_left));
   return step;
 }
 
@@ -41,8 +49,13 @@ StatusOr<std::vector<BundleStep>> steps_of(const base::v1::DataBundle& bundle, c
     if (!arguments.contains(name)) return api_error(base::v1::ERROR_CODE_MISSING_ARGUMENT);
   }
   std::vector<BundleStep> steps;
+  size_t bytes_left = kRenderedBytesMax;
   for (const base::v1::Operation& operation : bundle.operations()) {
-    auto step = step_of(operation, arguments);
+    auto step = step_of(operation, arguments, bytes_left);
+    if (step.status().code() == StatusCode::kResourceExhausted) {
+      return invalid_argument("bundle '{}' with these arguments is more than {} bytes", bundle.name(),
+                              kRenderedBytesMax);
+    }
     if (!step.ok()) {
       // Clients compare this message, so the reason is only told here.
       log_info("bundle_refused", {{"bundle", bundle.name()}, {"reason", message_of(step.status())}});

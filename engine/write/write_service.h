@@ -76,7 +76,7 @@ class WriteService {
 };
 
 // The steps of a bundle for the given arguments. Texts that do not parse after rendering are ERROR_CODE_DATASTORE, a
-// declared argument that is absent ERROR_CODE_MISSING_ARGUMENT.
+// declared argument that is absent ERROR_CODE_MISSING_ARGUMENT, and more than 4 MiB of them INVALID_ARGUMENT.
 StatusOr<std::vector<BundleStep>> steps_of(const base::v1::DataBundle& bundle,
                                            const google::protobuf::Map<std::string, std::string>& arguments);
 

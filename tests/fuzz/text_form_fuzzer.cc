@@ -44,7 +44,9 @@ void try_text(std::string_view text, const Arguments& arguments) {
     demand_sound_attribute(*attribute);
   else
     demand_refusal(attribute.status(), {StatusCode::kInvalidArgument});
-  const auto rendered = engine::render_template(text, arguments);
+  size_t bytes_left = 1 << 20;
+  const auto rendered = engine::render_template(text, arguments, bytes_left);
+  if (rendered.status().code() == StatusCode::kResourceExhausted) return;
   if (!rendered.ok()) return demand_refusal(rendered.status(), {StatusCode::kInvalidArgument});
   demand(is_utf8(*rendered), "a template renders to no UTF-8");
   demand(text.find("{{") != std::string_view::npos || *rendered == text, "a text without arguments changes: {}", text);
