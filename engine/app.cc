@@ -6,6 +6,7 @@
 #include "base/http_server.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/postgres/sessions.h"
 #include "engine/api/health.h"
 #include "engine/api/server.h"
 #include "engine/api/services.h"
@@ -135,6 +136,8 @@ Status App::prepare_database(std::stop_token stop) {
     } else {
       status = parts_->pool->run([](pqxx::connection_base& connection) { return check_database(connection); });
     }
+    // Behind a pooler that lends by transaction the engine would be ready, and most of its writes would fail.
+    if (status.ok()) status = check_sessions({config_.database.uri, config_.database.connect_timeout}, stop);
     if (status.ok() || status.code() != StatusCode::kUnavailable) return status;
     log_warn("database_away", {{"error", message_of(status)}, {"attempt", backoff.attempts() + 1}});
     if (!system_clock().sleep(backoff.next(), stop)) return ok_status();
