@@ -26,6 +26,9 @@ class Scanner {
   std::optional<ScannedBody> run() {
     const size_t begin = at_;
     body_.source = &source_;
+    for (skip_blanks(); at_comment(); skip_blanks()) {
+      if (!skip_comment()) return std::nullopt;
+    }
     take_first_word();
     while (at_ < text_.size() && text_[at_] != '}') {
       if (!take()) return std::nullopt;
@@ -67,8 +70,21 @@ class Scanner {
 
   bool starts_word() const {
     const char c = text_[at_];
-    const bool starts_comment = text_.compare(at_, 2, "//") == 0 || text_.compare(at_, 2, "/*") == 0;
-    return c != '}' && !starts_comment && cel::text_literal_length(text_.substr(at_)) == 0;
+    return c != '}' && !at_comment() && cel::text_literal_length(text_.substr(at_)) == 0;
+  }
+
+  bool at_comment() const { return text_.compare(at_, 2, "//") == 0 || text_.compare(at_, 2, "/*") == 0; }
+
+  // It is no part of the rule; in a stored row Permify would read it as code.
+  bool skip_comment() {
+    const bool line = text_[at_ + 1] == '/';
+    const size_t end = line ? text_.find('\n', at_) : text_.find("*/", at_ + 2);
+    if (end == std::string_view::npos && !line) return fail(at_, "this comment is not closed");
+    at_ = std::min(end, text_.size());
+    if (!line) at_ += 2;
+    const bool grows_together = !body_.text.empty() && is_word(body_.text.back());
+    if (grows_together && at_ < text_.size() && is_word(text_[at_])) body_.text += ' ';
+    return true;
   }
 
   void copy(size_t length) {
@@ -80,9 +96,7 @@ class Scanner {
   }
 
   bool take() {
-    if (text_.compare(at_, 2, "//") == 0 || text_.compare(at_, 2, "/*") == 0) {
-      return fail(at_, "a comment inside of a rule's body would become a part of the rule; put it above the rule");
-    }
+    if (at_comment()) return skip_comment();
     if (const size_t length = cel::text_literal_length(text_.substr(at_)); length != 0) return take_literal(length);
     size_t length = 1;
     if (is_word(text_[at_])) {

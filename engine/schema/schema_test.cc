@@ -85,15 +85,34 @@ TEST_SUITE("engine/schema") {
           "ERROR_CODE_SCHEMA_PARSE: 3:19: in rule 'r': expected a value, found the end of the rule");
     CHECK(error_of(with_rule("  n + 1")) ==
           "ERROR_CODE_SCHEMA_COMPILE: 2:6: rule 'r' must be a condition, its expression is of type int");
-    CHECK(error_of(with_rule("  n > 1 // more")) ==
-          "ERROR_CODE_SCHEMA_PARSE: 3:9: a comment inside of a rule's body would become a part of the rule; put it "
-          "above the rule");
+    CHECK(error_of(with_rule("  n > 1 /* more")) == "ERROR_CODE_SCHEMA_PARSE: 3:9: this comment is not closed");
+    // Comments move no place.
+    CHECK(error_of(with_rule("  /* one */ n > 1 && // two\n  m > 1")) ==
+          "ERROR_CODE_SCHEMA_COMPILE: 4:3: in rule 'r': 'm' is neither a parameter of the rule nor 'context'");
     CHECK(error_of("entity user {}\nrule r(n integer) { n > 50}") ==
           "ERROR_CODE_SCHEMA_PARSE: 2:27: put a blank or a line break in front of this '}': the word it touches would "
           "be lost");
     CHECK(error_of("entity user {}\nrule r(n integer) {}") ==
           "ERROR_CODE_SCHEMA_PARSE: 2:20: expected an expression in the rule's body, found '}'");
     CHECK(error_of(with_rule("  s == 'open")) == "ERROR_CODE_SCHEMA_PARSE: 3:8: this text in quotes is not closed");
+  }
+
+  TEST_CASE("rules: comments inside of a body are left out of the row") {
+    const auto row_of = [](const std::string& body) {
+      const auto compiled = compile_schema("entity user {}\nrule r(n integer) {" + body + "}");
+      REQUIRE_MESSAGE(compiled.ok(), body << ": " << compiled.status().ToString());
+      return compiled->rows.back().text;
+    };
+    const std::string plain = row_of("\n n > 1 && n < 9\n");
+    for (const char* body :
+         {" // first\n n > 1 && n < 9\n", "/* first */\n n > 1 && n < 9\n", "\n n > 1 &&/* between */ n < 9\n",
+          "\n n > 1 && n < 9// '}' behind\n", " // one\n// two\n n > 1 && n < 9\n"}) {
+      CHECK_MESSAGE(row_of(body).find('/') == std::string::npos, body);
+    }
+    CHECK(row_of(" // first\n n > 1 && n < 9\n") == plain);
+    CHECK(row_of("\n n > 1 &&/* } */ n < 9\n") == plain);
+    CHECK(row_of("\n '//' != ''// }\n") == row_of("\n '//' != ''\n"));
+    CHECK(row_of("\n n/**/in [1]\n") == row_of("\n n in [1]\n"));
   }
 
   TEST_CASE("rows: are stable when they are read and written again") {
