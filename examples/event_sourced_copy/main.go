@@ -10,70 +10,98 @@ import (
 	"flag"
 	"log"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// The index lists all streams. Finds new ones, and those that no longer hold what was read last: they were lost, and
-// are read again.
-func find(ctx context.Context, server *redis.Client, index string, copies map[string]*tenant) error {
-	streams, err := server.SMembers(ctx, index).Result()
-	for _, stream := range streams {
-		t := copies[stream]
-		if t == nil {
-			t = &tenant{Place: "0-0", Rows: map[string]json.RawMessage{}}
-			copies[stream] = t
-		}
-		if t.read == "" {
-			t.read, t.count = t.Place, t.Sequence
-		}
-		if held, err := server.XRange(ctx, stream, t.read, t.read).Result(); err != nil {
-			return err
-		} else if len(held) == 0 {
-			t.read = "0-0"
-		}
+type entity struct{ Type, ID, Relation string }
+
+type change struct {
+	Operation        string
+	Tuple, Attribute *struct {
+		Entity, Subject     entity
+		Relation, Attribute string
+		Value               json.RawMessage
 	}
-	return err
 }
 
-// One round of reading; true when something came.
-func follow(ctx context.Context, server *redis.Client, copies map[string]*tenant) (bool, error) {
-	var names, places []string
-	for name, t := range copies {
-		if t.read != "" {
-			names, places = append(names, name), append(places, t.read)
-		}
+// "document:1#viewer@team:2#member" and true, or "document:1$public" and its value.
+func (c change) row() (string, json.RawMessage) {
+	if a := c.Attribute; a != nil {
+		return a.Entity.Type + ":" + a.Entity.ID + "$" + a.Attribute, a.Value
 	}
-	if len(names) == 0 {
-		time.Sleep(200 * time.Millisecond)
-		return false, nil
+	t := c.Tuple
+	text := t.Entity.Type + ":" + t.Entity.ID + "#" + t.Relation + "@" + t.Subject.Type + ":" + t.Subject.ID
+	if t.Subject.Relation != "" {
+		text += "#" + t.Subject.Relation
 	}
-	wanted := redis.XReadArgs{Streams: append(names, places...), Count: 500, Block: 500 * time.Millisecond}
-	found, err := server.XRead(ctx, &wanted).Result()
-	if err == redis.Nil {
-		return false, nil
-	}
-	for _, stream := range found {
-		for _, entry := range stream.Messages {
-			copies[stream.Stream].apply(entry)
-		}
-	}
-	return len(found) > 0, err
+	return text, json.RawMessage("true")
 }
 
-// The old copy stays until the new one is whole.
-func save(path string, copies map[string]*tenant) {
-	bytes, err := json.MarshalIndent(copies, "", " ")
-	if err == nil {
-		err = os.WriteFile(path+".new", bytes, 0o644)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
+func must(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+type tenant struct {
+	Place      string // id of the stream's last entry that is in the copy
+	Sequence   uint64 // of that event
+	Token      string
+	Incomplete string // empty, or why something may be missing until the next snapshot
+	Rows       map[string]json.RawMessage
+	pending    []change // of a transaction or a snapshot that is not complete yet
+	snapshot   bool
+	read       string // like Place and Sequence, of what was read; ahead of them while something is pending
+	count      uint64
+}
+
+func (t *tenant) apply(entry redis.XMessage) {
+	text := func(name string) string { value, _ := entry.Values[name].(string); return value }
+	t.read = entry.ID
+	kind, late, replaced := text("type"), text("late") == "true", false
+	sequence, _ := strconv.ParseUint(text("sequence"), 10, 64)
+	if kind == "dev.headgate.feed.heartbeat.v1" || sequence <= t.count {
+		return // not numbered, or known already
+	}
+	if first := t.count == 0; first && text("previoustoken") != "" || !first && sequence != t.count+1 {
+		t.Incomplete, t.pending, t.snapshot = "the stream has lost what was before "+text("id"), nil, false
+	}
+	t.count = sequence
+	var data struct{ Data_Changes []change }          // as in "data_changes"
+	must(json.Unmarshal([]byte(text("data")), &data)) // the sink needs format: json
+	t.pending = append(t.pending, data.Data_Changes...)
+	parts := kind == "dev.headgate.permission.changed.v1" && text("moreparts") == "true"
+	if parts || kind == "dev.headgate.feed.snapshot-page.v1" {
+		return // more is to come
+	}
+	switch kind {
+	case "dev.headgate.feed.snapshot-begin.v1":
+		t.pending, t.snapshot = nil, true
+		return
+	case "dev.headgate.feed.snapshot-end.v1":
+		replaced = t.snapshot
+	case "dev.headgate.tenant.created.v1", "dev.headgate.tenant.removed.v1":
+		t.pending, replaced = nil, !late || kind == "dev.headgate.tenant.removed.v1"
+	case "dev.headgate.feed.gap.v1":
+		t.pending, t.Incomplete = nil, text("reason")
+	}
+	if replaced {
+		t.Rows, t.Incomplete = map[string]json.RawMessage{}, ""
+		if late {
+			t.Incomplete = "the removal was found late: what was in front of it may be of the life behind it"
+		}
+	}
+	for _, c := range t.pending {
+		row, value := c.row()
+		if delete(t.Rows, row); c.Operation == "OPERATION_CREATE" {
+			t.Rows[row] = value
+		}
+	}
+	t.pending, t.snapshot = nil, false
+	t.Place, t.Sequence, t.Token = t.read, t.count, text("snaptoken")
 }
 
 func main() {
@@ -81,29 +109,41 @@ func main() {
 	index := flag.String("index", "headgate:{streams}", "set of the streams' keys")
 	path := flag.String("file", "copy.json", "the copy")
 	flag.Parse()
-	ctx := context.Background()
-	server := redis.NewClient(&redis.Options{Addr: *address, Protocol: 2})
+	server, ctx := redis.NewClient(&redis.Options{Addr: *address, Protocol: 2}), context.Background()
 	copies := map[string]*tenant{} // by stream
 	if bytes, err := os.ReadFile(*path); err == nil {
-		if err := json.Unmarshal(bytes, &copies); err != nil {
-			log.Fatal(err)
-		}
+		must(json.Unmarshal(bytes, &copies))
 	}
-	for listed := (time.Time{}); ; {
-		var err error
-		if time.Since(listed) > time.Second {
-			err, listed = find(ctx, server, *index, copies), time.Now()
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		streams, err := server.SMembers(ctx, *index).Result() // all there are, new ones too
+		places := []string{}
+		for _, stream := range streams {
+			if copies[stream] == nil {
+				copies[stream] = &tenant{Place: "0-0", Rows: map[string]json.RawMessage{}}
+			}
+			if t := copies[stream]; t.read == "" {
+				t.read, t.count = t.Place, t.Sequence
+			}
+			places = append(places, copies[stream].read)
 		}
-		came := false
-		if err == nil {
-			came, err = follow(ctx, server, copies)
+		var found []redis.XStream
+		if len(streams) > 0 {
+			wanted := redis.XReadArgs{Streams: append(streams, places...), Count: 500, Block: 500 * time.Millisecond}
+			found, err = server.XRead(ctx, &wanted).Result()
 		}
-		if came {
-			save(*path, copies)
-		}
-		if err != nil {
+		if err != nil && err != redis.Nil {
 			log.Print(err)
-			time.Sleep(time.Second)
+		}
+		for _, stream := range found {
+			for _, entry := range stream.Messages {
+				copies[stream.Stream].apply(entry)
+			}
+		}
+		if len(found) > 0 { // the old copy stays until the new one is whole
+			bytes, err := json.MarshalIndent(copies, "", " ")
+			must(err)
+			must(os.WriteFile(*path+".new", bytes, 0o644))
+			must(os.Rename(*path+".new", *path))
 		}
 	}
 }

@@ -21,6 +21,13 @@ std::string copy_of(const std::string& source) {
                     fs::copy_options::overwrite_existing);
     }
   }
+  // What the example does not have any more would still be built.
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path path = entry.path();
+    if (path.extension() == ".go" && !fs::exists(HEADGATE_SOURCE_DIR "/" + source + "/" + path.filename().string())) {
+      fs::remove(path);
+    }
+  }
   return folder;
 }
 
