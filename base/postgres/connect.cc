@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/postgres/errors.h"
+#include "base/postgres/resolve.h"
 #include "base/settings.h"
 
 namespace headgate {
@@ -76,6 +77,33 @@ std::vector<Parameters> servers_of(const Options& options) {
       add("host", hosts);
       add("hostaddr", addresses);
       add("port", ports);
+      if (prefers) one.emplace_back("target_session_attrs", attributes);
+      all.push_back(std::move(one));
+    }
+    if (!prefers) break;
+  }
+  return all;
+}
+
+// One entry for each address of the server's name: libpq would look it up itself, for as long as the resolver takes.
+// The name stays, for certificates and password files.
+StatusOr<std::vector<Parameters>> by_address(const Options& options, const Parameters& server, Duration limit,
+                                             std::stop_token stop) {
+  const auto value = [&](std::string_view key) {
+    for (const auto& [name, text] : server) {
+      if (name == key) return text;
+    }
+    return option(options, key);
+  };
+  const std::string host = value("host");
+  if (!value("hostaddr").empty() || !is_host_name(host) || host.find(',') != std::string::npos) return {{server}};
+  HG_ASSIGN_OR_RETURN(const std::vector<std::string> addresses, resolve_name(host, limit, std::move(stop)));
+  const bool prefers = value("target_session_attrs") == "prefer-standby" && addresses.size() > 1;
+  std::vector<Parameters> all;
+  for (const char* attributes : {"standby", "any"}) {
+    for (const std::string& address : addresses) {
+      Parameters one = server;
+      one.emplace_back("hostaddr", address);
       if (prefers) one.emplace_back("target_session_attrs", attributes);
       all.push_back(std::move(one));
     }
@@ -159,12 +187,18 @@ StatusOr<PgHandle> connect_libpq(const PostgresSettings& settings, std::stop_tok
   if (!options.ok()) return invalid_argument("the uri of the database {}", message_of(options.status()));
   const Duration limit = limit_of(*options, settings.connect_timeout);
   std::string refusals;
+  const auto refuse = [&](const std::string& text) { refusals += (refusals.empty() ? "" : "; ") + text; };
   for (const Parameters& server : servers_of(*options)) {
-    PgHandle made = start(settings, server);
-    const Status status = log_in(made.get(), limit, stop);
-    if (status.ok()) return made;
-    if (status.code() != StatusCode::kUnavailable) return status;
-    refusals += (refusals.empty() ? "" : "; ") + message_of(status).substr(kDatabaseAway.size() + 2);
+    const StatusOr<std::vector<Parameters>> addresses = by_address(*options, server, limit, stop);
+    if (addresses.status().code() == StatusCode::kCancelled) return addresses.status();
+    if (!addresses.ok()) refuse(message_of(addresses.status()));
+    for (const Parameters& one : addresses.ok() ? *addresses : std::vector<Parameters>{}) {
+      PgHandle made = start(settings, one);
+      const Status status = log_in(made.get(), limit, stop);
+      if (status.ok()) return made;
+      if (status.code() != StatusCode::kUnavailable) return status;
+      refuse(message_of(status).substr(kDatabaseAway.size() + 2));
+    }
   }
   return away(refusals);
 }

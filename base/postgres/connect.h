@@ -1,8 +1,8 @@
 // The one place where connections to PostgreSQL are made.
 //
-// Blocks for `connect_timeout` at most for each address of each host, and obeys the stop token. Errors say which server
-// was asked and why it refused, in libpq's words and without a password: UNAVAILABLE, INVALID_ARGUMENT for a uri that
-// cannot be read, CANCELLED when stopped.
+// Blocks for `connect_timeout` at most for looking up each host and for each of its addresses, and obeys the stop
+// token. Errors say which server was asked and why it refused, in libpq's words and without a password: UNAVAILABLE,
+// INVALID_ARGUMENT for a uri that cannot be read, CANCELLED when stopped.
 #pragma once
 
 #include <libpq-fe.h>
