@@ -51,7 +51,7 @@ struct Recorder : UpstreamListener {
   }
   void on_tenant_starts_later(const TenantFailure& failure) override {
     MutexLock lock(mutex);
-    failures.push_back(failure.tenant + " later " + failure.reason);
+    failures.push_back(fmt::format("{} later {} {}", failure.tenant, failure.reason, failure.head_token));
   }
   void on_tenant_removed(const std::string& tenant) override {
     MutexLock lock(mutex);
@@ -317,6 +317,24 @@ TEST_CASE("watch: every tenant has a stream and goes on at its token") {
   CHECK(rig.seen.get(&Recorder::raw).front()->incarnation.empty());
   CHECK(rig.stop().code() == StatusCode::kCancelled);
   CHECK(rig.stands(0));
+}
+
+TEST_CASE("watch: a tenant that begins at the head is told so in front of its first event, once") {
+  Rig rig(UpstreamKind::kWatch);
+  rig.engine.add_tenant("a");
+  rig.engine.write("b", 90);
+  rig.request.starts = {{"b", {encode_legacy_token(90)}}};
+  rig.start();
+  REQUIRE(rig.stands(2));
+  CHECK(rig.seen.get(&Recorder::failures).empty());
+  rig.engine.write("a", 100);
+  rig.engine.write("b", 101);
+  REQUIRE(rig.sees(2));
+  CHECK(rig.seen.get(&Recorder::failures) == Texts{"a later STARTED_AT_HEAD " + encode_legacy_token(99)});
+  rig.engine.end_streams({grpc::StatusCode::UNAVAILABLE, "cut"});
+  rig.engine.write("a", 102);
+  REQUIRE(rig.sees(3));
+  CHECK(rig.seen.get(&Recorder::failures).size() == 1);
 }
 
 TEST_CASE("watch: a stream that breaks is opened again at the last token, the others stay") {

@@ -125,6 +125,7 @@ void WatchRun::on_message(const std::string& name) {
   Tenant& tenant = tenants_.at(name);
   base::v1::DataChanges& changes = *tenant.stream->message().mutable_changes();
   tenant.attempt = 0;
+  if (tenant.at_head && !tenant.removed && !changes.snap_token().empty()) tell_start_at_head(name, tenant);
   taken_.push_back(tenant.stream.get());
   if (tenant.removed || changes.snap_token().empty()) return;  // a keep-alive carries no position
   const uint64_t xid = xid_of(changes.snap_token());
@@ -139,6 +140,17 @@ void WatchRun::on_message(const std::string& name) {
   event->snap_token = tenant.token;
   event->payload = changes.SerializeAsString();
   events_.push_back(std::move(event));
+}
+
+// Where exactly the stream began nobody knows but the server; in front of its first message is what can be said.
+void WatchRun::tell_start_at_head(const std::string& name, Tenant& tenant) {
+  tenant.at_head = false;
+  const std::string& first = tenant.stream->message().changes().snap_token();
+  const uint64_t xid = xid_of(first);
+  hand_over();
+  listener_.on_tenant_starts_later({name, "STARTED_AT_HEAD",
+                                    "the stream began at the head, since no token of this tenant was known",
+                                    xid == 0 ? first : encode_legacy_token(xid - 1)});
 }
 
 void WatchRun::on_ended(const WatchEnded& ended) {
@@ -169,6 +181,7 @@ void WatchRun::open_due() {
     if (found == tenants_.end() || found->second.removed || found->second.stream != nullptr) continue;
     Tenant& tenant = found->second;
     base::v1::Watch::Stub& stub = *stubs_[next_stub_++ % stubs_.size()];
+    tenant.at_head = tenant.token.empty();
     tenant.stream = std::make_unique<WatchStream>(stub, parts_.maker, name, tenant.token, inbox_);
     ++open_;
   }

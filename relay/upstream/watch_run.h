@@ -32,6 +32,7 @@ class WatchRun {
     uint32_t part = 0;
     int attempt = 0;
     bool failed = false;
+    bool at_head = false;  // the stream began at the head: what was before its first message is missing
     bool removed = false;
     int missing = 0;  // lists in a row that did not name it
   };
@@ -45,6 +46,7 @@ class WatchRun {
   void on_note(WatchNote& note);
   void on_listed(const TenantsListed& listed);
   void on_message(const std::string& name);
+  void tell_start_at_head(const std::string& name, Tenant& tenant);
   void on_ended(const WatchEnded& ended);
   void add_tenant(const std::string& name);
   void remove_tenant(const std::string& name, Tenant& tenant);
