@@ -11,6 +11,8 @@ namespace headgate::demo {
 namespace {
 
 constexpr const char* kGap = "dev.headgate.feed.gap.v1";
+// Of the sinks that cannot tell what they were sent before the relay was killed.
+constexpr const char* kInterrupted = "RELAY_INTERRUPTED";
 constexpr auto kArrivalTimeout = std::chrono::seconds(30);
 
 std::vector<std::string> sinks_of(const Places& places) {
@@ -45,7 +47,7 @@ void Demo::add(std::unique_ptr<testing::Subscriber> subscriber) {
 }
 
 void Demo::take(const std::string& sink, const testing::Received& received) {
-  if (received.type == kGap) ++gaps_;
+  if (received.type == kGap) ++(received.reason == kInterrupted ? interruptions_ : gaps_);
   if (!received.is_changes()) return;
   ledger_.arrived(sink, {.id = received.id,
                          .token = received.token,
@@ -136,6 +138,10 @@ Status Demo::verdict() {
     fmt::print("  {:<16}{:>8}{:>9}{:>9}{:>10}{:>14}{:>7}{:>11}{:>11}\n", v.sink, ledger_.written(), v.arrived,
                v.missing, v.repeated, v.disordered, v.wrong, milliseconds(v.median_us), milliseconds(v.slowest_us));
     clean = clean && v.clean();
+  }
+  if (interruptions_ > 0) {
+    fmt::print("  {} events tell subscribers of redis_pubsub and nats_core that the relay was killed\n",
+               interruptions_.load());
   }
   if (gaps_ > 0) fmt::print("  {} events say that history was lost\n", gaps_.load());
   for (const auto& subscriber : subscribers_) {

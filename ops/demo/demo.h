@@ -53,6 +53,7 @@ class Demo {
   Ledger ledger_;
   EngineClient engine_;
   Story story_;
+  std::atomic<size_t> interruptions_ = 0;                          // GAPs that a kill of the relay makes due
   std::atomic<size_t> gaps_ = 0;                                   // marks of lost history; there must be none
   std::vector<std::unique_ptr<testing::Subscriber>> subscribers_;  // last: they end before what they use
 };
