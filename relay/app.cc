@@ -17,6 +17,8 @@ namespace headgate::relay {
 namespace {
 
 constexpr Duration kReadyHold{10'000};
+// What the last commits get behind drain_timeout; less than the last resort, which would end the process with an error.
+constexpr Duration kCommitGrace{5'000};
 
 std::string owner_name() {
   char host[256] = "unknown";
@@ -158,6 +160,7 @@ struct App::Parts : RelayView, RelayControl {
   RelayConfig live GUARDED_BY(mutex);  // with what reload() has taken over
 
   TokenBucket budget;
+  std::stop_source tokens_stop;                              // of whatever the token store waits for
   std::vector<std::shared_ptr<sinks::Replacement>> renewed;  // of each sink
   std::unique_ptr<Upstream> upstream GUARDED_BY(mutex);      // set by run()'s thread alone, as the store
   std::unique_ptr<TokenStore> store GUARDED_BY(mutex);
@@ -224,8 +227,10 @@ Status App::serve(std::stop_token stop) {
 // Takes the token store over and starts the delivery; repeats that while the store is away.
 Status App::own_tokens(std::stop_token stop) {
   Backoff backoff({Duration(100), Duration(5'000)}, random_seed());
+  const std::stop_callback leave(stop, [this] { parts_->tokens_stop.request_stop(); });
   for (;;) {
     const Status status = own_tokens_once();
+    if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
     if (status.ok() || is_final(status)) return status;
     if (backoff.attempts() == 0) log_warn("waiting_for_token_store", {{"error", describe(status)}});
     parts_->enter("waiting_for_token_store", describe(status));
@@ -236,7 +241,7 @@ Status App::own_tokens(std::stop_token stop) {
 Status App::own_tokens_once() {
   TokenStore* store = parts_->tokens();
   if (store == nullptr) {
-    HG_ASSIGN_OR_RETURN(auto made, make_token_store(parts_->settings().tokens));
+    HG_ASSIGN_OR_RETURN(auto made, make_token_store(parts_->settings().tokens, parts_->tokens_stop.get_token()));
     store = parts_->keep(std::move(made));
   }
   HG_ASSIGN_OR_RETURN(const Fence fence, store->acquire(owner_name()));
@@ -252,7 +257,12 @@ Status App::own_tokens_once() {
 
 void App::shut_down() {
   parts_->enter("stopping");
-  if (Distributor* const running = parts_->running()) running->stop(config_.drain_timeout);
+  if (Distributor* const running = parts_->running()) {
+    const std::jthread limit([this](std::stop_token done) {
+      if (system_clock().sleep(config_.drain_timeout + kCommitGrace, done)) parts_->tokens_stop.request_stop();
+    });
+    running->stop(config_.drain_timeout);
+  }
   log_info("stopped", {{"name", config_.name}});
   parts_->http.stop();
   MutexLock lock(parts_->mutex);

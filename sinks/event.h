@@ -111,7 +111,6 @@ Cursor cursor_of(const Delivery& delivery);
 
 // Who may write now. The epoch rises at every change of owner; a sink that can, refuses a lower one.
 struct Fence {
-  uint32_t shard = 0;
   uint64_t epoch = 0;
 };
 

@@ -117,7 +117,10 @@ void SinkWorker::drop_pending(size_t from, const std::string& tenant) {
 
 bool SinkWorker::keep_dead_letter(const sinks::Delivery& delivery, const Status& status, std::stop_token stop) {
   for (;;) {
-    const Status kept = dead_letters_.append(name_, delivery, status, parts_.clock.unix_micros());
+    const StatusOr<bool> held = dead_letters_.holds(name_, delivery);
+    if (held.ok() && *held) return true;  // counted when it was written
+    const Status kept =
+        held.ok() ? dead_letters_.append(name_, delivery, status, parts_.clock.unix_micros()) : held.status();
     if (kept.ok()) break;
     change_state(SinkState::kRetrying, kept);
     if (!parts_.clock.sleep(retry_.next(), stop)) return false;

@@ -59,7 +59,7 @@ struct PostgresBackend {
   const char* missing() const { return database ? nullptr : "no PostgreSQL server binaries on this machine"; }
   StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) {
     headgate::testing::used_server("postgresql");
-    return make_postgres_store(scope, {.uri = database->uri()});
+    return make_postgres_store(scope, {.uri = database->uri()}, {});
   }
   void lose() const { database->execute("DROP SCHEMA headgate CASCADE"); }
 
@@ -110,7 +110,7 @@ struct RedisBackend {
     settings.connection.port = static_cast<uint16_t>(port);
     settings.connection.password = password;
     settings.connection.command_timeout = Duration(2000);
-    return make_redis_store(scope, settings);
+    return make_redis_store(scope, settings, {});
   }
   void command(std::vector<std::string> words) const {
     std::vector<std::string> argv{"redis-cli", "-p", std::to_string(port)};

@@ -6,7 +6,7 @@ StatusOr<Fence> MemoryStore::acquire(const std::string& owner) {
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
   epoch_ = epoch_after(epoch_);
-  return Fence{0, epoch_};
+  return Fence{epoch_};
 }
 
 StatusOr<std::map<std::string, Cursor>> MemoryStore::load(const std::string& sink) {
@@ -21,13 +21,6 @@ Status MemoryStore::commit(const std::string& sink, std::span<const CursorUpdate
   HG_RETURN_IF_ERROR(losses_.tell(sink));
   for (const CursorUpdate& update : updates) sinks_[sink][update.tenant] = update.cursor;
   ++commits_;
-  return ok_status();
-}
-
-Status MemoryStore::forget(const std::string& sink, const std::string& tenant, const Fence& fence) {
-  MutexLock lock(mutex_);
-  HG_RETURN_IF_ERROR(check(fence));
-  sinks_[sink].erase(tenant);
   return ok_status();
 }
 

@@ -15,7 +15,6 @@ class MemoryStore : public TokenStore {
   StatusOr<Fence> acquire(const std::string& owner) override;
   StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) override;
   Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) override;
-  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override;
   Status ping() override;
 
   // From now on every call answers with this, until it is OK again. For tests.

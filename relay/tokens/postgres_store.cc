@@ -1,6 +1,9 @@
 // Cursors in PostgreSQL, schema `headgate`. One statement a commit; the row of the owner is share-locked by it, so a
 // take-over and a commit never overlap.
+#include <sys/socket.h>
+
 #include <pqxx/pqxx>
+#include <stop_token>
 
 #include "base/guard.h"
 #include "base/mutex.h"
@@ -60,7 +63,7 @@ constexpr const char* kLoad =
     "CASE WHEN described_xid = xid AND described_sequence = sequence THEN snapshot ELSE '' END "
     "FROM headgate.relay_cursors WHERE scope = $1 AND sink = $2";
 
-// These two answer the epoch that the store holds, 0 without one, and change something only when it is ours.
+// Answers the epoch that the store holds, 0 without one, and changes something only when it is ours.
 constexpr const char* kCommit =
     "WITH owner AS MATERIALIZED (SELECT epoch FROM headgate.relay_owners WHERE scope = $1 FOR SHARE), "
     "kept AS (INSERT INTO headgate.relay_cursors "
@@ -73,12 +76,6 @@ constexpr const char* kCommit =
     "part = excluded.part, more_parts = excluded.more_parts, sequence = excluded.sequence, "
     "incarnation = excluded.incarnation, identity = excluded.identity, snapshot = excluded.snapshot, "
     "described_xid = excluded.described_xid, described_sequence = excluded.described_sequence, updated_at = now()) "
-    "SELECT coalesce((SELECT epoch FROM owner), 0)";
-
-constexpr const char* kForget =
-    "WITH owner AS MATERIALIZED (SELECT epoch FROM headgate.relay_owners WHERE scope = $1 FOR SHARE), "
-    "gone AS (DELETE FROM headgate.relay_cursors USING owner WHERE owner.epoch = $2 AND scope = $1 AND sink = $3 "
-    "AND tenant = $4) "
     "SELECT coalesce((SELECT epoch FROM owner), 0)";
 
 std::string commit_statement() {
@@ -100,10 +97,17 @@ Status status_of_exception(const std::string& what) {
   return status_of(status.code(), "cannot {}: {}{}", what, message_of(status), refused);
 }
 
+// Ends the wait of libpq at once: whoever reads from the socket gets an error.
+struct Cut {
+  int socket;
+  void operator()() const { ::shutdown(socket, SHUT_RDWR); }
+};
+using StopCut = std::stop_callback<Cut>;
+
 class PostgresStore : public TokenStore {
  public:
-  PostgresStore(std::string scope, PostgresStoreSettings settings)
-      : scope_(std::move(scope)), settings_(std::move(settings)) {}
+  PostgresStore(std::string scope, PostgresStoreSettings settings, std::stop_token stop)
+      : scope_(std::move(scope)), settings_(std::move(settings)), stop_(std::move(stop)) {}
 
   Status initialize() {
     return run("prepare the tables", [](pqxx::connection_base& connection) {
@@ -171,17 +175,6 @@ class PostgresStore : public TokenStore {
     });
   }
 
-  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
-    return run("forget a tenant", [&](pqxx::connection_base& connection) REQUIRES_LOCK(mutex_) {
-      const uint64_t stored = stored_epoch([&] {
-        pqxx::nontransaction work(connection);
-        return work.exec_params1(kForget, scope_, static_cast<int64_t>(fence.epoch), sink, tenant);
-      });
-      // What was lost holds no tenant either.
-      return ownership(stored, fence) == Ownership::kOurs ? ok_status() : claim(connection, stored, fence);
-    });
-  }
-
   Status ping() override {
     return run("reach the token store", [](pqxx::connection_base& connection) {
       pqxx::nontransaction work(connection);
@@ -240,11 +233,12 @@ class PostgresStore : public TokenStore {
         }
       }
       const auto watch = watchdog_.watch(connection_->sock(), settings_.statement_timeout + kGrace);
+      const StopCut cut(stop_, Cut{connection_->sock()});
       return work(*connection_);
     } catch (...) {
       Status status = status_of_exception(what);
       connection_.reset();
-      return status;
+      return stop_.stop_requested() ? status_of(StatusCode::kCancelled, "cannot {}: stopped", what) : status;
     }
   }
 
@@ -257,8 +251,9 @@ class PostgresStore : public TokenStore {
 
   Status connect() REQUIRES_LOCK(mutex_) {
     connection_.reset();
-    HG_ASSIGN_OR_RETURN(auto connection, connect_postgres({uri_, settings_.connect_timeout, "headgate-relay"}, {}));
+    HG_ASSIGN_OR_RETURN(auto connection, connect_postgres({uri_, settings_.connect_timeout, "headgate-relay"}, stop_));
     const auto watch = watchdog_.watch(connection->sock(), settings_.statement_timeout + kGrace);
+    const StopCut cut(stop_, Cut{connection->sock()});
     connection->set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     connection_ = std::move(connection);
     return ok_status();
@@ -266,6 +261,7 @@ class PostgresStore : public TokenStore {
 
   const std::string scope_;
   const PostgresStoreSettings settings_;
+  const std::stop_token stop_;
   const std::string commit_ = commit_statement();
   SocketWatchdog watchdog_;  // the server's own limit is of no use when the server is silent
   // Held for a moment only, unlike the other one; taken behind it.
@@ -281,9 +277,9 @@ class PostgresStore : public TokenStore {
 }  // namespace
 
 StatusOr<std::unique_ptr<TokenStore>> make_postgres_store(const std::string& scope,
-                                                          const PostgresStoreSettings& settings) {
+                                                          const PostgresStoreSettings& settings, std::stop_token stop) {
   if (settings.uri.empty()) return invalid_argument("tokens.postgres.uri is empty");
-  auto store = std::make_unique<PostgresStore>(scope, settings);
+  auto store = std::make_unique<PostgresStore>(scope, settings, std::move(stop));
   HG_RETURN_IF_ERROR(store->initialize());
   return store;
 }

@@ -24,7 +24,7 @@ struct ModeBackend {
   }
   const char* missing() const { return redis_missing(); }
   StatusOr<std::unique_ptr<TokenStore>> open(const std::string& scope) {
-    return make_redis_store(scope, {.connection = servers().settings()});
+    return make_redis_store(scope, {.connection = servers().settings()}, {});
   }
   void command(const std::string& key, const std::vector<std::string_view>& words) const {
     const auto reply = redis::Client(servers().settings()).command(key, words, {});
@@ -101,7 +101,7 @@ TEST_CASE("redis store: goes on in a cluster through a slot that moves and a mas
 TEST_CASE("redis store: settings that cannot work are refused before anything is tried") {
   RedisStoreSettings settings;
   settings.connection.mode = redis::Mode::kSentinel;
-  const Status refused = make_redis_store("main", settings).status();
+  const Status refused = make_redis_store("main", settings, {}).status();
   CHECK(refused.code() == StatusCode::kInvalidArgument);
   CHECK(message_of(refused).find("addresses") != std::string::npos);
 }

@@ -46,12 +46,6 @@ constexpr const char* kCommit = R"(
   end
   return 1)";
 
-// KEYS: owner, cursors and details of this sink. ARGV: epoch, tenant. All keys share one slot by their hash tag.
-constexpr const char* kForget = R"(
-  redis.call('HDEL', KEYS[2], ARGV[2])
-  redis.call('HDEL', KEYS[3], ARGV[2])
-  return 1)";
-
 constexpr char kSeparator = '\t';
 
 std::string encode(const Cursor& cursor) {
@@ -97,14 +91,15 @@ StatusOr<Cursor> decode(const std::string& text) {
 
 class RedisStore : public TokenStore {
  public:
-  RedisStore(const std::string& scope, RedisStoreSettings settings)
-      : base_(fmt::format("{}:{{{}}}:relay:", settings.prefix, scope)),
+  RedisStore(const std::string& scope, RedisStoreSettings settings, std::stop_token stop)
+      : stop_(std::move(stop)),
+        base_(fmt::format("{}:{{{}}}:relay:", settings.prefix, scope)),
         client_(std::make_unique<redis::Client>(std::move(settings.connection))) {}
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
     HG_ASSIGN_OR_RETURN(Reply reply, call({"EVAL", kAcquire, "1", owner_key(), owner, std::to_string(least_epoch())}));
-    return Fence{0, std::strtoull(text_of(*reply).c_str(), nullptr, 10)};
+    return Fence{std::strtoull(text_of(*reply).c_str(), nullptr, 10)};
   }
 
   StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) override {
@@ -134,13 +129,6 @@ class RedisStore : public TokenStore {
     HG_RETURN_IF_ERROR(losses_.tell(sink));
     HG_RETURN_IF_ERROR(refusal(call(command), fence));
     return losses_.tell(sink);
-  }
-
-  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
-    MutexLock lock(mutex_);
-    return refusal(call({"EVAL", std::string(kCheckOwner) + kForget, "3", owner_key(), cursor_key(sink),
-                         detail_key(sink), std::to_string(fence.epoch), tenant}),
-                   fence);
   }
 
   Status ping() override {
@@ -177,11 +165,12 @@ class RedisStore : public TokenStore {
   StatusOr<Reply> call(const std::vector<std::string>& arguments) REQUIRES_LOCK(mutex_) {
     take_fresh_settings();
     const std::vector<std::string_view> words(arguments.begin(), arguments.end());
-    auto reply = client_->command(base_, words, {});
+    auto reply = client_->command(base_, words, stop_);
     if (reply.ok()) return reply;
     return status_of(reply.status().code(), "the token store: {}; check tokens.redis", message_of(reply.status()));
   }
 
+  const std::stop_token stop_;
   const std::string base_;
   // Held for a moment only, unlike the other one; taken behind it.
   Mutex fresh_mutex_;
@@ -193,9 +182,10 @@ class RedisStore : public TokenStore {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings) {
+StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings,
+                                                       std::stop_token stop) {
   HG_RETURN_IF_ERROR(redis::check(settings.connection));
-  auto store = std::make_unique<RedisStore>(scope, settings);
+  auto store = std::make_unique<RedisStore>(scope, settings, std::move(stop));
   HG_RETURN_IF_ERROR(store->ping());
   return store;
 }

@@ -70,7 +70,7 @@ class SqliteStore : public TokenStore {
     MutexLock lock(mutex_);
     HG_RETURN_IF_ERROR(keep_file());
     HG_ASSIGN_OR_RETURN(const uint64_t stored, stored_epoch());
-    const Fence fence{0, epoch_after(stored)};
+    const Fence fence{epoch_after(stored)};
     owner_ = owner;
     HG_RETURN_IF_ERROR(claim(fence));
     return fence;
@@ -103,22 +103,6 @@ class SqliteStore : public TokenStore {
     HG_RETURN_IF_ERROR(own(fence));
     HG_RETURN_IF_ERROR(losses_.tell(sink));
     return file_.transaction([&]() REQUIRES_LOCK(mutex_) { return write(sink, updates); });
-  }
-
-  Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) override {
-    MutexLock lock(mutex_);
-    HG_RETURN_IF_ERROR(own(fence));
-    return file_.transaction([&]() REQUIRES_LOCK(mutex_) -> Status {
-      for (const char* sql : {"DELETE FROM cursors WHERE scope = ?1 AND sink = ?2 AND tenant = ?3",
-                              "DELETE FROM cursor_details WHERE scope = ?1 AND sink = ?2 AND tenant = ?3"}) {
-        HG_ASSIGN_OR_RETURN(Statement statement, file_.prepare(sql));
-        set(statement, 1, scope_);
-        set(statement, 2, sink);
-        set(statement, 3, tenant);
-        HG_RETURN_IF_ERROR(run(statement, "forget a tenant"));
-      }
-      return ok_status();
-    });
   }
 
   Status ping() override {

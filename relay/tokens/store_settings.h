@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "base/clock.h"
@@ -38,12 +39,14 @@ struct TokenStoreSettings {
 
 // Opens the store and makes what it needs (file, schema, tables). Errors as in token_store.h; INVALID_ARGUMENT for
 // settings that cannot work; FAILED_PRECONDITION when another relay holds the sqlite file.
-StatusOr<std::unique_ptr<TokenStore>> make_token_store(const TokenStoreSettings& settings);
+// `stop`: ends for good whatever the store waits for, now and later, with CANCELLED; not the wait for a local disk.
+StatusOr<std::unique_ptr<TokenStore>> make_token_store(const TokenStoreSettings& settings, std::stop_token stop);
 
 // For one implementation each; make_token_store() is what programs call.
 StatusOr<std::unique_ptr<TokenStore>> make_sqlite_store(const std::string& scope, const SqliteStoreSettings& settings);
 StatusOr<std::unique_ptr<TokenStore>> make_postgres_store(const std::string& scope,
-                                                          const PostgresStoreSettings& settings);
-StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings);
+                                                          const PostgresStoreSettings& settings, std::stop_token stop);
+StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings,
+                                                       std::stop_token stop);
 
 }  // namespace headgate::relay

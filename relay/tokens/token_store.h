@@ -39,9 +39,6 @@ class TokenStore {
   // store lost what it held while we own it (emptied, overwritten, put back to an older copy) and is ours again;
   // nothing of this commit is kept, and the next one should hold all cursors of the sink.
   virtual Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) = 0;
-  // Forgets a tenant in one sink, which has had the tenant's last event. OK also when there was nothing. Errors as
-  // commit().
-  virtual Status forget(const std::string& sink, const std::string& tenant, const Fence& fence) = 0;
   // OK when the store can be written to now.
   virtual Status ping() = 0;
   // Connects anew before the next call, with the credentials and certificates of these settings; all else of them is

@@ -1,9 +1,11 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <pqxx/pqxx>
 
 #include "relay/tokens/backends_fixture.h"
 #include "relay/tokens/memory_store.h"
+#include "tests/support/silent_server.h"
 
 namespace headgate::relay::testing {
 
@@ -227,12 +229,12 @@ TEST_CASE("postgres store: a role that may only read and write is enough once th
   std::string uri = database.uri();
   const size_t user = uri.find("://") + 3;
   uri.replace(user, uri.find('@') - user, role);
-  const auto refused = make_postgres_store("main", {.uri = uri});
+  const auto refused = make_postgres_store("main", {.uri = uri}, {});
   CHECK(refused.status().code() == StatusCode::kPermissionDenied);
   CHECK(message_of(refused.status()).find("permission denied for schema headgate") != std::string::npos);
   database.execute(fmt::format("GRANT USAGE ON SCHEMA headgate TO {}", role));
   database.execute(fmt::format("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headgate TO {}", role));
-  auto store = make_postgres_store("main", {.uri = uri});
+  auto store = make_postgres_store("main", {.uri = uri}, {});
   REQUIRE_MESSAGE(store.ok(), describe(store.status()));
   const Fence fence = (*store)->acquire("pod").value();
   const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
@@ -255,7 +257,7 @@ TEST_CASE("postgres store: a broken connection is UNAVAILABLE once and then repl
 }
 
 TEST_CASE("postgres store: a server that is away is UNAVAILABLE and the uri stays secret") {
-  auto store = make_postgres_store("main", {.uri = fmt::format("postgres://u:hush@127.0.0.1:{}/d", free_port())});
+  auto store = make_postgres_store("main", {.uri = fmt::format("postgres://u:hush@127.0.0.1:{}/d", free_port())}, {});
   CHECK(store.status().code() == StatusCode::kUnavailable);
   CHECK(message_of(store.status()).find("hush") == std::string::npos);
 }
@@ -294,10 +296,54 @@ TEST_CASE("redis store: a server without memory is RESOURCE_EXHAUSTED") {
   CHECK(store->ping().code() == StatusCode::kResourceExhausted);
 }
 
+TEST_CASE("token stores: a server that never answers is left at once when it is told to") {
+  const headgate::testing::SilentServer silent;
+  std::stop_source stop;
+  TokenStoreSettings settings;
+  SUBCASE("PostgreSQL") {
+    settings.kind = TokenStoreKind::kPostgres;
+    settings.postgres = {.uri = fmt::format("postgres://u@127.0.0.1:{}/d", silent.port()),
+                         .connect_timeout = Duration(60'000)};
+  }
+  SUBCASE("Redis") {
+    settings.kind = TokenStoreKind::kRedis;
+    settings.redis.connection.port = static_cast<uint16_t>(silent.port());
+    settings.redis.connection.password = "so that something is said";
+    settings.redis.connection.command_timeout = Duration(60'000);
+  }
+  std::jthread later([&] {
+    system_clock().sleep(Duration(100), {});
+    stop.request_stop();
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(make_token_store(settings, stop.get_token()).status().code() == StatusCode::kCancelled);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+}
+
+TEST_CASE("postgres store: a statement that hangs is left at once when it is told to") {
+  PostgresBackend backend;
+  if (backend.missing() != nullptr) HG_SKIP(backend.missing());
+  std::stop_source stop;
+  auto store = std::move(make_postgres_store("main", {.uri = backend.database->uri()}, stop.get_token()).value());
+  const Fence fence = store->acquire("pod").value();
+  pqxx::connection other(backend.database->uri());
+  pqxx::work lock(other);
+  lock.exec("LOCK TABLE headgate.relay_cursors IN ACCESS EXCLUSIVE MODE");
+  std::jthread later([&] {
+    system_clock().sleep(Duration(100), {});
+    stop.request_stop();
+  });
+  const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(store->commit("kafka", updates, fence).code() == StatusCode::kCancelled);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
+  CHECK(store->ping().code() == StatusCode::kCancelled);
+}
+
 TEST_CASE("make_token_store: refuses a store without a name") {
-  CHECK(make_token_store({.kind = TokenStoreKind::kMemory, .scope = ""}).status().code() ==
+  CHECK(make_token_store({.kind = TokenStoreKind::kMemory, .scope = ""}, {}).status().code() ==
         StatusCode::kInvalidArgument);
-  CHECK(make_token_store({.kind = TokenStoreKind::kMemory}).ok());
+  CHECK(make_token_store({.kind = TokenStoreKind::kMemory}, {}).ok());
 }
 
 TEST_SUITE_END();

@@ -31,10 +31,13 @@ TopicSettings entries_of(const rd_kafka_ConfigResource_t* resource) {
 
 }  // namespace
 
-StatusOr<TopicSettings> describe_topic(rd_kafka_t* client, const std::string& topic, const KafkaSettings& settings,
-                                       std::stop_token stop) {
-  rd_kafka_ConfigResource_t* raw = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
-  const std::string tried = fmt::format("read the settings of topic '{}' (needs DESCRIBE_CONFIGS on it)", topic);
+StatusOr<TopicSettings> settings_of(rd_kafka_t* client, const Described& what, const KafkaSettings& settings,
+                                    std::stop_token stop) {
+  const bool topic = what.kind == Described::Kind::kTopic;
+  rd_kafka_ConfigResource_t* raw =
+      rd_kafka_ConfigResource_new(topic ? RD_KAFKA_RESOURCE_TOPIC : RD_KAFKA_RESOURCE_BROKER, what.name.c_str());
+  const std::string tried = fmt::format("read the settings of {} '{}' (needs DESCRIBE_CONFIGS on {})",
+                                        topic ? "topic" : "broker", what.name, topic ? "it" : "the cluster");
   if (raw == nullptr) return invalid_argument("kafka: cannot {}", tried);
   const KafkaOwned<rd_kafka_ConfigResource_t> wanted(raw);
   const KafkaOwned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client));
@@ -89,7 +92,7 @@ std::string losing_settings(const TopicSettings& topic, const TopicFacts& facts,
 
 void warn_of_topic(rd_kafka_t* client, const std::string& sink, const std::string& topic, const TopicFacts& facts,
                    const KafkaSettings& settings, TopicUse use, std::stop_token stop) {
-  const auto told = describe_topic(client, topic, settings, std::move(stop));
+  const auto told = settings_of(client, {Described::Kind::kTopic, topic}, settings, std::move(stop));
   if (!told.ok()) {
     if (told.status().code() == StatusCode::kCancelled) return;
     log_warn("kafka_topic_settings_unknown", {{"sink", sink},

@@ -14,16 +14,22 @@ using TopicSettings = std::map<std::string, std::string>;
 
 enum class TopicUse { kEvents, kCursors };
 
-// Asks the broker. PERMISSION_DENIED names the right. Blocks for the connect time-out at most.
-StatusOr<TopicSettings> describe_topic(rd_kafka_t* client, const std::string& topic, const KafkaSettings& settings,
-                                       std::stop_token stop);
+struct Described {
+  enum class Kind { kTopic, kBroker };
+  Kind kind = Kind::kTopic;
+  std::string name;  // of the topic, or the number of the broker
+};
+// Asks the broker: the one place where that is done. PERMISSION_DENIED names the right. Blocks for the connect time-out
+// at most.
+StatusOr<TopicSettings> settings_of(rd_kafka_t* client, const Described& what, const KafkaSettings& settings,
+                                    std::stop_token stop);
 
 // Which settings lose records that nobody has read, or acknowledge what one broker alone has, as
 // "cleanup.policy=compact, min.insync.replicas=1 of 3 replicas"; empty: none.
 std::string losing_settings(const TopicSettings& topic, const TopicFacts& facts, const KafkaSettings& settings,
                             TopicUse use);
 
-// Logs what describe_topic() and losing_settings() tell.
+// Logs what settings_of() and losing_settings() tell.
 void warn_of_topic(rd_kafka_t* client, const std::string& sink, const std::string& topic, const TopicFacts& facts,
                    const KafkaSettings& settings, TopicUse use, std::stop_token stop);
 

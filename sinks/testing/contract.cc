@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 using testing::Received;
 using Clock = std::chrono::steady_clock;
 
-constexpr Fence kFence{0, 7};
+constexpr Fence kFence{7};
 const std::vector<std::string> kTenants = {"t1", "t.2_x", "org:3"};
 
 Delivery delivery_of(const std::string& tenant, uint64_t xid, uint64_t sequence, size_t payload_bytes) {
@@ -419,14 +419,14 @@ void check_fence(const Contract& contract) {
   const auto older = contract.make();
   const auto deliveries = sample_deliveries({"t"}, 6);
   open_ok(*older);
-  written_ok(write_all(*older, {&deliveries[0], 2}, {0, 4}), 2);
+  written_ok(write_all(*older, {&deliveries[0], 2}, {4}), 2);
   open_ok(*newer);
   REQUIRE(newer->recover({{"t", cursor_of(deliveries[1])}}, {}).ok());
-  written_ok(write_all(*newer, {&deliveries[2], 2}, {0, 5}), 2);
-  const WriteResult stale = write_all(*older, {&deliveries[4], 2}, {0, 4});
+  written_ok(write_all(*newer, {&deliveries[2], 2}, {5}), 2);
+  const WriteResult stale = write_all(*older, {&deliveries[4], 2}, {4});
   CHECK(stale.written == 0);
   CHECK(stale.status.code() == StatusCode::kFailedPrecondition);
-  written_ok(write_all(*newer, {&deliveries[4], 2}, {0, 5}), 2);
+  written_ok(write_all(*newer, {&deliveries[4], 2}, {5}), 2);
   const auto subscriber = contract.subscribe();
   REQUIRE(subscriber->wait_for_all(6, milliseconds(20'000)));
   check_history(*subscriber, deliveries, true);

@@ -206,7 +206,7 @@ TEST_SUITE("kafka/kafka_sink") {
     REQUIRE(sink->open({}).ok());
     const auto client = *make_producer(settings, nullptr, nullptr);
     const std::string topic = settings.prefix + ".permission-changes";
-    const auto told = describe_topic(client.get(), topic, settings, {});
+    const auto told = settings_of(client.get(), {Described::Kind::kTopic, topic}, settings, {});
     REQUIRE_MESSAGE(told.ok(), describe(told.status()));
     const auto facts = await_topic(client.get(), topic, settings, {});
     REQUIRE(facts.ok());
@@ -310,14 +310,14 @@ TEST_SUITE("kafka/kafka_sink") {
     const auto deliveries = sample_deliveries({"t"}, 6);
     const auto rest = std::span(deliveries).subspan(2);
     REQUIRE(owner->open({}).ok());
-    REQUIRE(owner->write({std::span(deliveries).first(2), {0, 5}}, {}).written == 2);
+    REQUIRE(owner->write({std::span(deliveries).first(2), {5}}, {}).written == 2);
     REQUIRE(stale->open({}).ok());
-    CHECK(stale->write({rest, {0, 4}}, {}).status.code() == StatusCode::kFailedPrecondition);
-    const WriteResult replaced = owner->write({rest, {0, 5}}, {});
+    CHECK(stale->write({rest, {4}}, {}).status.code() == StatusCode::kFailedPrecondition);
+    const WriteResult replaced = owner->write({rest, {5}}, {});
     CHECK(replaced.written == 0);
     CHECK(replaced.status.code() == StatusCode::kUnavailable);
     REQUIRE(owner->open({}).ok());
-    CHECK(owner->write({rest, {0, 5}}, {}).written == 4);
+    CHECK(owner->write({rest, {5}}, {}).written == 4);
     const auto subscriber = contract.subscribe();
     REQUIRE(subscriber->wait_for(6, std::chrono::seconds(20)));
     for (size_t i = 0; i < 6; ++i) CHECK(subscriber->received()[i].sequence == i + 1);

@@ -211,17 +211,17 @@ TEST_SUITE("nats/jetstream_sink") {
     const auto deliveries = sample_deliveries({"a", "b", "c"}, 63);
     const auto before = contract.make();
     REQUIRE(before->open({}).ok());
-    REQUIRE(before->write({{&deliveries[0], 30}, {0, 3}}, {}).written == 30);
+    REQUIRE(before->write({{&deliveries[0], 30}, {3}}, {}).written == 30);
     const auto sink = contract.make();
     REQUIRE(sink->open({}).ok());
     const auto held = sink->recover({{"a", {}}, {"b", {}}, {"c", cursor_of(deliveries[29])}}, {});
     REQUIRE(held.ok());
     CHECK(held->at("a") == cursor_of(deliveries[27]));
     // Somebody else goes on meanwhile, and the caller has not heard of it.
-    REQUIRE(before->write({{&deliveries[30], 3}, {0, 3}}, {}).written == 3);
-    REQUIRE(sink->write({{&deliveries[24], 39}, {0, 4}}, {}).written == 39);
+    REQUIRE(before->write({{&deliveries[30], 3}, {3}}, {}).written == 3);
+    REQUIRE(sink->write({{&deliveries[24], 39}, {4}}, {}).written == 39);
     CHECK(taken_by(server, jetstream_settings(server.port(), prefix).stream) == 63);
-    CHECK(before->write({{&deliveries[60], 3}, {0, 3}}, {}).written == 3);  // there already
+    CHECK(before->write({{&deliveries[60], 3}, {3}}, {}).written == 3);  // there already
   }
 
   TEST_CASE("jetstream: a tenant whose name makes no subject is refused, and nobody else is taken for written") {

@@ -23,7 +23,7 @@ using testing::RedisTls;
 using testing::wait_until;
 using Words = std::vector<std::string_view>;
 
-constexpr Fence kFence{0, 7};
+constexpr Fence kFence{7};
 
 const std::string kShared = "{prefix}:{{{shard}}}:changes";
 

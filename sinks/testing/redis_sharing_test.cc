@@ -11,7 +11,7 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Fence kFence{0, 7};
+constexpr Fence kFence{7};
 
 struct Place {
   explicit Place(TestServer& server, std::string stream = "{prefix}:{{{shard}}}:changes") : server(server) {
@@ -102,7 +102,7 @@ TEST_SUITE("redis/shared_streams") {
     const auto stored = place.stored(1'000);
     for (const auto& entry : stored) CHECK(entry.second == dense(200));
     CHECK(place.open()->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
-    const WriteResult stale = sink->write({{&deliveries[995], 5}, {0, 6}}, {});
+    const WriteResult stale = sink->write({{&deliveries[995], 5}, {6}}, {});
     CHECK(stale.status.code() == StatusCode::kFailedPrecondition);
   }
 

@@ -10,7 +10,7 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Fence kFence{0, 7};
+constexpr Fence kFence{7};
 
 struct Rig {
   explicit Rig(TestServer& server) : server(server) {
@@ -167,14 +167,14 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto deliveries = sample_deliveries({"t", "u"}, 80);
     const auto older = rig.open_sink();
-    REQUIRE(older->write({{&deliveries[0], 40}, {0, 4}}, {}).written == 40);
-    Steps steps(rig, {&deliveries[40], 40}, {0, 4});
+    REQUIRE(older->write({{&deliveries[0], 40}, {4}}, {}).written == 40);
+    Steps steps(rig, {&deliveries[40], 40}, {4});
     REQUIRE(steps.look());
-    REQUIRE(rig.open_sink()->write({{&deliveries[40], 1}, {0, 5}}, {}).written == 1);
+    REQUIRE(rig.open_sink()->write({{&deliveries[40], 1}, {5}}, {}).written == 1);
     CHECK(steps.run() == Outcome::kNotRun);
     CHECK(rig.length("t") == "21");
     CHECK(rig.length("u") == "20");  // not even the tenant that the newer owner has not touched
-    const WriteResult stale = older->write({{&deliveries[40], 40}, {0, 4}}, {});
+    const WriteResult stale = older->write({{&deliveries[40], 40}, {4}}, {});
     CHECK(stale.written == 0);
     CHECK(stale.status.code() == StatusCode::kFailedPrecondition);
   }
@@ -183,14 +183,14 @@ TEST_SUITE("redis/transactions") {
     HG_REDIS(server);
     const Rig rig(server);
     const auto deliveries = sample_deliveries({"t"}, 80);
-    REQUIRE(rig.open_sink()->write({{&deliveries[0], 40}, {0, 4}}, {}).written == 40);
-    Steps steps(rig, {&deliveries[40], 40}, {0, 4});
+    REQUIRE(rig.open_sink()->write({{&deliveries[0], 40}, {4}}, {}).written == 40);
+    Steps steps(rig, {&deliveries[40], 40}, {4});
     REQUIRE(steps.look());
     // A repeat: nothing is added.
-    REQUIRE(rig.open_sink()->write({{&deliveries[39], 1}, {0, 5}}, {}).written == 1);
+    REQUIRE(rig.open_sink()->write({{&deliveries[39], 1}, {5}}, {}).written == 1);
     CHECK(steps.run() == Outcome::kNotRun);
-    CHECK_FALSE(Steps(rig, {&deliveries[40], 40}, {0, 4}).look());
-    CHECK(Steps(rig, {&deliveries[40], 40}, {0, 5}).look());
+    CHECK_FALSE(Steps(rig, {&deliveries[40], 40}, {4}).look());
+    CHECK(Steps(rig, {&deliveries[40], 40}, {5}).look());
   }
 
   TEST_CASE("transactions: keys that vanish or appear between look and EXEC stop the chunk") {
@@ -291,11 +291,11 @@ TEST_SUITE("redis/transactions") {
     const auto older = rig.open_sink();
     const auto newer = rig.open_sink();
     StatusCode end_of_older = StatusCode::kOk;
-    std::jthread thread([&] { end_of_older = write_from(*older, 0, {0, 4}); });
+    std::jthread thread([&] { end_of_older = write_from(*older, 0, {4}); });
     const std::string key = rig.key("a", "changes");
     REQUIRE(testing::wait_until([&] { return std::stoull(run_command(server, {"XLEN", key})) >= 400; }));
     // The newer one knows nothing and sends all again.
-    CHECK(write_from(*newer, 0, {0, 5}) == StatusCode::kOk);
+    CHECK(write_from(*newer, 0, {5}) == StatusCode::kOk);
     thread.join();
     CHECK(end_of_older == StatusCode::kFailedPrecondition);
     rig.check_exact(tenants, 4'000);

@@ -152,7 +152,7 @@ void measure_memory(World& world, const std::string& sink, const std::vector<sin
   const auto begin = Clock::now();
   for (size_t at = 0; at < deliveries.size(); at += kMemoryBatch) {
     const size_t size = std::min(kMemoryBatch, deliveries.size() - at);
-    const auto result = (*made)->write({{&deliveries[at], size}, {0, 1}}, {});
+    const auto result = (*made)->write({{&deliveries[at], size}, {1}}, {});
     REQUIRE_MESSAGE(result.written == size, headgate::describe(result.status));
   }
   const double rate = static_cast<double>(deliveries.size()) / seconds_since(begin);

@@ -144,7 +144,7 @@ struct Replaced {
 };
 
 std::map<std::string, uint64_t> stored(World& world, const std::string& sink) {
-  auto store = headgate::relay::make_postgres_store("default", {.uri = world.database_uri()});
+  auto store = headgate::relay::make_postgres_store("default", {.uri = world.database_uri()}, {});
   REQUIRE(store.ok());
   const auto cursors = (*store)->load(sink);
   REQUIRE(cursors.ok());
