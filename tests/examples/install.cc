@@ -43,9 +43,16 @@ std::string run(const std::string& folder, const std::vector<std::string>& comma
   return "";
 }
 
-// The same, but not again for a lock file that it was done for.
+// "Python 3.11.2": what is fetched may depend on it.
+std::string version_of(const std::string& program) {
+  const TempFolder folder;
+  Process process({.argv = {program, "--version"}, .log_file = folder.path() + "/version"});
+  return process.wait(kBound) ? read_file(folder.path() + "/version") : "";
+}
+
+// The same, but not again for a lock file and a language that it was done for.
 std::string once(const std::string& folder, const std::string& lock, const std::vector<std::string>& command) {
-  const std::string wanted = read_file(folder + "/" + lock);
+  const std::string wanted = version_of(command[0]) + read_file(folder + "/" + lock);
   if (read_file(folder + "/installed") == wanted) return "";
   std::string failed = run(folder, command);
   if (failed.empty()) write_file(folder + "/installed", wanted);
