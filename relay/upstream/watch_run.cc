@@ -37,7 +37,7 @@ WatchRun::WatchRun(Parts parts, const UpstreamRequest& request, UpstreamListener
 Status WatchRun::run(std::stop_token stop) {
   std::jthread lister;
   if (request_.tenants.exact()) {
-    inbox_.put(TenantsListed{request_.tenants.patterns});
+    inbox_->put(TenantsListed{request_.tenants.patterns});
   } else {
     lister = std::jthread([this](std::stop_token end) { list_in_turns(end); });
   }
@@ -50,7 +50,7 @@ Status WatchRun::run(std::stop_token stop) {
 
 void WatchRun::list_in_turns(std::stop_token stop) {
   do {
-    inbox_.put(TenantsListed{list_tenants(parts_.channels.front(), parts_.maker, parts_.settings.call_timeout)});
+    inbox_->put(TenantsListed{list_tenants(parts_.channels.front(), parts_.maker, parts_.settings.call_timeout)});
   } while (parts_.clock.sleep(parts_.settings.tenant_poll, stop));
 }
 
@@ -62,7 +62,7 @@ void WatchRun::loop(std::stop_token stop) {
       const auto until = std::chrono::duration_cast<Duration>(due_.begin()->first - parts_.clock.now());
       wait = std::clamp(std::max(until, parts_.budget.wait_time()), Duration(1), kTick);
     }
-    for (WatchNote& note : inbox_.take(wait, stop)) on_note(note);
+    for (WatchNote& note : inbox_->take(wait, stop)) on_note(note);
     hand_over();
     if (!opened_) continue;
     open_due();
@@ -182,7 +182,7 @@ void WatchRun::open_due() {
     Tenant& tenant = found->second;
     base::v1::Watch::Stub& stub = *stubs_[next_stub_++ % stubs_.size()];
     tenant.at_head = tenant.token.empty();
-    tenant.stream = std::make_unique<WatchStream>(stub, parts_.maker, name, tenant.token, inbox_);
+    tenant.stream = WatchStream::start(stub, parts_.maker, name, tenant.token, inbox_);
     ++open_;
   }
 }
@@ -222,17 +222,26 @@ void WatchRun::tell_progress() {
   if (old.has_value() && due_.empty() && unhealthy_at_ < old->at) listener_.on_progress({0, old->token, ""});
 }
 
+// Cancelled calls end at once, unless something hangs inside of gRPC; the next run must not hang with it.
 void WatchRun::end_streams() {
   for (auto& [name, tenant] : tenants_) {
     if (tenant.stream != nullptr) tenant.stream->cancel();
   }
-  while (open_ > 0) {
-    for (const WatchNote& note : inbox_.take(Duration(1'000), {})) {
-      if (const auto* message = std::get_if<WatchMessage>(&note)) tenants_.at(message->tenant).stream->read_next();
-      if (const auto* ended = std::get_if<WatchEnded>(&note)) {
-        tenants_.at(ended->tenant).stream.reset();
-        --open_;
-      }
+  const MonotonicTime end = system_clock().now() + parts_.settings.stream_end_max;
+  while (open_ > 0 && system_clock().now() < end) {
+    take_ends(std::chrono::duration_cast<Duration>(end - system_clock().now()) + Duration(1));
+  }
+  take_ends(Duration(0));
+  if (open_ == 0) return;
+  log_error("watch_streams_left_behind", {{"streams", open_}, {"waited_ms", parts_.settings.stream_end_max.count()}});
+}
+
+void WatchRun::take_ends(Duration timeout) {
+  for (const WatchNote& note : inbox_->take(timeout, {})) {
+    if (const auto* message = std::get_if<WatchMessage>(&note)) tenants_.at(message->tenant).stream->read_next();
+    if (const auto* ended = std::get_if<WatchEnded>(&note)) {
+      tenants_.at(ended->tenant).stream.reset();
+      --open_;
     }
   }
 }

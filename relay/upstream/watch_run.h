@@ -26,7 +26,7 @@ class WatchRun {
 
  private:
   struct Tenant {
-    std::unique_ptr<WatchStream> stream;  // null while it waits to be opened again
+    std::shared_ptr<WatchStream> stream;  // null while it waits to be opened again
     std::string token;
     uint64_t xid = 0;  // of the last event, with its part
     uint32_t part = 0;
@@ -56,12 +56,13 @@ class WatchRun {
   void hand_over();
   void tell_progress();
   void end_streams();
+  void take_ends(Duration timeout);
 
   const Parts parts_;
   const UpstreamRequest& request_;
   UpstreamListener& listener_;
   std::vector<std::unique_ptr<base::v1::Watch::Stub>> stubs_;
-  WatchInbox inbox_;
+  const std::shared_ptr<WatchInbox> inbox_ = std::make_shared<WatchInbox>();
   std::map<std::string, Tenant> tenants_;
   std::multimap<MonotonicTime, std::string> due_;  // streams to open
   std::mt19937_64 random_;

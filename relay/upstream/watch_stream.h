@@ -58,20 +58,17 @@ class WatchInbox {
   std::optional<TenantsListed> listed_ GUARDED_BY(mutex_);
 };
 
-// Must live until its WatchEnded note has been taken.
+// Lives at least until gRPC is done with it; who has got its WatchEnded note needs it no more. Who will not wait for
+// that note lets go of it.
 class WatchStream : private grpc::ClientReadReactor<base::v1::WatchResponse> {
  public:
-  WatchStream(base::v1::Watch::Stub& stub, const ChannelMaker& maker, const std::string& tenant,
-              const std::string& token, WatchInbox& inbox)
-      : tenant_(tenant), inbox_(inbox) {
-    request_.set_tenant_id(tenant);
-    request_.set_snap_token(token);
-    maker.authorize(context_);
-    stub.async()->Watch(&context_, &request_, this);
-    // Until the last read has failed: the next read may be asked for at any time in between.
-    AddHold();
-    StartRead(&response_);
-    StartCall();
+  static std::shared_ptr<WatchStream> start(base::v1::Watch::Stub& stub, const ChannelMaker& maker,
+                                            const std::string& tenant, const std::string& token,
+                                            std::shared_ptr<WatchInbox> inbox) {
+    std::shared_ptr<WatchStream> stream(new WatchStream(tenant, std::move(inbox)));
+    stream->self_ = stream;
+    stream->call(stub, maker, token);
+    return stream;
   }
 
   // After a WatchMessage note, until read_next(), which must follow in any case: the message.
@@ -81,17 +78,35 @@ class WatchStream : private grpc::ClientReadReactor<base::v1::WatchResponse> {
   void cancel() { context_.TryCancel(); }
 
  private:
+  WatchStream(const std::string& tenant, std::shared_ptr<WatchInbox> inbox)
+      : tenant_(tenant), inbox_(std::move(inbox)) {}
+
+  void call(base::v1::Watch::Stub& stub, const ChannelMaker& maker, const std::string& token) {
+    request_.set_tenant_id(tenant_);
+    request_.set_snap_token(token);
+    maker.authorize(context_);
+    stub.async()->Watch(&context_, &request_, this);
+    // Until the last read has failed: the next read may be asked for at any time in between.
+    AddHold();
+    StartRead(&response_);
+    StartCall();
+  }
+
   void OnReadDone(bool ok) override {
     if (ok) {
-      inbox_.put(WatchMessage{tenant_});
+      inbox_->put(WatchMessage{tenant_});
     } else {
       RemoveHold();
     }
   }
-  void OnDone(const grpc::Status& status) override { inbox_.put(WatchEnded{tenant_, status}); }
+  void OnDone(const grpc::Status& status) override {
+    const std::shared_ptr<WatchStream> self = std::move(self_);
+    inbox_->put(WatchEnded{tenant_, status});
+  }
 
   const std::string tenant_;
-  WatchInbox& inbox_;
+  const std::shared_ptr<WatchInbox> inbox_;
+  std::shared_ptr<WatchStream> self_;  // until OnDone
   grpc::ClientContext context_;
   base::v1::WatchRequest request_;
   base::v1::WatchResponse response_;
