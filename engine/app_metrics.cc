@@ -29,36 +29,46 @@ void add_call_metrics(Metrics& m, const std::function<CallLoad()>& load, const P
 void add_feed_metrics(Metrics& m, const Feed& feed, const WatchServices& watch) {
   const auto of_feed = [&feed](auto member) { return number([&feed, member] { return feed.stats().*member; }); };
   const auto of_watch = [&watch](auto member) { return number([&watch, member] { return watch.stats().*member; }); };
-  m.gauge_from("headgate_feed_connected", "1 while the feed reads the history.", {}, of_feed(&FeedStats::connected));
-  m.gauge_from("headgate_feed_horizon_xid", "Every transaction below it has been read.", {},
+  m.gauge_from("headgate_engine_feed_connected", "1 while the feed reads the history.", {},
+               of_feed(&FeedStats::connected));
+  m.gauge_from("headgate_engine_feed_horizon_xid", "Every transaction below it has been read.", {},
                of_feed(&FeedStats::horizon));
-  m.gauge_from("headgate_feed_horizon_lag_xids", "Distance of the ring's end to the horizon.", {},
+  m.gauge_from("headgate_engine_feed_horizon_lag_xids", "Distance of the ring's end to the horizon.", {},
                of_feed(&FeedStats::horizon_lag));
-  m.gauge_from("headgate_feed_ring_bytes", "Recent changes in memory.", {}, of_feed(&FeedStats::ring_bytes));
-  m.gauge_from("headgate_feed_ring_messages", "Recent messages in memory.", {}, of_feed(&FeedStats::ring_messages));
-  m.gauge_from("headgate_feed_streams", "Streams on the feed.", {}, of_feed(&FeedStats::streams));
-  m.gauge_from("headgate_feed_streams_catching_up", "Streams that read history from the database.", {},
+  m.gauge_from("headgate_engine_feed_ring_bytes", "Recent changes in memory.", {}, of_feed(&FeedStats::ring_bytes));
+  m.gauge_from("headgate_engine_feed_ring_messages", "Recent messages in memory.", {},
+               of_feed(&FeedStats::ring_messages));
+  m.gauge_from("headgate_engine_feed_streams", "Streams on the feed.", {}, of_feed(&FeedStats::streams));
+  m.gauge_from("headgate_engine_feed_streams_catching_up", "Streams that read history from the database.", {},
                of_feed(&FeedStats::streams_catching_up));
-  m.counter_from("headgate_feed_polls_total", "Looks at the database.", {}, of_feed(&FeedStats::polls));
-  m.counter_from("headgate_feed_poll_seconds_total", "Time the feed's thread spent in the database.", {},
+  m.counter_from("headgate_engine_feed_polls_total", "Looks at the database.", {}, of_feed(&FeedStats::polls));
+  m.counter_from("headgate_engine_feed_poll_seconds_total", "Time the feed's thread spent in the database.", {},
                  of_feed(&FeedStats::poll_seconds));
-  m.counter_from("headgate_feed_transactions_total", "Transactions read.", {}, of_feed(&FeedStats::transactions));
-  m.counter_from("headgate_feed_changes_bytes_total", "Bytes of changes read.", {}, of_feed(&FeedStats::changes_bytes));
-  m.counter_from("headgate_feed_catch_up_pages_total", "Pages read for streams behind the ring.", {},
+  m.counter_from("headgate_engine_feed_transactions_total", "Transactions read.", {},
+                 of_feed(&FeedStats::transactions));
+  m.counter_from("headgate_engine_feed_changes_bytes_total", "Bytes of changes read.", {},
+                 of_feed(&FeedStats::changes_bytes));
+  m.counter_from("headgate_engine_feed_catch_up_pages_total", "Pages read for streams behind the ring.", {},
                  of_feed(&FeedStats::pages_caught_up));
-  m.counter_from("headgate_feed_reconnects_total", "Connections made again.", {}, of_feed(&FeedStats::reconnects));
-  m.counter_from("headgate_feed_audited_total", "Transactions counted by the auditor.", {},
+  m.counter_from("headgate_engine_feed_reconnects_total", "Connections made again.", {},
+                 of_feed(&FeedStats::reconnects));
+  m.counter_from("headgate_engine_feed_audited_total", "Transactions counted by the auditor.", {},
                  of_feed(&FeedStats::audited));
-  m.counter_from("headgate_feed_audit_missing_total", "Of these, not delivered by the feed; a fault unless 0.", {},
-                 of_feed(&FeedStats::audit_missing));
-  m.gauge_from("headgate_watch_streams", "Open streams.", {{"service", "watch"}}, of_watch(&WatchStats::watch_streams));
-  m.gauge_from("headgate_watch_streams", "Open streams.", {{"service", "feed"}}, of_watch(&WatchStats::feed_streams));
-  m.counter_from("headgate_watch_opened_total", "Streams opened.", {}, of_watch(&WatchStats::opened));
-  m.counter_from("headgate_watch_refused_total", "Streams refused.", {}, of_watch(&WatchStats::refused));
-  m.counter_from("headgate_watch_failed_total", "Streams ended by an error of ours.", {},
+  m.counter_from("headgate_engine_feed_audit_missing_total", "Of these, not delivered by the feed; a fault unless 0.",
+                 {}, of_feed(&FeedStats::audit_missing));
+  m.counter_from("headgate_engine_feed_unreadable_rows_total",
+                 "Stored rows that are no values; each is a gap to its tenant's subscribers, and a line in the log.",
+                 {}, of_feed(&FeedStats::unreadable_rows));
+  m.gauge_from("headgate_engine_watch_streams", "Open streams.", {{"service", "watch"}},
+               of_watch(&WatchStats::watch_streams));
+  m.gauge_from("headgate_engine_watch_streams", "Open streams.", {{"service", "feed"}},
+               of_watch(&WatchStats::feed_streams));
+  m.counter_from("headgate_engine_watch_opened_total", "Streams opened.", {}, of_watch(&WatchStats::opened));
+  m.counter_from("headgate_engine_watch_refused_total", "Streams refused.", {}, of_watch(&WatchStats::refused));
+  m.counter_from("headgate_engine_watch_failed_total", "Streams ended by an error of ours.", {},
                  of_watch(&WatchStats::failed));
-  m.counter_from("headgate_watch_messages_total", "Messages sent.", {}, of_watch(&WatchStats::messages));
-  m.counter_from("headgate_watch_bytes_total", "Bytes of messages sent.", {}, of_watch(&WatchStats::bytes));
+  m.counter_from("headgate_engine_watch_messages_total", "Messages sent.", {}, of_watch(&WatchStats::messages));
+  m.counter_from("headgate_engine_watch_bytes_total", "Bytes of messages sent.", {}, of_watch(&WatchStats::bytes));
 }
 
 nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watch) {
@@ -69,7 +79,8 @@ nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watc
           {"ring_messages", feed.ring_messages},
           {"streams", {{"watch", watch.watch_streams}, {"feed", watch.feed_streams}}},
           {"streams_catching_up", feed.streams_catching_up},
-          {"audit_missing", feed.audit_missing}};
+          {"audit_missing", feed.audit_missing},
+          {"unreadable_rows", feed.unreadable_rows}};
 }
 
 }  // namespace headgate::engine

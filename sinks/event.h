@@ -65,10 +65,12 @@ struct Event {
   uint32_t part = 0;        // very large transactions arrive in several parts
   bool more_parts = false;  // the token of such a part still names the state before the transaction
   std::string snap_token;
-  std::string incarnation;     // of the source's history; xids of two incarnations never compare
-  int64_t started_at_us = 0;   // of the transaction, clock of the source; 0 when the source does not tell
-  std::string payload;         // serialized base.v1.DataChanges; of changes and pages of a snapshot alone
-  std::string reason;          // of a GAP
+  std::string incarnation;    // of the source's history; xids of two incarnations never compare
+  int64_t started_at_us = 0;  // of the transaction, clock of the source; 0 when the source does not tell
+  std::string payload;        // serialized base.v1.DataChanges; of changes and pages of a snapshot alone
+  std::string reason;         // of a GAP
+  // A GAP in place of something that the source has at this xid and part, and cannot tell. Others stand between events.
+  bool in_place = false;
   std::string snapshot;        // of kSnapshotBegin and pages: opaque, where the snapshot goes on behind this event
   std::string schema_version;  // of kSchemaChanged: the new one
   std::string previous_schema_version;  // ... and the one before; empty for the first

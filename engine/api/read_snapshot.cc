@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "engine/api/services.h"
 #include "engine/model/reasons.h"
 #include "engine/watch/stream_status.h"
@@ -49,6 +50,11 @@ class SnapshotCall {
     page.set_continuation(std::move(state.continuation));
     page.set_incarnation(std::move(state.incarnation));
     page.set_schema_version(std::move(state.schema_version));
+    page.set_unreadable_rows(state.unreadable.rows);
+    for (std::string& row : state.unreadable.texts) {
+      log_error("row_unreadable", {{"tenant", request.tenant_id()}, {"snapshot", state.position}, {"row", row}});
+      page.add_unreadable(std::move(row));
+    }
     if (state.newest) {
       page.mutable_newest()->set_xid(state.newest->xid);
       page.mutable_newest()->set_started_at_us(state.newest->started_at_us);

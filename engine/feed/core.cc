@@ -11,6 +11,8 @@ namespace {
 // Transactions that are compared with the database after a new connection. More than the last one: what a crash or a
 // standby has lost is what committed last, and that need not be what has the highest xid.
 constexpr size_t kComparedMax = 1'000;
+// Transactions of which it is remembered that they were logged. Behind so many, some may be logged again.
+constexpr size_t kNotedMax = 10'000;
 
 }  // namespace
 
@@ -110,6 +112,25 @@ Status FeedCore::check_history(HistoryReader& reader) {
   MutexLock lock(mutex);
   must_reconnect = true;
   return unavailable("the feed and its helpers are connected to different histories");
+}
+
+void FeedCore::note_unreadable(const HistoryTransaction& transaction) {
+  const bool nameless = !is_tenant_name(transaction.tenant);
+  if (transaction.unreadable.rows == 0 && !nameless) return;
+  {
+    MutexLock lock(mutex);
+    if (noted.size() >= kNotedMax) noted.clear();
+    if (!noted.insert(fmt::format("{}/{}", incarnation.id, transaction.xid)).second) return;
+    stats.unreadable_rows += std::max<size_t>(transaction.unreadable.rows, 1);
+  }
+  for (const std::string& text : transaction.unreadable.texts) {
+    log_error("row_unreadable", {{"tenant", shown(transaction.tenant)}, {"xid", transaction.xid}, {"row", text}});
+  }
+  if (nameless) {
+    log_error("row_unreadable", {{"tenant", shown(transaction.tenant)},
+                                 {"xid", transaction.xid},
+                                 {"row", "its tenant_id is empty or no UTF-8; no stream carries it"}});
+  }
 }
 
 void FeedCore::disconnected() {

@@ -44,6 +44,8 @@ class FeedCore {
   void tenants_removed(const std::vector<std::string>& tenants);
   // The ring will miss a part of these tenants' history: their streams cannot go on. Before the pages are appended.
   void collected_ahead(const std::vector<TenantFloor>& tenants);
+  // Counts and logs what cannot be told; once for each transaction, however often it is read.
+  void note_unreadable(const HistoryTransaction& transaction);
   uint64_t lowest_live_xid() const;
   int catching_up_locked() const REQUIRES_LOCK(mutex);
 
@@ -68,6 +70,7 @@ class FeedCore {
   std::unordered_set<StreamImpl*> parked_many GUARDED_BY(mutex);
   std::vector<std::weak_ptr<StreamImpl>> waiting_to_open GUARDED_BY(mutex);
   FeedStats stats GUARDED_BY(mutex);
+  std::unordered_set<std::string> noted GUARDED_BY(mutex);  // by note_unreadable()
 
   using Wakeups = std::vector<std::weak_ptr<Wakeup>>;
 
@@ -104,6 +107,7 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
 
   // Base clients do not know life events.
   bool wants(const FeedItem& item) const REQUIRES_LOCK(core_->mutex) {
+    if (item.nameless) return false;
     if (item.life == nullptr) return filter_.wants_changes(item.tenant, item.xid);
     return filter_.wants(item.tenant, item.xid) && request_.notices;
   }
@@ -128,6 +132,8 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void submit_opening_locked() REQUIRES_LOCK(core_->mutex);
   void submit_page_locked() REQUIRES_LOCK(core_->mutex);
   void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  // Clients of base.v1 know no place for what cannot be told: their stream ends in front of it.
+  void stop_at_unreadable_locked(Pull* pull) REQUIRES_LOCK(core_->mutex);
   void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   void withhold_locked(uint64_t from, uint64_t to) REQUIRES_LOCK(core_->mutex);
   // `read`: how far the stream has been sent. Returns how far it is complete.

@@ -55,8 +55,9 @@ struct FeedStats {
   uint64_t changes_bytes = 0;
   uint64_t pages_caught_up = 0;
   uint64_t reconnects = 0;
-  uint64_t audited = 0;        // transactions rows counted by the auditor
-  uint64_t audit_missing = 0;  // of these, how many the feed had not delivered; anything but 0 is a fault
+  uint64_t audited = 0;          // transactions rows counted by the auditor
+  uint64_t audit_missing = 0;    // of these, how many the feed had not delivered; anything but 0 is a fault
+  uint64_t unreadable_rows = 0;  // rows that are no values, each counted once
   bool connected = false;
 };
 
@@ -87,6 +88,8 @@ struct StreamRequest {
   std::string others_token;
   std::string incarnation;            // empty: any
   TransactionIdentity others_last{};  // the newest transaction in front of others_token; xid 0: not known
+  // The last ones that the client has, of any tenants; compared only beside others_last or a tenant's.
+  std::vector<TransactionIdentity> recent{};
 };
 
 // Something about one tenant of a stream.

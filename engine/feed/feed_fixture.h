@@ -89,9 +89,11 @@ class Client {
   std::vector<SeenMessage> seen;
   std::vector<std::string> tokens;
   std::vector<std::optional<LifeEvent>> lives;  // beside `seen`
+  std::vector<std::string> unreadable;          // "<tenant>/<xid> <rows>"
   uint64_t position = 0;
   TransactionIdentity newest;                          // in front of the position
   std::map<std::string, TransactionIdentity> lasts{};  // of each tenant
+  std::vector<TransactionIdentity> recent{};           // all transactions, ascending
   Status end;
 
  private:
@@ -101,12 +103,16 @@ class Client {
     SeenMessage message{item.tenant, item.xid, item.part, item.more_parts, {}, item.changes};
     base::v1::DataChanges changes;
     REQUIRE(changes.ParseFromString(item.changes));
-    CHECK((item.life == nullptr) == (changes.snap_token() == item.snap_token));
+    if (item.unreadable != nullptr)
+      unreadable.push_back(fmt::format("{}/{} {}", item.tenant, item.xid, *item.unreadable));
+    const bool has_changes = item.life == nullptr && item.unreadable == nullptr;
+    CHECK(has_changes == (changes.snap_token() == item.snap_token));
     lives.push_back(item.life ? *item.life : std::optional<LifeEvent>());
     for (const auto& change : changes.data_changes()) message.changes.push_back(text(change));
     seen.push_back(std::move(message));
     tokens.push_back(item.snap_token);
     if (!item.more_parts) lasts[item.tenant] = identity_of(item);
+    if (!item.more_parts && item.life == nullptr) recent.push_back(identity_of(item));
   }
 
   std::shared_ptr<NoWakeup> wakeup_ = std::make_shared<NoWakeup>();

@@ -47,7 +47,13 @@ std::shared_ptr<FeedItem> item_of(const HistoryTransaction& transaction) {
   item->tenant = transaction.tenant;
   item->xid = transaction.xid;
   item->started_at_us = transaction.started_at_us;
+  item->nameless = !is_tenant_name(transaction.tenant);
   return item;
+}
+
+void tell_unreadable(const HistoryTransaction& transaction, FeedItem& item) {
+  if (transaction.unreadable.rows == 0) return;
+  item.unreadable = std::make_unique<const std::string>(transaction.unreadable.text());
 }
 
 }  // namespace
@@ -57,12 +63,26 @@ void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes
     auto item = item_of(transaction);
     item->snap_token = encode_position_token(transaction.xid + 1);
     item->life = std::make_unique<const LifeEvent>(*transaction.life);
+    tell_unreadable(transaction, *item);
     out->push_back(std::move(item));
     return;
   }
   const DataChange* const end = transaction.changes.data() + transaction.changes.size();
   const DataChange* begin = transaction.changes.data();
   uint32_t part = 0;
+  const auto add = [&](bool more) -> FeedItem& {
+    auto item = item_of(transaction);
+    item->part = part++;
+    item->more_parts = more;
+    item->snap_token = more && guarded(Guard::kPartTokens) ? encode_position_token(transaction.xid)
+                                                           : encode_legacy_token(transaction.xid);
+    out->push_back(item);
+    return *item;
+  };
+  if (transaction.unreadable.rows > 0) {
+    tell_unreadable(transaction, add(begin != end));
+    if (begin == end) return;
+  }
   do {
     size_t bytes = 0;
     const DataChange* stop = begin;
@@ -72,14 +92,8 @@ void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes
       bytes += size;
       ++stop;
     }
-    const bool more = stop != end;
-    auto item = item_of(transaction);
-    item->part = part++;
-    item->more_parts = more;
-    item->snap_token = more && guarded(Guard::kPartTokens) ? encode_position_token(transaction.xid)
-                                                           : encode_legacy_token(transaction.xid);
-    item->changes = encode(item->snap_token, begin, stop, bytes);
-    out->push_back(std::move(item));
+    FeedItem& item = add(stop != end);
+    item.changes = encode(item.snap_token, begin, stop, bytes);
     begin = stop;
   } while (begin != end);
 }

@@ -149,6 +149,7 @@ Status FeedLoop::append(uint64_t from, const HistoryPage& page) {
   if (page.highest_floor > from && guarded(Guard::kRingFloors)) HG_RETURN_IF_ERROR(tell_collected(from));
   std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
   for (size_t i = 0; i < transactions.size(); ++i) {
+    core_->note_unreadable(page.transactions[i]);
     encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
   }
   core_->append(transactions, page.next);

@@ -46,6 +46,7 @@ struct Memory {
   uint64_t position = 0;
   TransactionIdentity newest;
   std::map<std::string, TransactionIdentity> lasts;
+  std::vector<TransactionIdentity> recent;
 
   void learn(const Client& client) {
     if (client.opening) {
@@ -58,16 +59,18 @@ struct Memory {
       newest = client.newest;
     }
     for (const auto& [tenant, last] : client.lasts) lasts[tenant] = last;
+    recent = client.recent;
   }
   StreamRequest by_position() const {
     return {.notices = true,
             .all_tenants = true,
             .others_token = encode_position_token(position),
             .incarnation = incarnation,
-            .others_last = newest};
+            .others_last = newest,
+            .recent = recent};
   }
   StreamRequest by_tenant() const {
-    StreamRequest request{.notices = true, .all_tenants = true, .incarnation = incarnation};
+    StreamRequest request{.notices = true, .all_tenants = true, .incarnation = incarnation, .recent = recent};
     for (const auto& [tenant, last] : lasts) {
       request.tenants.push_back(
           {.tenant = tenant, .snap_token = encode_legacy_token(last.xid), .last = last, .quiet = true});
@@ -303,6 +306,91 @@ TEST_SUITE("feed/replaced") {
     Client back(*feed, memory.by_position());
     CHECK(back.receives(1, kPatience));
     CHECK(delivered(back) == "b+2");
+  }
+
+  TEST_CASE("replaced: a lost transaction is noticed although one with a higher xid, flushed before it, survived") {
+    if (testing::postgres_binaries().empty())
+      HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    Cluster cluster;
+    auto feed = cluster.feed();
+    auto client = std::make_unique<Client>(*feed, StreamRequest{.notices = true, .all_tenants = true});
+    REQUIRE(opens(*client));
+    cluster.write("c", "kept");
+    cluster.keep_in_memory();
+    Memory memory;
+    uint64_t lost = 0, kept = 0;
+    {
+      EngineSession low(cluster.server.uri()), high(cluster.server.uri());
+      lost = low.begin("a");
+      low.add("lost");
+      kept = high.begin("b");
+      high.add("kept");
+      high.run("SET LOCAL synchronous_commit = on");
+      high.commit();
+      low.commit();
+      REQUIRE(parked_at(*client, kept + 1));
+      memory.learn(*client);
+    }
+    REQUIRE(kept > lost);
+    client.reset();
+    feed.reset();
+    cluster.server.crash();
+    cluster.server.start();
+    REQUIRE(EngineSession(cluster.server.uri())
+                .value(fmt::format("SELECT string_agg(tenant_id, '') FROM transactions WHERE id >= '{}'", lost)) ==
+            "b");
+    cluster.write("b", "new");
+    feed = cluster.feed();
+    Client refused(*feed, memory.by_position());
+    REQUIRE(wait_until([&] { return !refused.pull(); }, kPatience));
+    CHECK(reason_of(refused.end) == kHistoryReplaced);
+    Client back(*feed, memory.by_tenant());
+    REQUIRE_MESSAGE(opens(back), describe(back.end));
+    CHECK(failures(back) == "a HISTORY_REPLACED");
+    CHECK(back.receives(1, kPatience));
+    CHECK(delivered(back) == "b+new");
+  }
+
+  TEST_CASE(
+      "replaced: a tenant whose last transaction is there fails when an earlier one is not, unless that is explained") {
+    HG_PREPARED(database);
+    EngineSession session(database->uri());
+    auto feed = std::make_unique<Feed>(opener(*database));
+    Memory memory;
+    {
+      Client client(*feed, StreamRequest{.notices = true, .all_tenants = true});
+      REQUIRE(client.open());
+      for (const char* tenant : {"a", "a", "b", "b", "c", "c", "d"})
+        session.write(tenant, fmt::format("{}", memory.position++));
+      memory.position = 0;
+      REQUIRE(client.receives(7));
+      REQUIRE(parked_at(client, client.seen.back().xid + 1));
+      memory.learn(client);
+    }
+    const auto first_of = [&](const std::string& tenant) {
+      return session.value(
+          fmt::format("SELECT id FROM transactions WHERE tenant_id = '{}' ORDER BY id LIMIT 1", tenant));
+    };
+    const auto lose = [&](const std::string& tenant) {
+      const std::string xid = first_of(tenant);
+      session.run(
+          fmt::format("DELETE FROM transactions WHERE id = '{0}'; DELETE FROM relation_tuples"
+                      " WHERE created_tx_id = '{0}'",
+                      xid));
+    };
+    lose("a");
+    session.collect("b");
+    const auto back_by = [&](const StreamRequest& request) {
+      Client back(*feed, request);
+      wait_until([&] { return !back.pull() || back.opening.has_value(); });
+      return back.end.ok() ? failures(back) : reason_of(back.end);
+    };
+    CHECK(back_by(memory.by_position()) == kHistoryReplaced);
+    CHECK(back_by(memory.by_tenant()) == "a HISTORY_REPLACED");
+    // What an older client does not tell is not compared.
+    std::erase_if(memory.recent, [](const TransactionIdentity& one) { return one.tenant == "a"; });
+    CHECK(back_by(memory.by_position()).empty());
+    CHECK(back_by(memory.by_tenant()).empty());
   }
 
   TEST_CASE("replaced: an identity that a collector or a removal explains is intact, another time or tenant is not") {

@@ -53,6 +53,26 @@ Status check_position(const StreamRequest& request, uint64_t position, const Inc
   return replaced("transactions stand in front of its position that it does not know");
 }
 
+// Takes the recent transactions off the end of `shared.intact`: one that is gone concerns its tenant. True when that is
+// one which the client does not name.
+bool judge_recent(const StreamRequest& request, SharedHistory& shared) {
+  const size_t begin = shared.intact.size() - request.recent.size();
+  bool of_others = false;
+  for (size_t i = 0; i < request.recent.size(); ++i) {
+    const TransactionIdentity& recent = request.recent[i];
+    if (shared.intact[begin + i]) continue;
+    log_warn("history_replaced_for_client", {{"tenant", recent.tenant}, {"lost", recent.xid}});
+    const auto named = std::ranges::find(request.tenants, recent.tenant, &StreamTenant::tenant);
+    if (named == request.tenants.end()) {
+      of_others = true;
+    } else {
+      shared.intact[static_cast<size_t>(named - request.tenants.begin())] = false;
+    }
+  }
+  shared.intact.resize(begin);
+  return of_others;
+}
+
 }  // namespace
 
 StatusOr<SharedHistory> compare_histories(const StreamRequest& request, const Incarnation& incarnation,
@@ -65,6 +85,7 @@ StatusOr<SharedHistory> compare_histories(const StreamRequest& request, const In
   shared.asked = std::ranges::any_of(seen, [](const TransactionIdentity& one) { return one.xid != 0; });
   shared.intact.assign(seen.size(), true);
   if (!shared.asked) return shared;
+  std::ranges::copy(request.recent, std::back_inserter(seen));
   if (incarnation.standby) {
     HG_ASSIGN_OR_RETURN(const PgSnapshot now, reader.now());
     if (std::ranges::any_of(seen, [&](const TransactionIdentity& one) { return one.xid >= now.xmax; })) {
@@ -76,11 +97,13 @@ StatusOr<SharedHistory> compare_histories(const StreamRequest& request, const In
   if (explained) {
     HG_ASSIGN_OR_RETURN(shared.intact, all_of(reader, seen));
   }
-  for (size_t i = 0; i < seen.size(); ++i) {
+  const bool others_lost = judge_recent(request, shared);
+  for (size_t i = 0; i < shared.intact.size(); ++i) {
     if (shared.intact[i]) shared.newest = std::max(shared.newest, seen[i].xid);
   }
   if (!has_position || request.others_last.xid == 0) return shared;
   if (!shared.intact.back()) return replaced("its last transaction is not there any more");
+  if (others_lost) return replaced("one of its recent transactions is not there any more");
   HG_ASSIGN_OR_RETURN(const SnapToken token, read_token(request.others_token));
   HG_RETURN_IF_ERROR(check_position(request, token.xid + 1, incarnation, reader));
   shared.others_named = true;

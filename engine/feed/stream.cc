@@ -124,6 +124,8 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
       read_ring_locked(limit, &pull);
     }
   }
+  if (!request_.notices) stop_at_unreadable_locked(&pull);
+  if (phase_ == Phase::kEnded && pull.idle()) return end_;
   // A position inside of a transaction is the one in front of it.
   const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
   position_ = std::max(position_, std::min(complete_locked(read), core_->ring.durable_end()));
@@ -142,6 +144,20 @@ uint64_t StreamImpl::complete_locked(uint64_t read) {
   withheld_from_ = UINT64_MAX;
   withheld_to_ = 0;
   return read;
+}
+
+void StreamImpl::stop_at_unreadable_locked(Pull* pull) {
+  const auto at =
+      std::ranges::find_if(pull->items, [](const FeedItemPtr& item) { return item->unreadable != nullptr; });
+  if (at == pull->items.end()) return;
+  const FeedItem& item = **at;
+  leave_locked();
+  end_locked(
+      refusal(StatusCode::kDataLoss, kRowUnreadable,
+              fmt::format("transaction {} of tenant {} holds what is no value: {}; repair or delete it, or watch "
+                          "from the snap token {} to go on without it",
+                          item.xid, item.tenant, *item.unreadable, encode_legacy_token(item.xid))));
+  pull->items.erase(at, pull->items.end());
 }
 
 // An idle stream has read what is in front of its position; it is parked, or waits for the next page. Its start may lie
@@ -259,6 +275,8 @@ std::vector<FeedItemPtr> StreamImpl::encode_page(const HistoryPage& page, FeedPl
                          : !filter_of_job().wants_changes(transaction.tenant, transaction.xid)) {
       continue;
     }
+    core_->note_unreadable(transaction);
+    if (!is_tenant_name(transaction.tenant)) continue;
     parts.clear();
     encode_transaction(transaction, core_->settings.part_bytes_max, &parts);
     const size_t bound = std::max(core_->settings.catch_up_bytes, parts.size() > 1 ? kPieceBytes : 0);

@@ -15,6 +15,7 @@ inline constexpr std::string_view kUnknownToken = "UNKNOWN_TOKEN";
 inline constexpr std::string_view kFutureToken = "FUTURE_TOKEN";
 inline constexpr std::string_view kMalformedToken = "MALFORMED_TOKEN";
 inline constexpr std::string_view kOtherIncarnation = "OTHER_INCARNATION";
+inline constexpr std::string_view kRowUnreadable = "ROW_UNREADABLE";
 inline constexpr std::string_view kTenantRemoved = "TENANT_REMOVED";
 
 // A Status with a reason attached, for the edge to put into ErrorInfo.

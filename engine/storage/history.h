@@ -17,6 +17,7 @@
 #include "base/snap_token.h"
 #include "base/status.h"
 #include "base/v1/base.pb.h"
+#include "engine/storage/unreadable.h"
 
 namespace headgate::engine {
 
@@ -31,13 +32,15 @@ struct LifeEvent {
 };
 
 // One committed engine transaction. Changes: deletes before creates, tuples before attributes, then by row id. A row
-// that the transaction both created and expired is one delete, as Permify reports it.
+// that the transaction both created and expired is one delete, as Permify reports it. Rows that are no values are left
+// out of the changes and named in `unreadable`; so is a life event of an unknown kind, which still has its `life`.
 struct HistoryTransaction {
   uint64_t xid = 0;
   std::string tenant;
   int64_t started_at_us = 0;
   std::vector<base::v1::DataChange> changes;
   std::optional<LifeEvent> life = std::nullopt;  // then there are no changes
+  UnreadableRows unreadable{};
 };
 
 // Tells a transaction apart from another one that got the same xid in a replaced history.

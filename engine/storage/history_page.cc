@@ -26,10 +26,9 @@ constexpr size_t kLongValuesMax = 2 << 20;
 
 // Transactions and life events in the columns that HistoryTransaction has: kind 0 is a transaction.
 constexpr const char* kColumns =
-    R"(id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint, 0 AS kind, '' AS version, '' AS previous, false)";
+    "id, tenant_id, " HG_SQL_MICROS("\"timestamp\"") ", 0 AS kind, '' AS version, '' AS previous, false";
 constexpr const char* kLifeColumns =
-    "xid, tenant_id, (extract(epoch FROM started_at) * 1000000)::bigint, kind, schema_version, previous_schema_version,"
-    " late";
+    "xid, tenant_id, " HG_SQL_MICROS("started_at") ", kind, schema_version, previous_schema_version, late";
 
 // The columns of both kinds of rows. The two arms never meet in one row of an arm: a row that was created and expired
 // by one transaction comes from the second arm, once.
@@ -85,12 +84,12 @@ SELECT NULL::xid8, pg_is_in_recovery(), NULL::bigint, snapshot::text, {0},
   CASE WHEN has_table_privilege(to_regclass('headgate.tenant_life'), 'SELECT') THEN 't' END, NULL, NULL, NULL, NULL, 0
 FROM state
 UNION ALL
-SELECT l.xid, l.late, (extract(epoch FROM l.started_at) * 1000000)::bigint, l.tenant_id, l.kind::text,
+SELECT l.xid, l.late, )" HG_SQL_MICROS("l.started_at") R"(, l.tenant_id, l.kind::text,
   l.schema_version, l.previous_schema_version, NULL, NULL, NULL, 4
 FROM state CROSS JOIN LATERAL (
   SELECT * FROM {1} e WHERE xid >= $1::xid8 AND xid < pg_snapshot_xmin(state.snapshot) ORDER BY xid LIMIT 513) l
 UNION ALL
-SELECT id, false, (extract(epoch FROM "timestamp") * 1000000)::bigint, tenant_id, NULL, NULL, NULL, NULL, NULL, NULL, 1
+SELECT id, false, )" HG_SQL_MICROS("\"timestamp\"") R"(, tenant_id, NULL, NULL, NULL, NULL, NULL, NULL, 1
 FROM t
 UNION ALL
 SELECT t.id, false, r.id, t.tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation, 2
@@ -117,10 +116,37 @@ LIMIT 4097)";
 uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
 
-std::optional<LifeEvent> life_of(const char* kind, const pqxx::field& version, const pqxx::field& previous,
-                                 const pqxx::field& late) {
-  if (kind[0] == '0') return std::nullopt;
-  return LifeEvent{static_cast<LifeEvent::Kind>(kind[0] - '0'), version.c_str(), previous.c_str(), truth(late)};
+// The columns of a transaction or a life event, which are the same in both ways of reading.
+struct Columns {
+  int tenant, started_at, version, previous, late;
+};
+
+HistoryTransaction transaction_of(const pqxx::row& row, long kind, const Columns& at) {
+  HistoryTransaction transaction{.xid = number(row[0]),
+                                 .tenant = row[at.tenant].c_str(),
+                                 .started_at_us = std::strtoll(row[at.started_at].c_str(), nullptr, 10)};
+  if (kind == 0) return transaction;
+  transaction.life = LifeEvent{static_cast<LifeEvent::Kind>(kind), row[at.version].c_str(), row[at.previous].c_str(),
+                               truth(row[at.late])};
+  const LifeEvent& life = *transaction.life;
+  std::string what;
+  if (kind < 1 || kind > 3) what = fmt::format("kind {} is unknown", kind);
+  if (!is_text(life.schema_version) || !is_text(life.previous_schema_version)) what = "a schema version is no UTF-8";
+  if (!what.empty())
+    transaction.unreadable.add(fmt::format("row {} of headgate.tenant_life: {}", transaction.xid, what));
+  return transaction;
+}
+
+// An xid is one place in the order. Only by hand can a life event get that of a transaction.
+void keep_one_by_xid(std::vector<HistoryTransaction>& sorted) {
+  for (size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i].xid != sorted[i - 1].xid) continue;
+    if (sorted[i - 1].life) std::swap(sorted[i - 1], sorted[i]);
+    const std::string tenant = shown(sorted[i].tenant);
+    sorted[i - 1].unreadable.add(fmt::format(
+        "row {} of headgate.tenant_life (tenant {}): its xid is that of another transaction", sorted[i].xid, tenant));
+    sorted.erase(sorted.begin() + static_cast<ptrdiff_t>(i--));
+  }
 }
 
 // A change with what orders it inside its transaction.
@@ -133,7 +159,16 @@ struct Change {
   auto order() const { return std::tuple(created, attribute, row_id); }
 };
 
-DataChange tuple_change(const pqxx::row& row) {
+// What a column of a row holds that messages cannot carry; only databases of the encoding SQL_ASCII have any.
+Status check_texts(const pqxx::row& row, int begin, int end) {
+  for (int i = begin; i < end; ++i) {
+    if (!is_text(row[i].c_str())) return internal_error("{} is no UTF-8", shown(row[i].c_str()));
+  }
+  return ok_status();
+}
+
+StatusOr<DataChange> tuple_change(const pqxx::row& row) {
+  HG_RETURN_IF_ERROR(check_texts(row, 4, 10));
   DataChange change;
   base::v1::Tuple& tuple = *change.mutable_tuple();
   tuple.mutable_entity()->set_type(row[4].c_str());
@@ -168,6 +203,7 @@ LongValues fetch_long_values(pqxx::transaction_base& work, const pqxx::result& a
 }
 
 StatusOr<DataChange> attribute_change(const pqxx::row& row, const LongValues& long_values) {
+  HG_RETURN_IF_ERROR(check_texts(row, 4, 7));
   DataChange change;
   base::v1::Attribute& attribute = *change.mutable_attribute();
   attribute.mutable_entity()->set_type(row[4].c_str());
@@ -178,41 +214,50 @@ StatusOr<DataChange> attribute_change(const pqxx::row& row, const LongValues& lo
   return change;
 }
 
-using ChangesByXid = std::unordered_map<uint64_t, std::vector<Change>>;
+struct Found {
+  std::vector<Change> changes;
+  UnreadableRows unreadable;
+};
+using FoundByXid = std::unordered_map<uint64_t, Found>;
 
 // `attributes` is null for a tuple.
-Status collect_row(const pqxx::row& row, const LongValues* attributes, ChangesByXid* out) {
+void collect_row(const pqxx::row& row, const LongValues* attributes, FoundByXid* out) {
   const bool attribute = attributes != nullptr;
-  Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = number(row[2]), .message = {}};
-  if (attribute) {
-    HG_ASSIGN_OR_RETURN(change.message, attribute_change(row, *attributes));
-  } else {
-    change.message = tuple_change(row);
+  StatusOr<DataChange> message = attribute ? attribute_change(row, *attributes) : tuple_change(row);
+  Found& found = (*out)[number(row[0])];
+  const uint64_t id = number(row[2]);
+  if (!message.ok()) {
+    found.unreadable.add(
+        attribute ? unreadable_attribute(id, row[4].c_str(), row[5].c_str(), row[6].c_str(), message.status())
+                  : fmt::format("row {} of relation_tuples ({}:{}#{}): {}", id, shown(row[4].c_str()),
+                                shown(row[5].c_str()), shown(row[6].c_str()), message_of(message.status())));
+    return;
   }
+  Change change{.created = !truth(row[1]), .attribute = attribute, .row_id = id, .message = *std::move(message)};
   change.message.set_operation(change.created ? DataChange::OPERATION_CREATE : DataChange::OPERATION_DELETE);
-  (*out)[number(row[0])].push_back(std::move(change));
-  return ok_status();
+  found.changes.push_back(std::move(change));
 }
 
 // Rows whose transaction is not on the page are no history: whoever wrote them did not register a transaction.
-Status collect(const pqxx::result& rows, const LongValues* attributes,
-               const std::vector<HistoryTransaction>& transactions, ChangesByXid* out) {
+void collect(const pqxx::result& rows, const LongValues* attributes,
+             const std::vector<HistoryTransaction>& transactions, FoundByXid* out) {
   for (const pqxx::row& row : rows) {
     const uint64_t xid = number(row[0]);
     const auto at = std::ranges::lower_bound(transactions, xid, {}, &HistoryTransaction::xid);
     if (at == transactions.end() || at->xid != xid || at->tenant != row[3].c_str()) continue;
-    HG_RETURN_IF_ERROR(collect_row(row, attributes, out));
+    collect_row(row, attributes, out);
   }
-  return ok_status();
 }
 
-void put_in_order(ChangesByXid changes, std::vector<HistoryTransaction>& transactions) {
+void put_in_order(FoundByXid changes, std::vector<HistoryTransaction>& transactions) {
   for (HistoryTransaction& transaction : transactions) {
     const auto found = changes.find(transaction.xid);
     if (found == changes.end()) continue;
-    if (guarded(Guard::kChangeOrder)) std::ranges::sort(found->second, {}, &Change::order);
-    transaction.changes.reserve(found->second.size());
-    for (Change& change : found->second) transaction.changes.push_back(std::move(change.message));
+    std::vector<Change>& own = found->second.changes;
+    if (guarded(Guard::kChangeOrder)) std::ranges::sort(own, {}, &Change::order);
+    transaction.unreadable.add(std::move(found->second.unreadable));
+    transaction.changes.reserve(own.size());
+    for (Change& change : own) transaction.changes.push_back(std::move(change.message));
   }
 }
 
@@ -267,26 +312,23 @@ PageReader::Scan PageReader::scan(pqxx::transaction_base& work, XidRange range, 
                                                      : std::unordered_set<std::string>();
   scan.transactions.reserve(rows.size());
   for (const pqxx::row& row : rows) {
-    std::string tenant = row[1].c_str();
-    if (!wanted.empty() && !wanted.contains(tenant)) continue;
-    scan.transactions.push_back({number(row[0]),
-                                 std::move(tenant),
-                                 std::strtoll(row[2].c_str(), nullptr, 10),
-                                 {},
-                                 life_of(row[3].c_str(), row[4], row[5], row[6])});
+    if (!wanted.empty() && !wanted.contains(row[1].c_str())) continue;
+    constexpr Columns kAt{.tenant = 1, .started_at = 2, .version = 4, .previous = 5, .late = 6};
+    scan.transactions.push_back(transaction_of(row, row[3].as<long>(), kAt));
   }
+  keep_one_by_xid(scan.transactions);
   return scan;
 }
 
-StatusOr<bool> PageReader::add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
-                                       size_t rows_max) {
+bool PageReader::add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
+                             size_t rows_max) {
   if (transactions.empty()) return true;
   std::set<std::string> names;
   for (const HistoryTransaction& transaction : transactions) names.insert(transaction.tenant);
   const std::string tenants = array_text(std::vector<std::string>(names.begin(), names.end()));
   const std::string from = std::to_string(transactions.front().xid), to = std::to_string(transactions.back().xid + 1);
   const std::string limit = rows_max == 0 ? "9223372036854775807" : std::to_string(rows_max + 1);
-  ChangesByXid changes;
+  FoundByXid changes;
   const pqxx::result tuples = work.exec_params(kTuples, tenants, from, to, limit);
   if (rows_max != 0 && tuples.size() > rows_max) return false;
   const pqxx::result attributes = work.exec_params(kAttributes, tenants, from, to, limit);
@@ -295,8 +337,8 @@ StatusOr<bool> PageReader::add_changes(pqxx::transaction_base& work, std::vector
   if (rows_max != 0 && long_bytes > kLongValuesMax) return false;
   grows_ = long_bytes < kLongValuesMax / 4;
   const LongValues values = fetch_long_values(work, attributes);
-  HG_RETURN_IF_ERROR(collect(tuples, nullptr, transactions, &changes));
-  HG_RETURN_IF_ERROR(collect(attributes, &values, transactions, &changes));
+  collect(tuples, nullptr, transactions, &changes);
+  collect(attributes, &values, transactions, &changes);
   put_in_order(std::move(changes), transactions);
   return true;
 }
@@ -308,8 +350,7 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
   while (true) {
     Scan found = scan(work, range, tenants, rows);
     const bool single = found.transactions.size() <= 1;
-    HG_ASSIGN_OR_RETURN(const bool complete,
-                        add_changes(work, found.transactions, single ? 0 : changes_max * kOvershoot));
+    const bool complete = add_changes(work, found.transactions, single ? 0 : changes_max * kOvershoot);
     if (!complete) {
       rows = std::max<size_t>(1, std::min(rows, found.transactions.size()) / kOvershoot);
       rows_per_page_ = rows;
@@ -340,11 +381,11 @@ StatusOr<PageReader::Tail> PageReader::read_tail(uint64_t from) {
   return ask();
 }
 
-StatusOr<PageReader::Tail> PageReader::tail_of(const pqxx::result& rows) {
+PageReader::Tail PageReader::tail_of(const pqxx::result& rows) {
   const LongValues none;
   Tail tail;
   tail.complete = rows.size() <= kTailRowsMax;
-  ChangesByXid changes;
+  FoundByXid changes;
   for (const pqxx::row& row : rows) {
     const char kind = row[10].c_str()[0];
     if (kind == '0') {
@@ -353,20 +394,18 @@ StatusOr<PageReader::Tail> PageReader::tail_of(const pqxx::result& rows) {
       tail.highest_floor = row[4].is_null() ? 0 : number(row[4]);
       tail.has_lives = !row[5].is_null();
     } else if (kind == '1' || kind == '4') {
-      tail.transactions.push_back({number(row[0]),
-                                   row[3].c_str(),
-                                   std::strtoll(row[2].c_str(), nullptr, 10),
-                                   {},
-                                   life_of(kind == '1' ? "0" : row[4].c_str(), row[5], row[6], row[1])});
+      constexpr Columns kAt{.tenant = 3, .started_at = 2, .version = 5, .previous = 6, .late = 1};
+      tail.transactions.push_back(transaction_of(row, kind == '1' ? 0 : row[4].as<long>(), kAt));
     } else if (kind == '3' && row[7].is_null()) {
       tail.complete = false;
     } else {
-      HG_RETURN_IF_ERROR(collect_row(row, kind == '3' ? &none : nullptr, &changes));
+      collect_row(row, kind == '3' ? &none : nullptr, &changes);
     }
   }
   tail.complete &= tail.transactions.size() <= kTailTransactionsMax;
   if (tail.complete) {
     std::ranges::sort(tail.transactions, {}, &HistoryTransaction::xid);
+    keep_one_by_xid(tail.transactions);
     put_in_order(std::move(changes), tail.transactions);
   } else {
     tail.transactions.clear();

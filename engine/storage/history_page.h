@@ -46,11 +46,10 @@ class PageReader {
                          size_t rows_max);
   uint64_t highest_floor(pqxx::transaction_base& work, const pqxx::result& rows,
                          std::span<const std::string> tenants) const;
-  static StatusOr<Tail> tail_of(const pqxx::result& rows);
+  static Tail tail_of(const pqxx::result& rows);
   // Fills in the changes. False when there are more than `rows_max`, or too many bytes of them, and nothing is filled
   // in; with 0 there are never too many.
-  StatusOr<bool> add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions,
-                             size_t rows_max);
+  bool add_changes(pqxx::transaction_base& work, std::vector<HistoryTransaction>& transactions, size_t rows_max);
 
   pqxx::connection_base& connection_;
   bool has_floors_ = false;

@@ -7,10 +7,10 @@ namespace headgate::engine {
 namespace {
 
 constexpr char kNewestBelow[] = R"(
-(SELECT id, tenant_id, (extract(epoch FROM "timestamp") * 1000000)::bigint FROM transactions
+(SELECT id, tenant_id, )" HG_SQL_MICROS("\"timestamp\"") R"( FROM transactions
  WHERE id < $1::xid8 ORDER BY id DESC LIMIT 1)
 UNION ALL
-(SELECT xid, tenant_id, (extract(epoch FROM started_at) * 1000000)::bigint FROM {} e
+(SELECT xid, tenant_id, )" HG_SQL_MICROS("started_at") R"( FROM {} e
  WHERE xid < $1::xid8 ORDER BY xid DESC LIMIT 1)
 ORDER BY 1 DESC LIMIT 1)";
 
@@ -19,9 +19,9 @@ ORDER BY 1 DESC LIMIT 1)";
 // created is still there, or what older ones created, beside younger transactions.
 constexpr char kIntact[] = R"(
 SELECT CASE
-  WHEN r.id IS NOT NULL THEN r.tenant_id = a.t AND (extract(epoch FROM r."timestamp") * 1000000)::bigint = a.s
+  WHEN r.id IS NOT NULL THEN r.tenant_id = a.t AND )" HG_SQL_MICROS("r.\"timestamp\"") R"( = a.s
     AND r.id < pg_snapshot_xmax(pg_current_snapshot())
-  WHEN l.xid IS NOT NULL THEN l.tenant_id = a.t AND (extract(epoch FROM l.started_at) * 1000000)::bigint = a.s
+  WHEN l.xid IS NOT NULL THEN l.tenant_id = a.t AND )" HG_SQL_MICROS("l.started_at") R"( = a.s
     AND l.xid < pg_snapshot_xmax(pg_current_snapshot())
   ELSE COALESCE({1} > a.x, false)
     OR EXISTS (SELECT FROM {0} e WHERE e.tenant_id = a.t AND e.kind = 2 AND e.xid > a.x)

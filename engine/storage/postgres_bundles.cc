@@ -3,6 +3,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/unreadable.h"
 
 namespace headgate::engine {
 
@@ -52,7 +53,13 @@ class PostgresBundles : public BundleStore {
               .exec_params("SELECT payload FROM bundles WHERE tenant_id = $1 AND name = $2", tenant, name);
       if (rows.empty()) return api_error(base::v1::ERROR_CODE_BUNDLE_NOT_FOUND);
       const auto parsed = google::protobuf::util::JsonStringToMessage(rows[0][0].c_str(), &bundle);
-      if (!parsed.ok()) return internal_error("the stored bundle cannot be read: {}", parsed.message().ToString());
+      if (!parsed.ok()) {
+        // The reader's own words quote the payload, and may cut it inside of a character.
+        return api_error(base::v1::ERROR_CODE_SCAN,
+                         fmt::format("row of bundles ({} of tenant {}): its payload is no JSON of a DataBundle; write "
+                                     "the bundle again",
+                                     shown(name), shown(tenant)));
+      }
       return ok_status();
     });
     if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_SCAN);

@@ -1,7 +1,9 @@
+#include "base/log.h"
 #include "engine/model/errors.h"
 #include "engine/storage/attribute_json.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/unreadable.h"
 
 namespace headgate::engine {
 
@@ -59,7 +61,25 @@ Status check_readable(const SnapToken& at, const pqxx::row& row) {
   return ok_status();
 }
 
+// A page without the row would be a wrong answer, so the read fails; it says which row, because no other error of the
+// database helps whoever has to repair it.
+Status unreadable(std::string_view what) {
+  const std::string text = fmt::format("{}; repair or delete it", what);
+  log_error("row_unreadable", {{"row", text}});
+  return api_error(base::v1::ERROR_CODE_SCAN, text);
+}
+
+Status check_texts(const pqxx::row& row, const char* table) {
+  // In front of the columns of the table stand those of the check.
+  for (const pqxx::field& field : row) {
+    if (is_text(field.c_str())) continue;
+    return unreadable(fmt::format("row {} of {}: {} is no UTF-8", row["id"].c_str(), table, shown(field.c_str())));
+  }
+  return ok_status();
+}
+
 Status append(const pqxx::row& row, std::vector<Tuple>& items) {
+  HG_RETURN_IF_ERROR(check_texts(row, "relation_tuples"));
   Tuple& tuple = items.emplace_back();
   tuple.mutable_entity()->set_type(row["entity_type"].c_str());
   tuple.mutable_entity()->set_id(row["entity_id"].c_str());
@@ -74,11 +94,17 @@ bool is_cut(const pqxx::row&, const std::vector<Tuple>&) { return false; }
 bool is_cut(const pqxx::row& row, const std::vector<Attribute>&) { return row["value"].is_null(); }
 
 Status append(const pqxx::row& row, std::vector<Attribute>& items) {
+  HG_RETURN_IF_ERROR(check_texts(row, "attributes"));
+  auto value = attribute_value_from_json(row["value"].c_str());
+  if (!value.ok()) {
+    return unreadable(unreadable_attribute(to_xid(row["id"]), row["entity_type"].c_str(), row["entity_id"].c_str(),
+                                           row["attribute"].c_str(), value.status()));
+  }
   Attribute& attribute = items.emplace_back();
   attribute.mutable_entity()->set_type(row["entity_type"].c_str());
   attribute.mutable_entity()->set_id(row["entity_id"].c_str());
   attribute.set_attribute(row["attribute"].c_str());
-  HG_ASSIGN_OR_RETURN(*attribute.mutable_value(), attribute_value_from_json(row["value"].c_str()));
+  *attribute.mutable_value() = *std::move(value);
   return ok_status();
 }
 

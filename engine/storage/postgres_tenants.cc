@@ -1,9 +1,11 @@
 #include <google/protobuf/timestamp.pb.h>
 
+#include "base/log.h"
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/tenant_life.h"
+#include "engine/storage/unreadable.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -12,13 +14,12 @@ namespace {
 
 using base::v1::Tenant;
 
-constexpr char kColumns[] =
-    "id, COALESCE(name, '') AS name, COALESCE((EXTRACT(EPOCH FROM created_at) * 1000000)::bigint, 0) AS micros";
+constexpr char kColumns[] = "id, COALESCE(name, '') AS name, " HG_SQL_MICROS("created_at") " AS micros";
 
 Tenant tenant_of(const pqxx::row& row) {
   Tenant tenant;
   tenant.set_id(row["id"].c_str());
-  tenant.set_name(row["name"].c_str());
+  if (is_text(row["name"].c_str())) tenant.set_name(row["name"].c_str());
   const int64_t micros = row["micros"].as<int64_t>();
   tenant.mutable_created_at()->set_seconds(micros / 1'000'000);
   tenant.mutable_created_at()->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
@@ -91,8 +92,13 @@ class PostgresTenants : public TenantStore {
       for (const pqxx::row& row : rows) {
         if (page.items.size() + 1 == limit) {
           page.next = encode_page_token(row["id"].c_str());
-        } else {
+        } else if (is_tenant_name(row["id"].c_str())) {
           page.items.push_back(tenant_of(row));
+        } else {
+          // No message can carry it, and it must not keep clients from all others.
+          log_error(
+              "row_unreadable",
+              {{"row", fmt::format("row of tenants ({}): its id is empty or no UTF-8", shown(row["id"].c_str()))}});
         }
       }
       return ok_status();

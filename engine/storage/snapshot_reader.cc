@@ -47,9 +47,9 @@ std::string facts_sql(const std::string& lives) {
 
 // $1 tenant, $2 position; the {} is where life events are read from.
 constexpr char kNewest[] =
-    "(SELECT id, (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS us FROM transactions"
+    "(SELECT id, " HG_SQL_MICROS("\"timestamp\"") " AS us FROM transactions"
     " WHERE tenant_id = $1 AND id < $2::xid8 ORDER BY id DESC LIMIT 1) UNION ALL"
-    " (SELECT xid, (extract(epoch FROM started_at) * 1000000)::bigint FROM {} e"
+    " (SELECT xid, " HG_SQL_MICROS("started_at") " FROM {} e"
     " WHERE tenant_id = $1 AND xid < $2::xid8 ORDER BY xid DESC LIMIT 1)";
 
 // $1 tenant, $2 xid: rows older than the oldest transaction prove that a collector which records no floor was there.
@@ -73,6 +73,19 @@ constexpr char kAttributes[] =
     "  > ($3, $4, $5, $6::xid8)"
     " ORDER BY entity_type, entity_id, attribute, expired_tx_id LIMIT {1}) page"
     " WINDOW rows_before AS (ROWS UNBOUNDED PRECEDING)";
+
+Status check_texts(const pqxx::row& row, int size) {
+  for (int i = 0; i < size; ++i) {
+    if (!is_text(row[i].c_str())) return internal_error("{} is no UTF-8", shown(row[i].c_str()));
+  }
+  return ok_status();
+}
+
+std::string unreadable_row(const char* table, const pqxx::row& row, int size, const Status& why) {
+  std::vector<std::string> key;
+  for (int i = 0; i < size; ++i) key.push_back(shown(row[i].c_str()));
+  return fmt::format("row of {} ({}): {}", table, fmt::join(key, " "), message_of(why));
+}
 
 DataChange tuple_change(const pqxx::row& row) {
   DataChange change;
@@ -111,7 +124,7 @@ class Walk {
     start(place_.table, place_.key);
     while (!full_) {
       HG_RETURN_IF_ERROR(wanted());
-      HG_ASSIGN_OR_RETURN(const bool end, step());
+      const bool end = step();
       if (full_ || !end) continue;
       if (table_ == Table::kAttributes) break;
       start(Table::kAttributes, {});
@@ -120,6 +133,7 @@ class Walk {
   }
 
   std::string changes() const { return changes_.SerializeAsString(); }
+  const UnreadableRows& unreadable() const { return unreadable_; }
   // Empty when nothing is left.
   std::string continuation() const { return full_ ? encode_snapshot_place(place_) : ""; }
 
@@ -134,7 +148,7 @@ class Walk {
   }
 
   // One statement. True when there is nothing behind it in the table.
-  StatusOr<bool> step() {
+  bool step() {
     static const std::string tuples = fmt::format(kTuples, kTuplesAtOnce);
     static const std::string attributes = fmt::format(kAttributes, kValueBytesAtOnce, kAttributesAtOnce);
     const bool of_tuples = table_ == Table::kTuples;
@@ -146,29 +160,36 @@ class Walk {
     for (const pqxx::row& row : rows) {
       const bool visible = row[size + 1].c_str()[0] == 't';
       if (visible && !of_tuples && row[size + 2].is_null()) return false;
-      if (visible) HG_RETURN_IF_ERROR(add(row));
+      if (visible) add(row);
       if (full_) return false;
       for (int i = 0; i < size; ++i) from_[static_cast<size_t>(i)] = row[i].c_str();
       behind_ = row[size].c_str();
-      if (visible) place_ = {place_.position, place_.newest_xid, place_.newest_started_at_us, table_, from_};
+      // A continuation is text, so behind a key that is none the next page begins at an earlier row.
+      if (visible && std::ranges::all_of(from_, is_text))
+        place_ = {place_.position, place_.newest_xid, place_.newest_started_at_us, table_, from_};
     }
     return rows.size() < (of_tuples ? kTuplesAtOnce : kAttributesAtOnce);
   }
 
-  Status add(const pqxx::row& row) {
-    DataChange change;
-    if (table_ == Table::kTuples) {
-      change = tuple_change(row);
-    } else {
-      HG_ASSIGN_OR_RETURN(change, attribute_change(row));
+  StatusOr<DataChange> change_of(const pqxx::row& row) const {
+    HG_RETURN_IF_ERROR(check_texts(row, static_cast<int>(from_.size())));
+    if (table_ == Table::kAttributes) return attribute_change(row);
+    return tuple_change(row);
+  }
+
+  void add(const pqxx::row& row) {
+    StatusOr<DataChange> change = change_of(row);
+    if (!change.ok()) {
+      const char* table = table_ == Table::kTuples ? "relation_tuples" : "attributes";
+      unreadable_.add(unreadable_row(table, row, static_cast<int>(from_.size()), change.status()));
+      return;
     }
-    const size_t size = change.ByteSizeLong();
+    const size_t size = change->ByteSizeLong();
     const size_t bytes = 1 + google::protobuf::io::CodedOutputStream::VarintSize32(static_cast<uint32_t>(size)) + size;
     full_ = changes_.data_changes_size() > 0 && bytes_ + bytes > query_.bytes_max;
-    if (full_) return ok_status();
+    if (full_) return;
     bytes_ += bytes;
-    *changes_.add_data_changes() = std::move(change);
-    return ok_status();
+    *changes_.add_data_changes() = *std::move(change);
   }
 
   pqxx::transaction_base& work_;
@@ -180,6 +201,7 @@ class Walk {
   std::string behind_;
   DataChanges changes_;
   size_t bytes_ = 0;
+  UnreadableRows unreadable_;
   bool full_ = false;  // the next row did not fit
 };
 
@@ -214,6 +236,7 @@ class PostgresSnapshots : public SnapshotReader {
       Walk walk(work, query, std::move(from));
       HG_RETURN_IF_ERROR(walk.run(wanted));
       state.changes = walk.changes();
+      state.unreadable = walk.unreadable();
       state.continuation = walk.continuation();
       return ok_status();
     }));

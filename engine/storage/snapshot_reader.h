@@ -31,6 +31,7 @@ struct SnapshotState {
   std::string incarnation;
   std::optional<TransactionIdentity> newest;  // of the tenant, below the position
   std::string schema_version;                 // the newest at the time of the answer; empty: none
+  UnreadableRows unreadable;                  // missing in `changes`
 };
 
 class SnapshotReader {

@@ -18,6 +18,7 @@ constexpr size_t kBatchBytes = 256 << 10;
 constexpr size_t kBatchBytesMax = 4 << 20;
 constexpr size_t kBatchItemsMax = 10'000;
 constexpr Duration kFeedHeartbeat{1'000};
+constexpr int kRecentMax = 1'000;
 
 // Hands gRPC's reactions to the session.
 class SessionReactor : public StreamReactor {
@@ -163,6 +164,10 @@ class FeedService : public FeedMethods {
     if (request.positions().empty() && !request.all_tenants()) {
       return invalid_argument("a subscription needs all_tenants or at least one position");
     }
+    if (request.recent_size() > kRecentMax) {
+      return invalid_argument("{} recent transactions are more than the {} that are compared", request.recent_size(),
+                              kRecentMax);
+    }
     std::set<std::string> seen;
     for (const v1::TenantPosition& position : request.positions()) {
       if (position.tenant_id().empty()) return invalid_argument("a position needs a tenant_id");
@@ -184,6 +189,7 @@ class FeedService : public FeedMethods {
                          .others_token = request.default_snap_token(),
                          .incarnation = request.incarnation(),
                          .others_last = identity_of(request.default_last())};
+    for (const v1::TransactionIdentity& one : request.recent()) wanted.recent.push_back(identity_of(one));
     wanted.tenants.reserve(static_cast<size_t>(request.positions_size()));
     for (const v1::TenantPosition& position : request.positions()) {
       wanted.tenants.push_back({.tenant = position.tenant_id(),

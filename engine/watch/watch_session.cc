@@ -36,6 +36,12 @@ grpc::ByteBuffer response_of(const FeedItemPtr& item) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+void put_unreadable(const std::string& rows, v1::Transaction& transaction) {
+  transaction.set_kind(v1::Transaction::KIND_UNREADABLE);
+  transaction.set_reason(std::string(kRowUnreadable));
+  transaction.set_message(rows);
+}
+
 void put_life(const LifeEvent& event, v1::Transaction& transaction) {
   switch (event.kind) {
     case LifeEvent::Kind::kCreated: transaction.set_kind(v1::Transaction::KIND_TENANT_CREATED); break;
@@ -46,6 +52,9 @@ void put_life(const LifeEvent& event, v1::Transaction& transaction) {
   transaction.set_previous_schema_version(event.previous_schema_version);
   transaction.set_late(event.late);
 }
+
+// Without the name of its tenant it would be taken for another one.
+bool can_be_told(const TransactionIdentity& identity) { return identity.xid != 0 && is_tenant_name(identity.tenant); }
 
 void put_identity(const TransactionIdentity& identity, v1::TransactionIdentity& out) {
   out.set_xid(identity.xid);
@@ -79,10 +88,11 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     message.mutable_opened()->set_position(pull.opening->position);
     message.mutable_opened()->set_snap_token(encode_position_token(pull.opening->position));
     const TransactionIdentity& newest = pull.opening->newest;
-    if (newest.xid != 0) put_identity(newest, *message.mutable_opened()->mutable_newest());
+    if (can_be_told(newest)) put_identity(newest, *message.mutable_opened()->mutable_newest());
     out->push_back(buffer_of(message));
   }
   for (const StreamNotice& notice : pull.notices) {
+    if (!is_tenant_name(notice.tenant)) continue;
     v1::FeedMessage message;
     v1::TenantEvent& event = *message.mutable_tenant();
     event.set_tenant_id(notice.tenant);
@@ -103,7 +113,11 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     transaction.set_snap_token(item->snap_token);
     transaction.set_started_at_us(item->started_at_us);
     transaction.set_changes(item->changes);
-    if (item->life != nullptr) put_life(*item->life, transaction);
+    if (item->unreadable != nullptr) {
+      put_unreadable(*item->unreadable, transaction);
+    } else if (item->life != nullptr) {
+      put_life(*item->life, transaction);
+    }
   }
   const FeedItem& last = *pull.items.back();
   implied_ = last.more_parts ? 0 : last.xid + 1;
@@ -114,7 +128,7 @@ void FeedSession::encode_heartbeat(uint64_t position, const TransactionIdentity&
   v1::FeedMessage message;
   message.mutable_heartbeat()->set_position(position);
   message.mutable_heartbeat()->set_snap_token(encode_position_token(position));
-  if (newest.xid != 0) put_identity(newest, *message.mutable_heartbeat()->mutable_newest());
+  if (can_be_told(newest)) put_identity(newest, *message.mutable_heartbeat()->mutable_newest());
   out->push_back(buffer_of(message));
 }
 

@@ -44,6 +44,19 @@ class FakeUpstream : public Upstream {
     event->incarnation = incarnation;
     append(std::move(event));
   }
+  // The source has a transaction there and cannot tell it, or the first part of it; nor can its snapshots.
+  void damage(const std::string& tenant, uint64_t xid, bool more_parts = false) {
+    auto event = std::make_shared<Event>();
+    event->kind = sinks::EventKind::kGap;
+    event->in_place = true;
+    event->reason = "ROW_UNREADABLE";
+    event->tenant = tenant;
+    event->xid = xid;
+    event->more_parts = more_parts;
+    event->snap_token = encode_legacy_token(more_parts ? xid - 1 : xid);
+    event->incarnation = incarnation;
+    append(std::move(event));
+  }
 
   // Every stream that stands now ends with this.
   void cut(Status status = unavailable("cut")) {
@@ -167,6 +180,7 @@ class FakeUpstream : public Upstream {
       if (event->xid >= page.position) continue;
       if (event->kind == sinks::EventKind::kTenantRemoved) rows.clear();
       if (event->kind == sinks::EventKind::kChanges) rows.push_back(event);
+      if (event->kind == sinks::EventKind::kGap && continuation.empty()) ++page.unreadable_rows;
     }
     if (removed) return make_status(StatusCode::kNotFound, "no such tenant");
     const size_t at = continuation.empty() ? 0 : std::stoul(continuation);

@@ -30,11 +30,27 @@ bool is_of_snapshot(sinks::EventKind kind) {
          kind == sinks::EventKind::kSnapshotEnd;
 }
 
+void take(const Progress& mark, Progress& progress) {
+  std::shared_ptr<const std::vector<Identity>> recent =
+      mark.recent != nullptr ? mark.recent : std::move(progress.recent);
+  progress = mark;
+  progress.recent = std::move(recent);
+}
+
 bool at_or_before(const Event& event, uint64_t xid, uint32_t part) {
   return std::pair(event.xid, event.part) <= std::pair(xid, part);
 }
 
 }  // namespace
+
+void thin_out(Progress& mark, MonotonicTime now, MonotonicTime& told_at) {
+  constexpr Duration kApart{1'000};
+  if (!mark.restarts && now - told_at < kApart) {
+    mark.recent = nullptr;
+  } else {
+    told_at = now;
+  }
+}
 
 bool SourcePlace::same_as(const SourcePlace& other) const {
   return progress.position == other.progress.position && progress.snap_token == other.progress.snap_token &&
@@ -103,7 +119,7 @@ void SourcePlace::resume(const std::string& name, const std::string& token, uint
 
 bool SourcePlace::passed(const Progress& mark) {
   if (!newer(mark, progress)) return false;
-  progress = mark;
+  take(mark, progress);
   if (mark.position == 0) return true;
   // Quiet tenants need no entry of their own.
   std::erase_if(tenants, [&](const auto& entry) {
@@ -117,7 +133,8 @@ SinkPlace::SinkPlace(const std::map<std::string, Cursor>& stored, std::shared_pt
   tenants_.reserve(stored.size());
   for (const auto& [name, cursor] : stored) {
     if (name == kProgressTenant) {
-      progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation, identity_of_text(cursor.identity)};
+      progress_ = {cursor.xid, cursor.snap_token, cursor.incarnation, identity_of_text(cursor.identity),
+                   recent_of_text(cursor.identity)};
       began_at_head_ = (cursor.sequence & kBeganAtHead) != 0;
       ended_well_ = (cursor.sequence & kEndedWell) != 0;
       doubt_below_ = cursor.sequence >> kDoubtShift;
@@ -271,7 +288,7 @@ bool SinkPlace::has(const Event& event, bool ordered, const std::vector<sinks::D
   const TenantEntry* tenant = tenants_.find(event.tenant);
   if (is_of_snapshot(event.kind)) return has_of_snapshot(event, tenant, batch);
   if (tenant == nullptr) return false;
-  if (event.kind == sinks::EventKind::kGap) return false;
+  if (event.kind == sinks::EventKind::kGap && !event.in_place) return false;
   if (ordered && !event.incarnation.empty()) {
     if (tenant->newest_in_batch >= 0) {
       const Event& newest = *batch[tenant->newest_in_batch].event;
@@ -376,7 +393,7 @@ void SinkPlace::acknowledged(const sinks::Delivery& delivery) {
 bool SinkPlace::passed(const Progress& mark) {
   if (!newer(mark, progress_)) return false;
   if (mark.position != progress_.position || mark.snap_token != progress_.snap_token) {
-    progress_ = mark;
+    take(mark, progress_);
     progress_dirty_ = true;
   }
   for (auto name = pinned_.begin(); name != pinned_.end();) {
@@ -434,7 +451,7 @@ std::vector<CursorUpdate> SinkPlace::changes() const {
         {kProgressTenant,
          {progress_.snap_token, progress_.position, 0, false,
           (began_at_head_ ? kBeganAtHead : 0) | (ended_well_ ? kEndedWell : 0) | doubt_below_ << kDoubtShift,
-          progress_.incarnation, text_of_progress(progress_.newest)}});
+          progress_.incarnation, text_of_progress(progress_)}});
   }
   return updates;
 }

@@ -45,6 +45,10 @@ struct ResumeOrder {
   int64_t asked_at_us = 0;  // filled in by the worker
 };
 
+// Leaves the recent transactions out of a mark that comes too soon behind the last one that had them: they are more
+// than all else of it, and a hub holds many marks. What a restart would compare may be a moment old.
+void thin_out(Progress& mark, MonotonicTime now, MonotonicTime& told_at);
+
 // Where a session starts, and how far it has come.
 struct SourcePlace {
   struct Tenant {

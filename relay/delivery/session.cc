@@ -26,14 +26,8 @@ uint64_t xid_of_token(const std::string& token) {
 }  // namespace
 
 const char* state_word(SessionStatus::State state) {
-  switch (state) {
-    case SessionStatus::State::kConnecting: return "connecting";
-    case SessionStatus::State::kOpen: return "open";
-    case SessionStatus::State::kWaiting: return "waiting";
-    case SessionStatus::State::kHistoryLost: return "history_lost";
-    case SessionStatus::State::kEnded: return "ended";
-  }
-  return "unknown";
+  static constexpr const char* kWords[] = {"connecting", "open", "waiting", "history_lost", "ended"};
+  return kWords[static_cast<int>(state)];
 }
 
 Session::Session(Parts parts, SessionSettings settings, std::string name, SourcePlace start)
@@ -100,6 +94,7 @@ StatusOr<UpstreamRequest> Session::request() {
   if (compare_all_) {
     // Positions that the source has named since then are of its present history.
     if (compared_) request.progress.incarnation = incarnation_;
+    request.progress.recent = place_.progress.recent;
     request.starts = place_.all_starts();
     std::erase_if(request.starts, [&](const auto& start) { return !settings_.tenants.matches(start.first); });
     return request;
@@ -210,6 +205,7 @@ bool Session::on_events(std::vector<EventPtr> events) {
   items.reserve(events.size());
   for (EventPtr& event : events) {
     if (!is_wanted(*event)) continue;
+    if (event->kind == sinks::EventKind::kGap) count_gap();
     place_.passed(*event);
     items.emplace_back(std::move(event));
   }
@@ -237,6 +233,7 @@ void Session::on_progress(const Progress& told) {
   if (std::exchange(at_head_, false) && mark->position > 0) parts_.hub.set_floor(mark->position - 1);
   if (std::exchange(gap_for_all_, false)) gap_for_all(*mark);
   place_.passed(*mark);
+  thin_out(*mark, parts_.clock.now(), recent_told_);
   items.emplace_back(std::shared_ptr<const Progress>(mark));
   {
     MutexLock lock(mutex_);
@@ -328,6 +325,10 @@ void Session::publish_gap(const TenantFailure& failure, const std::string& token
   gap->started_at_us = parts_.clock.unix_micros();
   gap->reason = failure.reason;
   items.emplace_back(EventPtr(std::move(gap)));
+  count_gap();
+}
+
+void Session::count_gap() {
   metrics_.on_gap();
   MutexLock lock(mutex_);
   ++status_.gaps;

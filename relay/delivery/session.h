@@ -90,6 +90,7 @@ class Session : private UpstreamListener {
   void gap_for_all(const Progress& mark);
   bool is_wanted(const Event& event);
   void publish(std::vector<HubItem> items);
+  void count_gap();
   void publish_gap(const TenantFailure& failure, const std::string& token, std::vector<HubItem>& items);
   // Whether the tenant stands still by the policy.
   void note_failed(const std::string& tenant, bool failed);
@@ -113,13 +114,14 @@ class Session : private UpstreamListener {
   std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only
   bool ordered_ = false;
-  bool at_head_ = false;       // the next mark is the first one of a start at the head
-  bool reseed_ = false;        // tenants have new starts: open the stream again
-  bool told_readers_ = false;  // the last thing published was events
-  bool compare_all_ = false;   // the history may be another one: every tenant is asked for by its last event
-  bool compared_ = false;      // ... and the source has accepted that
-  bool gap_for_all_ = false;   // it is, and nothing can be compared: every tenant gets a GAP at the first mark
-  bool snapshot_new_ = false;  // the stream is the first one, and starts with snapshots
+  MonotonicTime recent_told_{};  // when a mark last went out with the recent transactions
+  bool at_head_ = false;         // the next mark is the first one of a start at the head
+  bool reseed_ = false;          // tenants have new starts: open the stream again
+  bool told_readers_ = false;    // the last thing published was events
+  bool compare_all_ = false;     // the history may be another one: every tenant is asked for by its last event
+  bool compared_ = false;        // ... and the source has accepted that
+  bool gap_for_all_ = false;     // it is, and nothing can be compared: every tenant gets a GAP at the first mark
+  bool snapshot_new_ = false;    // the stream is the first one, and starts with snapshots
 
   mutable Mutex mutex_;
   SessionStatus status_ GUARDED_BY(mutex_);

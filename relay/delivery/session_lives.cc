@@ -83,6 +83,10 @@ void Session::read_life_of(const std::string& tenant, uint64_t told) {
 void Session::end_snapshot(const Snapshots::Done& done) {
   std::vector<HubItem> items;
   items.emplace_back(done.end);
+  if (done.gap != nullptr) {
+    items.emplace_back(done.gap);
+    count_gap();
+  }
   publish(std::move(items));
   place_.resume(done.tenant, done.end->snap_token, done.end->xid);
   parts_.hub.raise_floor(done.end->xid);

@@ -14,9 +14,26 @@ namespace {
 
 // Their positions grow old while they take turns, so there are few at a time.
 constexpr size_t kActiveMax = 8;
-// In front of a continuation in Event::snapshot: more pages follow, or this was the last.
+// In front of a continuation in Event::snapshot: more pages follow, or this was the last; the same when rows were
+// untold.
 constexpr char kMore = '+';
 constexpr char kLast = '.';
+constexpr char kMoreUntold = '-';
+constexpr char kLastUntold = ':';
+
+char prefix_of(bool last, bool untold) {
+  if (last) return untold ? kLastUntold : kLast;
+  return untold ? kMoreUntold : kMore;
+}
+
+EventPtr gap_behind(const Event& end) {
+  auto gap = std::make_shared<Event>(end);
+  gap->kind = sinks::EventKind::kGap;
+  ++gap->part;
+  gap->in_place = true;
+  gap->reason = "ROW_UNREADABLE";
+  return gap;
+}
 
 bool has_changes_in(const std::string& payload) {
   base::v1::DataChanges changes;
@@ -47,7 +64,8 @@ void Snapshots::resume(const std::string& tenant, const SourcePlace::Tenant& at)
     job.snap_token = at.snap_token;
     job.xid = at.xid;
     job.part = at.part;
-    job.last_page = at.snapshot[0] == kLast;
+    job.untold = at.snapshot[0] == kMoreUntold || at.snapshot[0] == kLastUntold;
+    job.last_page = at.snapshot[0] == kLast || at.snapshot[0] == kLastUntold;
     job.continuation = at.snapshot.substr(1);
   }
   add(tenant, std::move(job));
@@ -156,14 +174,18 @@ bool Snapshots::step(const std::string& tenant, std::stop_token stop) {
     job = found->second;
   }
   if (job.last_page) {
-    finish(tenant, job, {tenant, event_of(tenant, job, sinks::EventKind::kSnapshotEnd)});
+    Done done{tenant, event_of(tenant, job, sinks::EventKind::kSnapshotEnd)};
+    if (job.untold) done.gap = gap_behind(*done.end);
+    finish(tenant, job, std::move(done));
     return true;
   }
   StatusOr<SnapshotPage> page = parts_.upstream.read_snapshot(tenant, job.snap_token, job.continuation);
   if (page.ok()) return publish(tenant, job, *std::move(page), stop);
   switch (page.status().code()) {
-    case StatusCode::kNotFound: finish(tenant, job, {tenant, nullptr, false, {}, job.xid}); return true;
-    case StatusCode::kUnimplemented: finish(tenant, job, {tenant, nullptr, false, page.status()}); return true;
+    case StatusCode::kNotFound: finish(tenant, job, {.tenant = tenant, .end = nullptr, .told = job.xid}); return true;
+    case StatusCode::kUnimplemented:
+      finish(tenant, job, {.tenant = tenant, .end = nullptr, .refused = page.status()});
+      return true;
     case StatusCode::kOutOfRange:
     case StatusCode::kInvalidArgument: {
       log_warn("snapshot_begins_anew", {{"session", session_}, {"tenant", tenant}, {"error", describe(page.status())}});
@@ -194,6 +216,14 @@ bool Snapshots::publish(const std::string& tenant, const Job& before, SnapshotPa
     job.xid = page.position == 0 ? 0 : page.position - 1;
     items.emplace_back(event_of(tenant, job, sinks::EventKind::kSnapshotBegin));
     log_info("snapshot_begins", {{"session", session_}, {"tenant", tenant}, {"position", page.position}});
+  }
+  if (page.unreadable_rows > 0) {
+    job.untold = true;
+    log_error("source_rows_unreadable", {{"session", session_},
+                                         {"tenant", tenant},
+                                         {"position", page.position},
+                                         {"rows", page.unreadable_rows},
+                                         {"first", page.unreadable.empty() ? "" : page.unreadable.front()}});
   }
   job.continuation = page.continuation;
   job.last_page = page.continuation.empty();
@@ -229,7 +259,7 @@ EventPtr Snapshots::event_of(const std::string& tenant, const Job& job, sinks::E
   event->snap_token = job.snap_token;
   event->incarnation = job.incarnation;
   event->started_at_us = parts_.clock.unix_micros();
-  if (kind != sinks::EventKind::kSnapshotEnd) event->snapshot = (job.last_page ? kLast : kMore) + job.continuation;
+  if (kind != sinks::EventKind::kSnapshotEnd) event->snapshot = prefix_of(job.last_page, job.untold) + job.continuation;
   return event;
 }
 

@@ -35,6 +35,7 @@ class Snapshots {
   struct Done {
     std::string tenant;
     EventPtr end;         // null: the tenant does not exist any more
+    EventPtr gap{};       // behind the end, when rows of the state could not be told
     bool missed = false;  // events behind its position were left out
     Status refused{};     // not OK: the source offers no snapshots
     uint64_t told = 0;    // of `end` null: the xid of what was published, and is void
@@ -76,6 +77,7 @@ class Snapshots {
     uint32_t part = 0;
     bool begun = false;      // the begin mark was published
     bool last_page = false;  // was published as well
+    bool untold = false;     // a page lacked rows that the source could not read
     bool flows = false;
     bool done = false;
     uint64_t highest_left_out = 0;

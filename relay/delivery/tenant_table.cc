@@ -64,7 +64,12 @@ sinks::Cursor TenantTable::cursor_of(const TenantEntry& entry) const {
   return cursor;
 }
 
-Identity identity_of_text(std::string_view text) {
+namespace {
+
+// Between the records of a progress row's identity.
+constexpr char kNextRecord = '\x1e';
+
+Identity read_identity(std::string_view text) {
   Identity identity;
   const auto number = [&](auto& value) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -79,9 +84,36 @@ Identity identity_of_text(std::string_view text) {
   return identity;
 }
 
-std::string text_of_progress(const Identity& newest) {
-  if (newest.xid == 0) return "";
-  return sinks::identity_text(newest.xid, newest.started_at_us) + "/" + newest.tenant;
+std::string text_of(const Identity& identity) {
+  return sinks::identity_text(identity.xid, identity.started_at_us) + "/" + identity.tenant;
+}
+
+}  // namespace
+
+Identity identity_of_text(std::string_view text) { return read_identity(text.substr(0, text.find(kNextRecord))); }
+
+std::string text_of_progress(const Progress& progress) {
+  if (progress.newest.xid == 0) return "";
+  std::string text = text_of(progress.newest);
+  if (progress.recent == nullptr || text.find(kNextRecord) != std::string::npos) return text;
+  for (const Identity& identity : *progress.recent) {
+    // No engine gives a tenant such a name.
+    if (identity.tenant.find(kNextRecord) != std::string::npos) continue;
+    text += kNextRecord;
+    text += text_of(identity);
+  }
+  return text;
+}
+
+std::shared_ptr<const std::vector<Identity>> recent_of_text(std::string_view text) {
+  auto recent = std::make_shared<std::vector<Identity>>();
+  for (size_t at = text.find(kNextRecord); at != std::string_view::npos; at = text.find(kNextRecord)) {
+    text.remove_prefix(at + 1);
+    Identity identity = read_identity(text.substr(0, text.find(kNextRecord)));
+    if (identity.xid != 0) recent->push_back(std::move(identity));
+  }
+  if (recent->empty()) return nullptr;
+  return recent;
 }
 
 void TenantTable::set_cursor(TenantEntry& entry, const sinks::Cursor& cursor) {

@@ -63,7 +63,10 @@ struct TenantEntry {
 // Cursor::identity as a value; xid 0 for a text that says nothing.
 Identity identity_of_text(std::string_view text);
 // The identity of a progress row.
-std::string text_of_progress(const Identity& newest);
+// ... and behind it, in records of the same form, the transactions in front of it that may be lost while it is not.
+std::string text_of_progress(const Progress& progress);
+// The other way round; null without any.
+std::shared_ptr<const std::vector<Identity>> recent_of_text(std::string_view text);
 
 // Pointers and references to entries hold until a tenant is added. Not thread-safe; copies share the names.
 class TenantTable {

@@ -10,7 +10,8 @@ constexpr size_t kSlotBytes = 64;  // what the ring itself and the shared object
 
 size_t bytes_in(const EventPtr& event) { return event->bytes(); }
 size_t bytes_in(const std::shared_ptr<const Progress>& mark) {
-  return sizeof(Progress) + mark->snap_token.size() + mark->incarnation.size();
+  const size_t recent = mark->recent == nullptr ? 0 : mark->recent->size() * sizeof(Identity);
+  return sizeof(Progress) + mark->snap_token.size() + mark->incarnation.size() + recent;
 }
 size_t bytes_in(const std::shared_ptr<const TenantFailure>& failure) {
   return sizeof(TenantFailure) + failure->tenant.size() + failure->message.size() + failure->head_token.size();

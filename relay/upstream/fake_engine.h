@@ -68,6 +68,12 @@ class FakeEngine {
     log_.push_back({tenant, xid});
     changed_.notify_all();
   }
+  // Without changes, as what the engine cannot read. The relay may not know the kind.
+  void write_unreadable(const std::string& tenant, uint64_t xid, int kind) {
+    std::lock_guard lock(mutex_);
+    log_.push_back({tenant, xid, kind});
+    changed_.notify_all();
+  }
   // Streams that stand end with this.
   void end_streams(grpc::Status status) {
     std::lock_guard lock(mutex_);
@@ -102,6 +108,7 @@ class FakeEngine {
   struct Row {
     std::string tenant;
     uint64_t xid;
+    int kind = 0;
   };
 
   static std::string changes_of(uint64_t xid) {
@@ -161,7 +168,9 @@ class FakeEngine {
         transaction->set_xid(row.xid);
         transaction->set_snap_token(encode_legacy_token(row.xid));
         transaction->set_started_at_us(1'000'000);
-        transaction->set_changes(changes_of(row.xid));
+        if (row.kind == 0) transaction->set_changes(changes_of(row.xid));
+        transaction->set_kind(static_cast<headgate::v1::Transaction::Kind>(row.kind));
+        if (row.kind == headgate::v1::Transaction::KIND_UNREADABLE) transaction->set_reason("ROW_UNREADABLE");
       }
       if (muted_) {
       } else if (message.batch().transactions_size() > 0) {

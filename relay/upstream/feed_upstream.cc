@@ -1,5 +1,6 @@
 #include "relay/upstream/feed_upstream.h"
 
+#include "base/log.h"
 #include "base/snap_token.h"
 #include "headgate/v1/feed.grpc.pb.h"
 
@@ -19,6 +20,11 @@ Identity identity_of(const pb::TransactionIdentity& wire) {
   return {wire.xid(), wire.started_at_us(), wire.tenant_id()};
 }
 
+// Transactions whose commits a server may still lose while it keeps later ones: as many as were under way at once.
+constexpr size_t kRecentMax = 64;
+// What is older may be gone because a collector took it that leaves no trace.
+constexpr Duration kRecentAgeMax{24 * 3'600'000};
+
 pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSettings& settings) {
   pb::SubscribeRequest wire;
   wire.set_all_tenants(!request.tenants.exact());
@@ -31,6 +37,12 @@ pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSetti
   }
   wire.set_incarnation(progress.incarnation);
   wire.set_heartbeat_interval_ms(static_cast<uint32_t>(settings.heartbeat_interval.count()));
+  if (progress.recent != nullptr) {
+    const int64_t oldest = system_clock().unix_micros() - kRecentAgeMax.count() * 1'000;
+    for (const Identity& identity : *progress.recent) {
+      if (identity.started_at_us >= oldest) to_wire(identity, *wire.add_recent());
+    }
+  }
   for (const auto& [tenant, start] : request.starts) {
     // Said once for all of them: a request that names every quiet tenant would outgrow what the engine takes.
     if (wire.all_tenants() && start.quiet && start.snap_token == progress.snap_token) continue;
@@ -52,8 +64,19 @@ sinks::EventKind kind_of(const pb::Transaction& transaction) {
     case pb::Transaction::KIND_TENANT_CREATED: return sinks::EventKind::kTenantCreated;
     case pb::Transaction::KIND_TENANT_REMOVED: return sinks::EventKind::kTenantRemoved;
     case pb::Transaction::KIND_SCHEMA_CHANGED: return sinks::EventKind::kSchemaChanged;
-    default: return sinks::EventKind::kChanges;
+    case pb::Transaction::KIND_CHANGES: return sinks::EventKind::kChanges;
+    default: return sinks::EventKind::kGap;  // unreadable, or of a newer engine
   }
+}
+
+void take_gap(const pb::Transaction& transaction, Event& event) {
+  event.in_place = true;
+  event.reason = transaction.reason().empty() ? "EVENT_UNKNOWN" : transaction.reason();
+  log_error("source_event_unreadable", {{"tenant", event.tenant},
+                                        {"xid", event.xid},
+                                        {"kind", static_cast<int>(transaction.kind())},
+                                        {"reason", event.reason},
+                                        {"rows", transaction.message()}});
 }
 
 // One Subscribe call, driven through a completion queue of its own so that every wait has a deadline.
@@ -117,7 +140,13 @@ class FeedCall {
 // Turns messages into calls of the listener.
 class FeedMessages {
  public:
-  FeedMessages(UpstreamRequest& request, UpstreamListener& listener) : request_(request), listener_(listener) {}
+  FeedMessages(UpstreamRequest& request, UpstreamListener& listener) : request_(request), listener_(listener) {
+    if (request.progress.recent != nullptr) recent_ = *request.progress.recent;
+    // When every tenant is compared by name, nobody could be told of one that has none.
+    if (request.progress.snap_token.empty()) {
+      std::erase_if(recent_, [&](const Identity& one) { return request.starts.count(one.tenant) == 0; });
+    }
+  }
 
   // False: the listener wants no more.
   bool on_message(pb::FeedMessage& message) {
@@ -137,15 +166,31 @@ class FeedMessages {
     // A stream that begins at the head has, trivially, delivered everything before it.
     if (request_.starts.empty() && request_.progress.snap_token.empty() &&
         request_.default_start != StartPolicy::kEarliest) {
-      listener_.on_progress({opened.position(), opened.snap_token(), incarnation_, identity_of(opened.newest())});
+      tell_progress({opened.position(), opened.snap_token(), incarnation_, identity_of(opened.newest())});
     }
     // A token of each tenant, for the whole life of the stream, would be more than what is kept of a quiet tenant.
     request_.starts.clear();
   }
 
   void on_heartbeat(const pb::Heartbeat& heartbeat) {
-    listener_.on_progress(
-        {heartbeat.position(), heartbeat.snap_token(), incarnation_, identity_of(heartbeat.newest())});
+    tell_progress({heartbeat.position(), heartbeat.snap_token(), incarnation_, identity_of(heartbeat.newest())});
+  }
+
+  void tell_progress(Progress mark) {
+    if (told_ == nullptr) told_ = std::make_shared<const std::vector<Identity>>(recent_);
+    mark.recent = told_;
+    listener_.on_progress(mark);
+  }
+
+  // Of transactions alone: what a collector removes of tenants' lives, it removes without a word.
+  void remember(const pb::Transaction& transaction) {
+    const bool of_life = transaction.kind() != pb::Transaction::KIND_CHANGES;
+    if (of_life || transaction.more_parts() || transaction.started_at_us() == 0) return;
+    // What is sent again came before.
+    if (!recent_.empty() && recent_.back().xid >= transaction.xid()) return;
+    if (recent_.size() == kRecentMax) recent_.erase(recent_.begin());
+    recent_.push_back({transaction.xid(), transaction.started_at_us(), transaction.tenant_id()});
+    told_ = nullptr;
   }
 
   bool on_batch(pb::Batch& batch) {
@@ -158,6 +203,7 @@ class FeedMessages {
     }
     for (pb::Transaction& transaction : *batch.mutable_transactions()) {
       if (!request_.tenants.matches(transaction.tenant_id())) continue;
+      remember(transaction);
       auto event = std::make_shared<Event>();
       event->tenant = std::move(*transaction.mutable_tenant_id());
       event->xid = transaction.xid();
@@ -171,6 +217,7 @@ class FeedMessages {
       event->schema_version = std::move(*transaction.mutable_schema_version());
       event->previous_schema_version = std::move(*transaction.mutable_previous_schema_version());
       event->late = transaction.late();
+      if (event->kind == sinks::EventKind::kGap) take_gap(transaction, *event);
       events.push_back(std::move(event));
     }
     if (batch.transactions_size() == 0) return true;
@@ -179,7 +226,7 @@ class FeedMessages {
     if (!events.empty() && !listener_.on_events(std::move(events))) return false;
     // The stream is in order of xids over all tenants, so a complete transaction is a position too.
     if (complete) {
-      listener_.on_progress({newest.xid + 1, encode_position_token(newest.xid + 1), incarnation_, std::move(newest)});
+      tell_progress({newest.xid + 1, encode_position_token(newest.xid + 1), incarnation_, std::move(newest)});
     }
     return true;
   }
@@ -187,6 +234,11 @@ class FeedMessages {
   void on_tenant(const pb::TenantEvent& event) {
     const bool removed = event.state() == pb::TenantEvent::STATE_REMOVED || event.reason() == "TENANT_REMOVED";
     const TenantFailure told{event.tenant_id(), event.reason(), event.message(), event.snap_token()};
+    if (event.state() != pb::TenantEvent::STATE_STARTS_LATER) {
+      // Whatever comes of it from here on, it is not the history behind these.
+      std::erase_if(recent_, [&](const Identity& one) { return one.tenant == told.tenant; });
+      told_ = nullptr;
+    }
     if (removed) {
       listener_.on_tenant_removed(told.tenant);
     } else if (event.state() == pb::TenantEvent::STATE_FAILED) {
@@ -199,6 +251,8 @@ class FeedMessages {
   UpstreamRequest& request_;
   UpstreamListener& listener_;
   std::string incarnation_;
+  std::vector<Identity> recent_;                       // ascending by xid
+  std::shared_ptr<const std::vector<Identity>> told_;  // the same; null when it has changed
 };
 
 }  // namespace
@@ -267,7 +321,9 @@ StatusOr<SnapshotPage> FeedUpstream::read_snapshot(const std::string& tenant, co
                       std::move(*page.mutable_incarnation()),
                       std::move(*page.mutable_changes()),
                       std::move(*page.mutable_continuation()),
-                      identity_of(page.newest())};
+                      identity_of(page.newest()),
+                      page.unreadable_rows(),
+                      {page.unreadable().begin(), page.unreadable().end()}};
 }
 
 }  // namespace headgate::relay

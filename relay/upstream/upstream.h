@@ -79,7 +79,10 @@ struct Progress {
   uint64_t position = 0;
   std::string snap_token;
   std::string incarnation;
-  Identity newest{};      // the newest transaction of the source in front of the position
+  Identity newest{};  // the newest transaction of the source in front of the position
+  // The last ones in front of it that arrived, ascending; null: as with the mark before. A crash can lose one of them
+  // while those behind it stay.
+  std::shared_ptr<const std::vector<Identity>> recent{};
   bool restarts = false;  // the first one behind a change of history: it may be lower than those before
   int64_t told_at_us = system_clock().unix_micros();  // when the source said so
 };
@@ -109,6 +112,9 @@ struct SnapshotPage {
   std::string changes;       // serialized base.v1.DataChanges of creations; may hold none
   std::string continuation;  // empty: the last page
   Identity newest{};         // of the tenant, in front of the position
+  // Rows of the page that are no values, so that `changes` lacks them: how many, and the first ones for people.
+  uint64_t unreadable_rows = 0;
+  std::vector<std::string> unreadable{};
 };
 
 struct TenantFailure {

@@ -22,6 +22,7 @@ struct Recorder : UpstreamListener {
   int opens = 0;
   bool ordered = false;
   uint64_t position = 0;
+  std::shared_ptr<const std::vector<Identity>> recent;
   std::string progress_token;
   std::atomic<bool> hold{false};
 
@@ -43,6 +44,7 @@ struct Recorder : UpstreamListener {
   void on_progress(const Progress& mark) override {
     MutexLock lock(mutex);
     position = mark.position;
+    recent = mark.recent;
     progress_token = mark.snap_token;
   }
   void on_tenant_failed(const TenantFailure& failure) override {
@@ -199,6 +201,44 @@ TEST_CASE("feed: events of tenants that were not selected are dropped here") {
   rig.engine.write("a1", 101);
   REQUIRE(rig.sees(1));
   CHECK(rig.seen.get(&Recorder::events) == Texts{"a1/101/0"});
+}
+
+TEST_CASE("feed: what the engine cannot read, or this relay does not know, is a GAP in its place") {
+  Rig rig(UpstreamKind::kFeed);
+  rig.start();
+  REQUIRE(rig.opens());
+  rig.engine.write_unreadable("a", 100, headgate::v1::Transaction::KIND_UNREADABLE);
+  rig.engine.write_unreadable("a", 101, 99);
+  rig.engine.write("a", 102);
+  REQUIRE(rig.sees(3));
+  const auto events = rig.seen.get(&Recorder::raw);
+  CHECK(events[0]->kind == sinks::EventKind::kGap);
+  CHECK(events[0]->in_place);
+  CHECK(events[0]->reason == "ROW_UNREADABLE");
+  CHECK(events[0]->snap_token == encode_legacy_token(100));
+  CHECK(events[1]->kind == sinks::EventKind::kGap);
+  CHECK(events[1]->reason == "EVENT_UNKNOWN");
+  CHECK(events[2]->kind == sinks::EventKind::kChanges);
+}
+
+TEST_CASE("feed: the last transactions that arrived are told at the next opening, but for very old ones") {
+  Rig rig(UpstreamKind::kFeed);
+  rig.request.progress = {90, encode_position_token(90), "", {89, 1, "a"}};
+  rig.request.progress.recent = std::make_shared<const std::vector<Identity>>(
+      std::vector<Identity>{{80, 1, "a"}, {89, system_clock().unix_micros(), "a"}});
+  rig.start();
+  REQUIRE(rig.opens());
+  const auto first = rig.engine.last_subscribe();
+  REQUIRE(first.recent_size() == 1);
+  CHECK(first.recent(0).xid() == 89);
+  for (uint64_t xid = 100; xid < 200; ++xid) rig.engine.write(xid % 2 == 0 ? "a" : "b", xid);
+  REQUIRE(rig.sees(100));
+  REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::position) == 200; }));
+  const auto recent = rig.seen.get(&Recorder::recent);
+  REQUIRE(recent != nullptr);
+  CHECK(recent->size() == 64);
+  CHECK(recent->front().xid == 136);
+  CHECK(recent->back().xid == 199);
 }
 
 TEST_CASE("feed: a tenant that cannot start is told with its reason") {
@@ -414,6 +454,21 @@ TEST_CASE("watch: a listener that holds stops the reading, and nothing is lost")
   REQUIRE(rig.sees(300));
   CHECK(rig.seen.get(&Recorder::events).back() == "a/399/0");
   CHECK(rig.seen.count() == 300);
+}
+
+TEST_CASE("watch: calls that do not end are left behind, and end by themselves") {
+  Rig rig(UpstreamKind::kWatch);
+  for (int i = 0; i < 20; ++i) rig.engine.add_tenant(fmt::format("t{:02}", i));
+  // No time at all: whatever gRPC has not ended at once counts as hanging.
+  rig.settings.stream_end_max = Duration(0);
+  rig.start();
+  REQUIRE(rig.stands(20));
+  rig.engine.write("t00", 100);
+  const auto begin = std::chrono::steady_clock::now();
+  rig.stop();
+  CHECK(rig.result.code() == StatusCode::kCancelled);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(3));
+  CHECK(wait_until([&] { return rig.engine.standing() == 0; }));
 }
 
 TEST_CASE("watch: opening many streams obeys the budget") {

@@ -307,7 +307,8 @@ TEST_SUITE("integration/engine") {
     grpc::Status last;
     std::jthread reader([&] { last = end_of("t1", "Bearer key"); });
     REQUIRE(wait_until([&] {
-      return engine.get("/metrics").body.find("headgate_watch_streams{service=\"watch\"} 1") != std::string::npos;
+      return engine.get("/metrics").body.find("headgate_engine_watch_streams{service=\"watch\"} 1") !=
+             std::string::npos;
     }));
     engine.process().signal(SIGTERM);
     CHECK(engine.process().wait(10s));

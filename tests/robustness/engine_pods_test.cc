@@ -111,8 +111,8 @@ class OpenCounter {
 
   void look() {
     const Time before = std::chrono::steady_clock::now();
-    const double opened = metric_of(program_, "headgate_watch_opened_total");
-    const double refused = metric_of(program_, "headgate_watch_refused_total");
+    const double opened = metric_of(program_, "headgate_engine_watch_opened_total");
+    const double refused = metric_of(program_, "headgate_engine_watch_refused_total");
     const Time after = std::chrono::steady_clock::now();
     std::lock_guard lock(mutex_);
     if (opened < 0 || refused < 0) return;
@@ -249,13 +249,13 @@ TEST_SUITE("robustness/engine_pods") {
             fleet->folder() + "/events\n");
     const OpenCounter counter(pod.program);
     relay.start();
-    const auto all_open = [&] { return metric_of(pod.program, "headgate_watch_streams") >= tenants; };
-    REQUIRE_MESSAGE(wait_until(all_open, 120s), metric_of(pod.program, "headgate_watch_streams"));
+    const auto all_open = [&] { return metric_of(pod.program, "headgate_engine_watch_streams") >= tenants; };
+    REQUIRE_MESSAGE(wait_until(all_open, 120s), metric_of(pod.program, "headgate_engine_watch_streams"));
     const double first = counter.total();
     CHECK(pod.program.stop() == 0);
     const auto away = std::chrono::steady_clock::now();
     pod.program.start();
-    REQUIRE_MESSAGE(wait_until(all_open, 180s), metric_of(pod.program, "headgate_watch_streams"));
+    REQUIRE_MESSAGE(wait_until(all_open, 180s), metric_of(pod.program, "headgate_engine_watch_streams"));
     const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - away).count();
     MESSAGE(tenants << " streams: at most " << counter.most_in_a_second() << " opened a second, of " << rate
                     << " allowed, " << counter.total() << " in all, back after " << took << " s");

@@ -76,7 +76,7 @@ double metric_of(int admin_port, const std::string& name) {
 }
 
 void let_it_look(const Pod& pod) {
-  const std::string polls = "headgate_feed_polls_total";
+  const std::string polls = "headgate_engine_feed_polls_total";
   const double before = metric_of(pod.program, polls);
   REQUIRE(before >= 0);
   REQUIRE(wait_until([&] { return metric_of(pod.program, polls) >= before + 2; }, std::chrono::seconds(20)));

@@ -62,7 +62,7 @@ TEST_SUITE("robustness/hang") {
     CHECK(took < 6s);
     ::kill(pid, SIGCONT);
     CHECK_FALSE(reader.wait_end(0s));
-    CHECK(metric(world->engine().admin_port(), "headgate_feed_reconnects_total") == 1);
+    CHECK(metric(world->engine().admin_port(), "headgate_engine_feed_reconnects_total") == 1);
     CHECK(read_file(world->engine().log_file()).find("feed_lost_database") != std::string::npos);
   }
 }

@@ -88,9 +88,9 @@ TEST_SUITE("robustness/limits_watch") {
 
   int open_streams(World & world) {
     const int port = world.engine().admin_port();
-    return static_cast<int>(metric(port, "headgate_watch_streams{service=\"watch\"}") +
-                            metric(port, "headgate_watch_streams{service=\"feed\"}") +
-                            metric(port, "headgate_feed_streams"));
+    return static_cast<int>(metric(port, "headgate_engine_watch_streams{service=\"watch\"}") +
+                            metric(port, "headgate_engine_watch_streams{service=\"feed\"}") +
+                            metric(port, "headgate_engine_feed_streams"));
   }
 
   // Opens `count` streams of either kind; half of them end by their deadline, half are cancelled, some while they open.

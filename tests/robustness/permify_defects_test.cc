@@ -277,6 +277,6 @@ TEST_SUITE("robustness/permify_defects") {
     knock(500);
     CHECK(threads_of(pod.program) <= threads + 2);
     CHECK(memory_below(pod.program.resident_bytes(), bytes + (8 << 20)));
-    CHECK(wait_until([&] { return metric_of(pod.program, "headgate_watch_streams") == 0; }, 10s));
+    CHECK(wait_until([&] { return metric_of(pod.program, "headgate_engine_watch_streams") == 0; }, 10s));
   }
 }
