@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "engine/storage/json_size.h"
 #include "engine/storage/postgres_history.h"
 
 namespace headgate::engine {
@@ -67,7 +68,10 @@ WatchSettings watch_settings(const EngineConfig& config) {
           .streams_max = watch.streams_max,
           .opens_per_second = watch.opens_per_second,
           .opens_burst = watch.opens_burst,
-          .heartbeat_min = watch.heartbeat_min};
+          .heartbeat_min = watch.heartbeat_min,
+          .limits = {.attribute_json_bytes_max = config.limits.attribute_json_bytes_max,
+                     .part_bytes_max = config.feed.part_bytes_max,
+                     .part_json_bytes_max = kJsonBytesMax}};
 }
 
 GcSettings gc_settings(const EngineConfig& config) {

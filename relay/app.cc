@@ -92,6 +92,7 @@ struct App::Parts : RelayView, RelayControl {
     made.epoch = fence.epoch;
     made.source_event_bytes = source_event_bytes;
     if (distributor == nullptr) return made;
+    if (source_event_bytes == 0) made.source_event_bytes = distributor->hub().event_bytes_max();
     made.fenced = distributor->fenced();
     made.source = distributor->source();
     made.hub_bytes = distributor->hub().bytes();

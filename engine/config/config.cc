@@ -68,7 +68,8 @@ void describe(Settings& s, FeedConfig& c) {
   s.duration("poll_idle", c.poll_idle, "longest pause between two polls", 1ms);
   s.bytes("ring_bytes", c.ring_bytes, "recent changes kept for streams", 1 << 20);
   s.duration("ring_age", c.ring_age, "age up to which changes are kept", 1s);
-  s.bytes("part_bytes_max", c.part_bytes_max, "larger transactions travel in parts of this size", 64 << 10, 3 << 20);
+  s.bytes("part_bytes_max", c.part_bytes_max,
+          "larger transactions travel in parts of this size, and of 950,000 bytes as JSON", 64 << 10, 3 << 20);
   s.integer("page_changes", c.page_changes, "changes read from the database at once", size_t{1}, size_t{1'000'000});
   s.integer("catch_up_threads", c.catch_up_threads, "connections for streams that start behind the ring", 1, 100);
   s.bytes("catch_up_bytes", c.catch_up_bytes, "what such a stream may hold in memory", 64 << 10);

@@ -18,8 +18,8 @@ namespace headgate::engine {
 
 struct FeedSettings {
   RingSettings ring;
-  // A message holds at most this many bytes of changes; larger transactions travel in parts. As JSON a part must still
-  // be below what brokers take by default: a million bytes.
+  // A message holds at most this many bytes of changes, and kJsonBytesMax of them as JSON; larger transactions travel
+  // in parts.
   size_t part_bytes_max = 128 << 10;
   // How many changes are read from the database at once.
   size_t page_changes = 5'000;

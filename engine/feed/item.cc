@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "base/guard.h"
+#include "engine/storage/json_size.h"
 
 namespace headgate::engine {
 
@@ -84,12 +85,13 @@ void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes
     if (begin == end) return;
   }
   do {
-    size_t bytes = 0;
+    size_t bytes = 0, json_bytes = 0;
     const DataChange* stop = begin;
     while (stop != end) {
-      const size_t size = encoded_size(*stop);
-      if (stop != begin && bytes + size > part_bytes_max) break;
+      const size_t size = encoded_size(*stop), json_size = json_bytes_at_most(*stop);
+      if (stop != begin && (bytes + size > part_bytes_max || json_bytes + json_size > kJsonBytesMax)) break;
       bytes += size;
+      json_bytes += json_size;
       ++stop;
     }
     FeedItem& item = add(stop != end);

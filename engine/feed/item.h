@@ -38,9 +38,9 @@ using FeedItemPtr = std::shared_ptr<const FeedItem>;
 
 inline TransactionIdentity identity_of(const FeedItem& item) { return {item.xid, item.started_at_us, item.tenant}; }
 
-// Appends the parts of `transaction`. A part holds at most `part_bytes_max` of changes, but at least one change. The
-// same transaction always gives the same bytes. A life event is one part. Rows that are no values are named by one more
-// part, the first one.
+// Appends the parts of `transaction`. A part holds at most `part_bytes_max` of changes, and kJsonBytesMax of them as
+// JSON (storage/json_size.h), but at least one change. The same transaction always gives the same bytes. A life event
+// is one part. Rows that are no values are named by one more part, the first one.
 void encode_transaction(const HistoryTransaction& transaction, size_t part_bytes_max, std::vector<FeedItemPtr>* out);
 
 }  // namespace headgate::engine

@@ -4,6 +4,7 @@
 #include "base/v1/base.pb.h"
 #include "engine/model/reasons.h"
 #include "engine/storage/attribute_json.h"
+#include "engine/storage/json_size.h"
 #include "engine/storage/snapshot_place.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/tenant_life.h"
@@ -186,9 +187,12 @@ class Walk {
     }
     const size_t size = change->ByteSizeLong();
     const size_t bytes = 1 + google::protobuf::io::CodedOutputStream::VarintSize32(static_cast<uint32_t>(size)) + size;
-    full_ = changes_.data_changes_size() > 0 && bytes_ + bytes > query_.bytes_max;
+    const size_t json_bytes = json_bytes_at_most(*change);
+    const bool too_much = bytes_ + bytes > query_.bytes_max || json_bytes_ + json_bytes > kJsonBytesMax;
+    full_ = changes_.data_changes_size() > 0 && too_much;
     if (full_) return;
     bytes_ += bytes;
+    json_bytes_ += json_bytes;
     *changes_.add_data_changes() = *std::move(change);
   }
 
@@ -200,7 +204,7 @@ class Walk {
   std::vector<std::string> from_;  // behind the last row looked at
   std::string behind_;
   DataChanges changes_;
-  size_t bytes_ = 0;
+  size_t bytes_ = 0, json_bytes_ = 0;
   UnreadableRows unreadable_;
   bool full_ = false;  // the next row did not fit
 };

@@ -18,7 +18,7 @@ struct SnapshotQuery {
   std::string tenant;
   uint64_t position = 0;     // 0: the newest
   std::string continuation;  // of the page before; empty: the first
-  size_t bytes_max = 0;      // of the changes; a single larger one still comes, alone
+  size_t bytes_max = 0;  // of the changes, of which the JSON is bounded, too; a single larger one still comes, alone
   // A position that is known to be complete; what is asked for may be as high although somebody else's transaction
   // is still open below it.
   uint64_t complete = 0;

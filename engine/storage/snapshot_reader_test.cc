@@ -200,7 +200,8 @@ TEST_SUITE("storage/snapshot_reader") {
     REQUIRE_MESSAGE(snapshot.end.ok(), describe(snapshot.end));
     CHECK(snapshot.rows.size() == 16);
     CHECK(snapshot.pages.size() == 9);
-    CHECK(read_all(*reader, "t", 4 << 20).pages.size() == 1);
+    // Whatever is asked for, as JSON a page stays below what sinks take.
+    CHECK(read_all(*reader, "t", 4 << 20).pages.size() == 3);
   }
 
   TEST_CASE("snapshot: it ends with HISTORY_GONE when what it reads is collected or deleted between two pages") {

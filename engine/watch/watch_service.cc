@@ -153,9 +153,9 @@ class FeedService : public FeedMethods {
     const size_t bytes_max = request.batch_bytes_max() == 0 ? kBatchBytes : request.batch_bytes_max();
     const Duration heartbeat =
         request.heartbeat_interval_ms() == 0 ? kFeedHeartbeat : Duration(request.heartbeat_interval_ms());
-    auto session = std::make_shared<FeedSession>(door_.host(), context,
-                                                 ReadLimit{kBatchItemsMax, std::min(bytes_max, kBatchBytesMax)},
-                                                 std::max(heartbeat, door_.settings().heartbeat_min));
+    auto session = std::make_shared<FeedSession>(
+        door_.host(), context, ReadLimit{kBatchItemsMax, std::min(bytes_max, kBatchBytesMax)},
+        std::max(heartbeat, door_.settings().heartbeat_min), door_.settings().limits);
     return door_.begin(std::move(session), SessionHost::Kind::kFeed, translate(request));
   }
 

@@ -25,6 +25,13 @@ namespace headgate::engine {
 using ReadSnapshot = std::function<grpc::ServerUnaryReactor*(grpc::CallbackServerContext*,
                                                              const v1::ReadSnapshotRequest*, v1::SnapshotPage*)>;
 
+// What the feed tells of the sizes of its messages, as headgate.v1.Limits.
+struct FeedLimits {
+  size_t attribute_json_bytes_max = 0;
+  size_t part_bytes_max = 0;
+  size_t part_json_bytes_max = 0;
+};
+
 struct WatchSettings {
   // False: base.v1.Watch ends every stream at once with OK and no message, as Permify does without its Watch.
   bool enabled = true;
@@ -38,6 +45,7 @@ struct WatchSettings {
   double opens_burst = 200;
   // Shortest heartbeat a client may ask for.
   Duration heartbeat_min{100};
+  FeedLimits limits{};
   // Asked first for every stream: field rules and authentication. Must not block. Not set: everybody may do anything.
   std::function<Status(const grpc::CallbackServerContext&, const google::protobuf::Message&)> admit;
   // Not set: UNIMPLEMENTED.

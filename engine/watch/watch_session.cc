@@ -62,6 +62,12 @@ void put_identity(const TransactionIdentity& identity, v1::TransactionIdentity& 
   out.set_tenant_id(identity.tenant);
 }
 
+void put_limits(const FeedLimits& limits, v1::Limits& out) {
+  out.set_attribute_json_bytes_max(limits.attribute_json_bytes_max);
+  out.set_part_bytes_max(limits.part_bytes_max);
+  out.set_part_json_bytes_max(limits.part_json_bytes_max);
+}
+
 v1::TenantEvent::State state_of(const StreamNotice& notice) {
   if (notice.removed) return v1::TenantEvent::STATE_REMOVED;
   return notice.starts_later ? v1::TenantEvent::STATE_STARTS_LATER : v1::TenantEvent::STATE_FAILED;
@@ -89,6 +95,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     message.mutable_opened()->set_snap_token(encode_position_token(pull.opening->position));
     const TransactionIdentity& newest = pull.opening->newest;
     if (can_be_told(newest)) put_identity(newest, *message.mutable_opened()->mutable_newest());
+    put_limits(limits_, *message.mutable_opened()->mutable_limits());
     out->push_back(buffer_of(message));
   }
   for (const StreamNotice& notice : pull.notices) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/watch/session.h"
+#include "engine/watch/watch_service.h"
 
 namespace headgate::engine {
 
@@ -20,7 +21,9 @@ class WatchSession : public StreamSession {
 // headgate.v1.Feed: batches, events of tenants, and a heartbeat with the position that they do not tell themselves.
 class FeedSession : public StreamSession {
  public:
-  using StreamSession::StreamSession;
+  FeedSession(SessionHost& host, grpc::CallbackServerContext* context, ReadLimit limit, Duration heartbeat,
+              FeedLimits limits)
+      : StreamSession(host, context, limit, heartbeat), limits_(limits) {}
 
  protected:
   void encode(const Pull& pull, Messages* out) override;
@@ -29,6 +32,7 @@ class FeedSession : public StreamSession {
   bool closes_with_heartbeat(uint64_t position) const override { return position > implied_; }
 
  private:
+  const FeedLimits limits_;
   // Where a tenant that failed could start: at least the horizon of the opening, however little was read since.
   uint64_t head_ = 1;
   uint64_t implied_ = 0;  // the position behind the last transaction sent; 0 inside of one

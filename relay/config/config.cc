@@ -48,8 +48,10 @@ void describe(Settings& s, RelayConfig& c, UpstreamSettings& u) {
   s.duration("watch_keepalive", u.watch_keepalive, "watch: between two pings of a quiet connection; 0 sends none");
   s.duration("quiet_token_age", u.quiet_token_age, "watch: how old a token must be to hold for quiet tenants", 1s);
   s.section("backoff", [&] { describe(s, c.delivery.session.backoff); });
-  s.bytes("event_bytes_max", c.source_event_bytes,
-          "largest event to be expected, as the engine's server.receive_bytes_max; sinks that take less are warned of");
+  s.bytes(
+      "event_bytes_max", c.source_event_bytes,
+      "largest event to be expected, sinks that take less are warned of; 0: as the engine tells it, or 4 MiB of one "
+      "that does not");
   s.real("connections_per_second", c.connections_per_second, "streams this process opens a second, at most", 0.01);
   s.real("connections_burst", c.connections_burst, "streams it may open at once", 1);
 }

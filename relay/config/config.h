@@ -31,7 +31,7 @@ struct AdminConfig {
 struct RelayConfig {
   std::string name = "default";  // of this relay; cursors are kept under it
   UpstreamSettings upstream;
-  size_t source_event_bytes = 4 << 20;  // what the engine takes in one call, unless it is told otherwise
+  size_t source_event_bytes = 0;  // 0: what the engine tells
   double connections_per_second = 10;
   double connections_burst = 20;
   DistributorSettings delivery;

@@ -1,6 +1,7 @@
 // A source and a sink for the tests of this folder. Both outlive the relay under test, as the real ones do.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -22,6 +23,7 @@ class FakeUpstream : public Upstream {
  public:
   std::string incarnation = "7001/1";
   bool ordered = true;
+  std::atomic<size_t> changes_bytes_max = 0;  // told by the streams that open from here on; 0: nothing
 
   void write(const std::string& tenant, uint64_t xid, uint32_t part = 0, bool more_parts = false, size_t payload = 10) {
     auto event = std::make_shared<Event>();
@@ -273,6 +275,7 @@ class FakeUpstream : public Upstream {
       call();
       lock.lock();
     };
+    if (changes_bytes_max > 0) unlocked([&] { listener.on_limits(changes_bytes_max); });
     unlocked([&] { listener.on_opened(ordered ? incarnation : "", ordered); });
     for (const auto& [tenant, start] : starts) {
       if (start.has_value() || !request.tenants.matches(tenant)) continue;

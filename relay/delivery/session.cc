@@ -11,6 +11,11 @@ namespace headgate::relay {
 
 namespace {
 
+// What an engine takes in one call, unless it is told otherwise.
+constexpr size_t kUntoldEventBytes = 4 << 20;
+// What a sink puts around changes: attributes of a few hundred bytes each, and a list of types.
+constexpr size_t kEnvelopeBytes = 16 << 10;
+
 bool is_pattern(const std::string& text) { return text.find_first_of("*?") != std::string::npos; }
 
 bool has_pattern(const TenantSelection& tenants) {
@@ -172,6 +177,8 @@ void Session::on_opened(const std::string& incarnation, bool ordered) {
   snapshots_.stream_opened();
   metrics_.on_opened();
   return_free_memory();
+  const size_t changes_bytes = std::exchange(told_bytes_, 0);
+  parts_.hub.set_event_bytes_max(changes_bytes == 0 ? kUntoldEventBytes : changes_bytes + kEnvelopeBytes);
   parts_.hub.begin(incarnation, ordered, at_head_ ? Hub::kNoJoin : place_.floor());
   {
     MutexLock lock(mutex_);

@@ -65,6 +65,7 @@ class Session : private UpstreamListener {
   void resume(const ResumeOrder& order);
 
  private:
+  void on_limits(size_t changes_bytes_max) override { told_bytes_ = changes_bytes_max; }
   void on_opened(const std::string& incarnation, bool ordered) override;
   bool on_events(std::vector<EventPtr> events) override;
   void on_progress(const Progress& mark) override;
@@ -111,6 +112,7 @@ class Session : private UpstreamListener {
   std::map<std::string, uint64_t> not_found_;
   std::set<std::string> failed_;  // stopped by the policy
   std::string incarnation_;
+  size_t told_bytes_ = 0;                   // by on_limits() for the stream that opens
   std::stop_token stopping_;                // of run()
   std::optional<std::stop_source> stream_;  // ends the current stream only
   bool ordered_ = false;

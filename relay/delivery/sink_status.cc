@@ -20,24 +20,35 @@ const char* state_word(SinkState state) {
   return "unknown";
 }
 
+size_t SinkWorker::source_event_bytes() const {
+  return settings_.source_event_bytes != 0 ? settings_.source_event_bytes : parts_.hub.event_bytes_max();
+}
+
 void SinkWorker::note_limit() {
-  const size_t bytes = sink_->max_event_bytes();
+  const size_t bytes = sink_->max_event_bytes(), source = source_event_bytes();
   {
     MutexLock lock(mutex_);
-    if (std::exchange(status_.max_event_bytes, bytes) == bytes) return;
+    status_.max_event_bytes = bytes;
   }
-  if (bytes == 0 || bytes >= settings_.source_event_bytes) return;
+  if (std::exchange(noted_limits_, {bytes, source}) == std::pair(bytes, source)) return;
+  if (bytes == 0 || bytes >= source) return;
+  {
+    MutexLock lock(mutex_);
+    ++status_.limit_warnings;
+  }
   log_warn("sink_takes_less_than_the_source_sends",
            {{"sink", name_},
             {"max_event_bytes", bytes},
-            {"source_event_bytes", settings_.source_event_bytes},
+            {"source_event_bytes", source},
             {"effect", "a larger event is refused, and on_poison decides what becomes of its tenant"},
             {"help",
              "raise the sink's limit (message_bytes_max and the topic's max.message.bytes, max_payload, "
-             "event_bytes_max), or lower the engine's and say so in upstream.event_bytes_max"}});
+             "event_bytes_max), or lower the engine's limits.attribute_json_bytes_max and feed.part_bytes_max"}});
 }
 
 void SinkWorker::pass(const Progress& mark) {
+  // The source tells its limit whenever a stream opens, and a sink may be open long before.
+  if (noted_limits_.second != source_event_bytes()) note_limit();
   MutexLock lock(mutex_);
   complete_at_us_ = std::max(complete_at_us_, mark.told_at_us);
   place_.passed(mark);

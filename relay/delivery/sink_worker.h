@@ -40,7 +40,7 @@ struct WorkerSettings {
   PoisonPolicy on_poison = PoisonPolicy::kGap;
   std::string dead_letter_file;
   size_t catch_up_bytes = 8 << 20;  // of the private ring while behind
-  // The largest event that the source may send; a sink that takes less is warned of. 0: not known.
+  // The largest event that the source may send; a sink that takes less is warned of. 0: as the source tells it.
   size_t source_event_bytes = 0;
   sinks::HeartbeatSettings heartbeat;
   TenantSelection tenants;  // others that share the sink are nobody's business here
@@ -93,6 +93,7 @@ class SinkWorker {
   Status open_once(std::stop_token stop);
   // What an open sink tells of itself.
   void note_limit();
+  size_t source_event_bytes() const;
   Status recover(std::stop_token stop);
   void loop(std::stop_token stop);
   ReadResult read(std::stop_token stop);
@@ -141,6 +142,7 @@ class SinkWorker {
   Committer committer_;
   Backoff retry_;
   DeadLetterFile dead_letters_;
+  std::pair<size_t, size_t> noted_limits_{};  // of the sink and of the source
   const int64_t started_us_;
 
   // Of the worker's thread.

@@ -39,7 +39,9 @@ struct SinkStatus {
   size_t tenants = 0;
   size_t stopped_tenants = 0;
   std::map<std::string, size_t> stopped_reasons;  // of them, by TenantStatus::state
-  size_t max_event_bytes = 0;                     // as Sink::max_event_bytes(); 0: no limit known
+  // How often the sink was found to take less than the source may send; each is a line in the log.
+  size_t limit_warnings = 0;
+  size_t max_event_bytes = 0;  // as Sink::max_event_bytes(); 0: no limit known
 };
 
 struct TenantStatus {

@@ -7,6 +7,7 @@
 // Thread-safe. Items are shared, never copied.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <limits>
 #include <memory>
@@ -87,6 +88,9 @@ class Hub {
   void raise_floor(uint64_t floor);
   // False while events of some tenant are left out, so that nobody can join.
   void set_joinable(bool joinable);
+  // How large an event of the source can be in any sink, as far as that is known; 0 before its first stream stands.
+  void set_event_bytes_max(size_t bytes) { event_bytes_max_ = bytes; }
+  size_t event_bytes_max() const { return event_bytes_max_; }
   // What the ring holds so far is of a history that is not valid any more; nobody joins in front of what follows. The
   // next begin() counts as one of a new history.
   void history_replaced();
@@ -130,6 +134,7 @@ class Hub {
   uint64_t end() const REQUIRES_LOCK(mutex_) { return base_ + ring_.size(); }
 
   const size_t bytes_max_;
+  std::atomic<size_t> event_bytes_max_ = 0;
   mutable Mutex mutex_;
   Condition readable_;
   Condition writable_;

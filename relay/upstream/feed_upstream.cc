@@ -1,5 +1,7 @@
 #include "relay/upstream/feed_upstream.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/snap_token.h"
 #include "headgate/v1/feed.grpc.pb.h"
@@ -162,6 +164,11 @@ class FeedMessages {
  private:
   void on_opened(const pb::Opened& opened) {
     incarnation_ = opened.incarnation();
+    const pb::Limits& limits = opened.limits();
+    if (opened.has_limits()) {
+      listener_.on_limits(
+          std::max<size_t>({limits.attribute_json_bytes_max(), limits.part_json_bytes_max(), limits.part_bytes_max()}));
+    }
     listener_.on_opened(incarnation_, true);
     // A stream that begins at the head has, trivially, delivered everything before it.
     if (request_.starts.empty() && request_.progress.snap_token.empty() &&

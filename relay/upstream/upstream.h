@@ -131,6 +131,9 @@ struct TenantFailure {
 class UpstreamListener {
  public:
   virtual ~UpstreamListener() = default;
+  // Before on_opened(), from a source that knows it: no event's changes are larger, in whatever format, but for a
+  // single change that came into the database by another way.
+  virtual void on_limits(size_t /*changes_bytes_max*/) {}
   // The stream stands. Ordered: events of one tenant come in xid order (true for our engine's feed).
   virtual void on_opened(const std::string& incarnation, bool ordered) = 0;
   // Blocks while the consumer has no room: not reading is the back-pressure. False: stop reading.
