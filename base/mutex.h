@@ -5,7 +5,9 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <stop_token>
 #include <thread>
+#include <utility>
 
 #if defined(__clang__)
 #define HG_ATTRIBUTE(x) __attribute__((x))
@@ -61,7 +63,20 @@ class HG_ATTRIBUTE(scoped_lockable) MutexLock {
   Mutex& mutex_;
 };
 
-// Waits on a headgate::Mutex directly: `condition.wait(mutex_, stop, predicate)` while mutex_ is held.
-using Condition = std::condition_variable_any;
+// Waits on a headgate::Mutex directly: `condition.wait(mutex_, stop, predicate)` while mutex_ is held. Every wait has
+// an end: by a stop token, or by a time.
+class Condition : private std::condition_variable_any {
+ public:
+  using std::condition_variable_any::notify_all;
+  using std::condition_variable_any::notify_one;
+  using std::condition_variable_any::wait_for;
+  using std::condition_variable_any::wait_until;
+
+  // False when stop was requested and the predicate does not hold.
+  template <typename Lock, typename Predicate>
+  bool wait(Lock& lock, std::stop_token stop, Predicate predicate) {
+    return std::condition_variable_any::wait(lock, std::move(stop), std::move(predicate));
+  }
+};
 
 }  // namespace headgate

@@ -22,7 +22,8 @@ struct Stuck {
   Lookup lookup() const {
     return [state = state](const std::string&) -> StatusOr<std::vector<std::string>> {
       MutexLock lock(state->mutex);
-      state->changed.wait(state->mutex, [&]() REQUIRES_LOCK(state->mutex) { return state->released; });
+      state->changed.wait_for(state->mutex, Duration(60'000),
+                              [&]() REQUIRES_LOCK(state->mutex) { return state->released; });
       return std::vector<std::string>{"192.0.2.1"};
     };
   }

@@ -4,15 +4,12 @@ namespace headgate::engine {
 
 WorkerPool::WorkerPool(int threads, size_t waiting_max, size_t waiting_bytes_max)
     : waiting_max_(waiting_max), waiting_bytes_max_(waiting_bytes_max) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { loop(); });
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this](std::stop_token stop) { loop(stop); });
 }
 
 WorkerPool::~WorkerPool() {
-  {
-    MutexLock lock(mutex_);
-    closing_ = true;
-  }
-  changed_.notify_all();
+  MutexLock lock(mutex_);
+  closing_ = true;
 }
 
 bool WorkerPool::try_run(std::function<void()> work, size_t bytes) {
@@ -45,10 +42,10 @@ int WorkerPool::busy() const {
   return busy_;
 }
 
-void WorkerPool::loop() {
+void WorkerPool::loop(std::stop_token stop) {
   MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(mutex_, [this]() REQUIRES_LOCK(mutex_) { return closing_ || !line_.empty(); });
+    changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return !line_.empty(); });
     if (line_.empty()) return;
     std::function<void()> work = std::move(line_.front().work);
     waiting_bytes_ -= line_.front().bytes;

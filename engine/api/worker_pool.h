@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -34,7 +35,7 @@ class WorkerPool {
     size_t bytes;
   };
 
-  void loop();
+  void loop(std::stop_token stop);
 
   const size_t waiting_max_;
   const size_t waiting_bytes_max_;
@@ -46,7 +47,7 @@ class WorkerPool {
   bool closing_ GUARDED_BY(mutex_) = false;
   int busy_ GUARDED_BY(mutex_) = 0;
 
-  std::vector<std::jthread> threads_;
+  std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace headgate::engine

@@ -7,6 +7,13 @@
 
 namespace headgate::relay {
 
+namespace {
+
+// Stores bound their calls; this is for one that does not keep to it.
+constexpr Duration kAnswerMax{30'000};
+
+}  // namespace
+
 Committer::Committer(Parts parts, CommitSettings settings, std::string sink, Fence fence)
     : parts_(parts),
       settings_(settings),
@@ -61,7 +68,11 @@ std::optional<Committer::Outcome> Committer::wait_for_outcome() {
   if (!under_way_) return std::nullopt;
   {
     MutexLock lock(mutex_);
-    changed_.wait(mutex_, [&]() REQUIRES_LOCK(mutex_) { return done_.has_value(); });
+    const bool answered =
+        changed_.wait_for(mutex_, kAnswerMax, [&]() REQUIRES_LOCK(mutex_) { return done_.has_value(); });
+    if (!answered) {
+      return Outcome{make_status(StatusCode::kDeadlineExceeded, "the token store has not answered within 30 s"), {}};
+    }
   }
   return outcome();
 }
