@@ -3,7 +3,7 @@
 namespace headgate::engine {
 
 WorkerPool::WorkerPool(int threads, size_t waiting_max, size_t waiting_bytes_max)
-    : waiting_max_(waiting_max), waiting_bytes_max_(waiting_bytes_max) {
+    : line_({waiting_max, waiting_bytes_max}) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this](std::stop_token stop) { loop(stop); });
 }
 
@@ -15,10 +15,7 @@ WorkerPool::~WorkerPool() {
 bool WorkerPool::try_run(std::function<void()> work, size_t bytes) {
   {
     MutexLock lock(mutex_);
-    if (closing_ || line_.size() >= waiting_max_) return false;
-    if (!line_.empty() && waiting_bytes_ + bytes > waiting_bytes_max_) return false;
-    waiting_bytes_ += bytes;
-    line_.push_back({std::move(work), bytes});
+    if (closing_ || line_.push(std::move(work), bytes)) return false;
   }
   changed_.notify_one();
   return true;
@@ -27,7 +24,7 @@ bool WorkerPool::try_run(std::function<void()> work, size_t bytes) {
 void WorkerPool::run(std::function<void()> work) {
   {
     MutexLock lock(mutex_);
-    line_.push_back({std::move(work), 0});
+    line_.push_always(std::move(work), 0);
   }
   changed_.notify_one();
 }
@@ -47,9 +44,7 @@ void WorkerPool::loop(std::stop_token stop) {
   for (;;) {
     changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return !line_.empty(); });
     if (line_.empty()) return;
-    std::function<void()> work = std::move(line_.front().work);
-    waiting_bytes_ -= line_.front().bytes;
-    line_.pop_front();
+    std::function<void()> work = line_.pop();
     ++busy_;
     mutex_.unlock();
     work();

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <stop_token>
 #include <thread>
 #include <vector>
 
+#include "base/line.h"
 #include "base/mutex.h"
 
 namespace headgate::engine {
@@ -30,20 +30,11 @@ class WorkerPool {
   int busy() const;
 
  private:
-  struct Waiting {
-    std::function<void()> work;
-    size_t bytes;
-  };
-
   void loop(std::stop_token stop);
-
-  const size_t waiting_max_;
-  const size_t waiting_bytes_max_;
 
   mutable Mutex mutex_;
   Condition changed_;
-  std::deque<Waiting> line_ GUARDED_BY(mutex_);
-  size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
+  Line<std::function<void()>> line_ GUARDED_BY(mutex_);
   bool closing_ GUARDED_BY(mutex_) = false;
   int busy_ GUARDED_BY(mutex_) = 0;
 

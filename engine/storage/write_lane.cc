@@ -35,9 +35,9 @@ WriteAttempt failed(const Status& status) {
 
 WriteLane::WriteLane(std::shared_ptr<Pool> pool, WriteLaneSettings settings)
     : pool_(std::move(pool)),
-      settings_(settings),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
-      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      line_({settings.waiting_max, settings.waiting_bytes_max}) {
   HG_CHECK(epoll_ >= 0 && event_ >= 0);
   watch(epoll_, EPOLL_CTL_ADD, event_, EPOLLIN);
   pool_->set_on_wanted([this] { wake(); });
@@ -66,10 +66,7 @@ WriteLane::~WriteLane() {
 bool WriteLane::submit(std::shared_ptr<const WriteOrder> order, size_t bytes, Done done) {
   {
     MutexLock lock(mutex_);
-    if (closing_ || line_.size() >= settings_.waiting_max) return false;
-    if (!line_.empty() && waiting_bytes_ + bytes > settings_.waiting_bytes_max) return false;
-    waiting_bytes_ += bytes;
-    line_.push_back({std::move(order), bytes, std::move(done), now()});
+    if (closing_ || line_.push({std::move(order), std::move(done), now()}, bytes)) return false;
   }
   start_unless_busy();
   return true;
@@ -190,9 +187,7 @@ void WriteLane::start(Job job) {
 bool WriteLane::take_first(Job& job, MonotonicTime since_max) {
   MutexLock lock(mutex_);
   if (line_.empty() || line_.front().since > since_max) return false;
-  job = std::move(line_.front());
-  line_.pop_front();
-  waiting_bytes_ -= job.bytes;
+  job = line_.pop();
   return true;
 }
 

@@ -8,12 +8,12 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
 #include <memory>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include "base/line.h"
 #include "base/mutex.h"
 #include "engine/storage/pool.h"
 #include "engine/storage/write_session.h"
@@ -46,7 +46,6 @@ class WriteLane {
  private:
   struct Job {
     std::shared_ptr<const WriteOrder> order;
-    size_t bytes;
     Done done;
     MonotonicTime since;
   };
@@ -80,14 +79,12 @@ class WriteLane {
   void end_all() REQUIRES_LOCK(work_);
 
   const std::shared_ptr<Pool> pool_;
-  const WriteLaneSettings settings_;
   const int epoll_;
   const int event_;  // eventfd
   SocketWatchdog watchdog_;
 
   mutable Mutex mutex_;
-  std::deque<Job> line_ GUARDED_BY(mutex_);
-  size_t waiting_bytes_ GUARDED_BY(mutex_) = 0;
+  Line<Job> line_ GUARDED_BY(mutex_);
   bool closing_ GUARDED_BY(mutex_) = false;
   int to_connect_ GUARDED_BY(mutex_) = 0;
   std::vector<Connected> connected_ GUARDED_BY(mutex_);
