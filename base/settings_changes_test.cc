@@ -8,7 +8,7 @@
 namespace headgate {
 namespace {
 
-struct Part {
+struct Changing {
   std::string name, password, topic;
   std::map<std::string, std::string> options;
 };
@@ -16,7 +16,7 @@ struct Part {
 struct World {
   std::string level = "info", format = "text", uri = "a:1", certificate;
   std::vector<std::string> keys{"k1"};
-  std::vector<Part> parts{{"one", "p1", "t1", {}}, {"two", "p2", "t2", {}}};
+  std::vector<Changing> parts{{"one", "p1", "t1", {}}, {"two", "p2", "t2", {}}};
 };
 
 DescribeSettings describing(World& w) {
@@ -28,7 +28,7 @@ DescribeSettings describing(World& w) {
     s.secret("uri", w.uri, "");
     s.text("certificate", w.certificate, "");
     s.secret_list("keys", w.keys, "");
-    s.sections("parts", w.parts, [](Settings& inner, Part& part) {
+    s.sections("parts", w.parts, [](Settings& inner, Changing& part) {
       inner.text("name", part.name, "");
       inner.secret("password", part.password, "");
       inner.text("topic", part.topic, "");

@@ -8,7 +8,7 @@
 namespace headgate {
 namespace {
 
-constexpr std::string_view kMask = "***";
+constexpr std::string_view kSecretMask = "***";
 
 bool sounds_secret(std::string name) {
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -46,7 +46,7 @@ class Printer : public Settings {
   void secret_list(std::string_view key, std::vector<std::string>& value, std::string_view) override {
     write_key(key);
     out_ << YAML::Flow << YAML::BeginSeq;
-    for (size_t i = 0; i < value.size(); ++i) write_text(std::string(kMask));
+    for (size_t i = 0; i < value.size(); ++i) write_text(std::string(kSecretMask));
     out_ << YAML::EndSeq;
   }
   void map(std::string_view key, std::map<std::string, std::string>& value, std::string_view) override {
@@ -54,7 +54,7 @@ class Printer : public Settings {
     out_ << YAML::Flow << YAML::BeginMap;
     for (const auto& [name, text] : value) {
       out_ << YAML::Key << YAML::DoubleQuoted << name << YAML::Value;
-      write_text(sounds_secret(name) ? std::string(kMask) : mask_secrets(text));
+      write_text(sounds_secret(name) ? std::string(kSecretMask) : mask_secrets(text));
     }
     out_ << YAML::EndMap;
   }
@@ -64,7 +64,7 @@ class Printer : public Settings {
     const std::string text = field.get();
     write_key(field.key);
     if (field.secret) {
-      write_text(text.empty() ? "" : std::string(kMask));
+      write_text(text.empty() ? "" : std::string(kSecretMask));
     } else if (field.type == "text") {
       write_text(mask_secrets(text));
     } else {

@@ -1,3 +1,4 @@
+#include "base/v1/service.grpc.pb.h"
 #include "engine/api/services.h"
 #include "engine/write/write_service.h"
 

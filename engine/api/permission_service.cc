@@ -1,3 +1,4 @@
+#include "base/v1/service.grpc.pb.h"
 #include "engine/api/errors.h"
 #include "engine/api/services.h"
 #include "engine/model/errors.h"

@@ -1,5 +1,6 @@
 #include <ctime>
 
+#include "base/v1/service.grpc.pb.h"
 #include "engine/api/services.h"
 #include "engine/model/errors.h"
 #include "engine/schema/schema.h"

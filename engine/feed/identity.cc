@@ -9,7 +9,7 @@ namespace headgate::engine {
 
 namespace {
 
-constexpr size_t kChunk = 1'000;
+constexpr size_t kComparedAtOnce = 1'000;
 
 }  // namespace
 
@@ -36,7 +36,7 @@ StatusOr<std::vector<bool>> all_of(HistoryReader& reader, std::span<const Transa
       asked.push_back(seen[i]);
       places.push_back(i);
     }
-    if (asked.empty() || (asked.size() < kChunk && i + 1 < seen.size())) continue;
+    if (asked.empty() || (asked.size() < kComparedAtOnce && i + 1 < seen.size())) continue;
     HG_ASSIGN_OR_RETURN(const std::vector<bool> some, reader.intact(asked));
     for (size_t k = 0; k < some.size(); ++k) answers[places[k]] = some[k];
     asked.clear();

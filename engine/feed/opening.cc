@@ -9,7 +9,7 @@ namespace headgate::engine {
 
 namespace {
 
-constexpr size_t kChunk = 1'000;
+constexpr size_t kOpenedAtOnce = 1'000;
 
 struct Asked {
   std::string tenant;
@@ -40,10 +40,10 @@ std::vector<Asked> read_tokens(const StreamRequest& request, const SharedHistory
 
 StatusOr<std::vector<TenantHistory>> histories(const std::vector<Asked>& asked, HistoryReader& reader) {
   std::vector<TenantHistory> all;
-  for (size_t begin = 0; begin < asked.size(); begin += kChunk) {
+  for (size_t begin = 0; begin < asked.size(); begin += kOpenedAtOnce) {
     std::vector<std::string> names;
     std::vector<uint64_t> xids;
-    for (size_t i = begin; i < std::min(asked.size(), begin + kChunk); ++i) {
+    for (size_t i = begin; i < std::min(asked.size(), begin + kOpenedAtOnce); ++i) {
       names.push_back(asked[i].tenant);
       xids.push_back(asked[i].token ? asked[i].token->xid : 0);
     }
@@ -143,8 +143,8 @@ StatusOr<uint64_t> first_xid(const std::vector<Asked>& asked, uint64_t horizon, 
     names.push_back(one.tenant);
     after.push_back(one.start->from == 0 ? 0 : one.start->from - 1);
   }
-  for (size_t begin = 0; begin < names.size(); begin += kChunk) {
-    const size_t size = std::min(kChunk, names.size() - begin);
+  for (size_t begin = 0; begin < names.size(); begin += kOpenedAtOnce) {
+    const size_t size = std::min(kOpenedAtOnce, names.size() - begin);
     HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> next,
                         reader.next_after({names.data() + begin, size}, {after.data() + begin, size}));
     for (const uint64_t xid : next) first = std::min(first, xid == 0 ? horizon : std::min(xid, horizon));
@@ -230,8 +230,8 @@ Status start_at_floors(const Ground& ground, const StartPoint& others, HistoryRe
   if (!ground.request.all_tenants || !ground.request.others_token.empty() || !from_oldest) return ok_status();
   HG_ASSIGN_OR_RETURN(std::vector<std::string> names, reader.with_history());
   std::erase_if(names, [&](const std::string& name) { return opened.filter.names(name); });
-  for (size_t begin = 0; begin < names.size(); begin += kChunk) {
-    const std::span<const std::string> some(names.data() + begin, std::min(kChunk, names.size() - begin));
+  for (size_t begin = 0; begin < names.size(); begin += kOpenedAtOnce) {
+    const std::span<const std::string> some(names.data() + begin, std::min(kOpenedAtOnce, names.size() - begin));
     HG_ASSIGN_OR_RETURN(const auto known, reader.tenants(some, std::vector<uint64_t>(some.size(), 0)));
     for (size_t i = 0; i < some.size(); ++i) {
       bool later = false;

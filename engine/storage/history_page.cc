@@ -25,7 +25,7 @@ constexpr size_t kOvershoot = 4;
 constexpr size_t kLongValuesMax = 2 << 20;
 
 // Transactions and life events in the columns that HistoryTransaction has: kind 0 is a transaction.
-constexpr const char* kColumns =
+constexpr const char* kTransactionColumns =
     "id, tenant_id, " HG_SQL_MICROS("\"timestamp\"") ", 0 AS kind, '' AS version, '' AS previous, false";
 constexpr const char* kLifeColumns =
     "xid, tenant_id, " HG_SQL_MICROS("started_at") ", kind, schema_version, previous_schema_version, late";
@@ -112,9 +112,6 @@ FROM t CROSS JOIN LATERAL (SELECT * FROM attributes x
   WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id = t.id
     AND x.expired_tx_id <> '9223372036854775807'::xid8 OFFSET 0) r
 LIMIT 4097)";
-
-uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
-bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
 
 // The columns of a transaction or a life event, which are the same in both ways of reading.
 struct Columns {
@@ -272,7 +269,7 @@ pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range,
         "SELECT x.*, ({3}) FROM ((SELECT {0} FROM transactions WHERE id >= $1::xid8 AND id < $2::xid8 ORDER BY id"
         " LIMIT $3::bigint) UNION ALL (SELECT {1} FROM {2} e WHERE xid >= $1::xid8 AND xid < $2::xid8 ORDER BY xid"
         " LIMIT $3::bigint)) x ORDER BY 1 LIMIT $3::bigint",
-        kColumns, kLifeColumns, lives, has_floors_ ? kHighestFloor : "NULL");
+        kTransactionColumns, kLifeColumns, lives, has_floors_ ? kHighestFloor : "NULL");
     return work.exec_params(sql, from, to, limit);
   }
   // The row comparisons keep the planner on the index (tenant_id, id), whatever it believes about the tenant.
@@ -282,7 +279,7 @@ pqxx::result PageReader::scan_rows(pqxx::transaction_base& work, XidRange range,
       " ORDER BY tenant_id, id LIMIT $3::bigint) UNION ALL (SELECT {1} FROM {2} e"
       " WHERE (tenant_id, xid) >= (t, $1::xid8) AND (tenant_id, xid) < (t, $2::xid8)"
       " ORDER BY tenant_id, xid LIMIT $3::bigint)) r ORDER BY 1 LIMIT $3::bigint",
-      kColumns, kLifeColumns, lives);
+      kTransactionColumns, kLifeColumns, lives);
   return work.exec_params(sql, from, to, limit, array_text(tenants));
 }
 

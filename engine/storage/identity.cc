@@ -37,7 +37,7 @@ FROM (SELECT t, x::xid8 AS x, s, n
 LEFT JOIN transactions r ON r.id = a.x
 LEFT JOIN {0} l ON l.xid = a.x
 ORDER BY a.n)";
-constexpr char kFloor[] = "(SELECT f.floor FROM headgate.gc_floors f WHERE f.tenant_id = a.t)";
+constexpr char kFloorOfTenant[] = "(SELECT f.floor FROM headgate.gc_floors f WHERE f.tenant_id = a.t)";
 
 }  // namespace
 
@@ -59,7 +59,7 @@ std::vector<bool> intact(pqxx::transaction_base& work, const std::string& lives,
   }
   std::vector<bool> answers;
   answers.reserve(seen.size());
-  const std::string sql = fmt::format(kIntact, lives, floors ? kFloor : "NULL::xid8");
+  const std::string sql = fmt::format(kIntact, lives, floors ? kFloorOfTenant : "NULL::xid8");
   for (const pqxx::row& row :
        work.exec_params(sql, array_text(tenants), array_text(xids), fmt::format("{{{}}}", fmt::join(times, ",")))) {
     answers.push_back(row[0].as<bool>(false));

@@ -13,7 +13,7 @@ namespace headgate::engine {
 namespace {
 
 constexpr int kServerVersionMin = 130008;
-constexpr Duration kGrace{2'000};
+constexpr Duration kLockGrace{2'000};
 // Any number that nobody else uses; the same in all versions of this program.
 constexpr int64_t kMigrationLock = 0x68656164'67617465;
 
@@ -253,7 +253,7 @@ Status migrate_database(const MigrationSettings& settings, std::stop_token stop)
   SocketWatchdog watchdog;
   try {
     {
-      const auto watch = watchdog.watch(connection->sock(), settings.lock_timeout + kGrace);
+      const auto watch = watchdog.watch(connection->sock(), settings.lock_timeout + kLockGrace);
       set_up(*connection);
       HG_RETURN_IF_ERROR(take_lock(*connection, settings.lock_timeout, stop));
     }

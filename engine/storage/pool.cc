@@ -9,7 +9,7 @@ namespace headgate::engine {
 
 namespace {
 
-constexpr Duration kGrace{2'000};
+constexpr Duration kAnswerGrace{2'000};
 // A connection idle for longer may be given up for a lease.
 constexpr Duration kUnused{1'000};
 
@@ -30,7 +30,7 @@ StatusOr<Pool::Session> Pool::connect() {
   HG_ASSIGN_OR_RETURN(session.connection, connect_postgres(settings_.connection(), stopping_.get_token()));
   PgConnection& connection = *session.connection;
   try {
-    const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kGrace);
+    const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kAnswerGrace);
     connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     // A transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
     connection.set_variable("idle_in_transaction_session_timeout", std::to_string(settings_.statement_timeout.count()));
@@ -120,7 +120,7 @@ Status Pool::run_on_session(const SessionSetup* setup, const std::function<Statu
   HG_ASSIGN_OR_RETURN(Session session, acquire(setup));
   if (reused != nullptr) *reused = session.used;
   Status status;
-  const auto watch = watchdog_.watch(session.connection->sock(), 2 * settings_.statement_timeout + kGrace);
+  const auto watch = watchdog_.watch(session.connection->sock(), 2 * settings_.statement_timeout + kAnswerGrace);
   try {
     if (setup != nullptr && !session.setups.contains(setup->name)) {
       pqxx::nontransaction(*session.connection).exec(setup->sql);

@@ -85,9 +85,6 @@ SELECT tenant_id, floor, EXISTS (SELECT FROM {} e WHERE e.tenant_id = f.tenant_i
 FROM headgate.gc_floors f
 WHERE floor > $1::xid8 AND (floor > $2::xid8 OR EXISTS (SELECT FROM transactions t WHERE t.tenant_id = f.tenant_id)))";
 
-uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
-bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
-
 class PostgresHistory : public HistoryReader {
  public:
   PostgresHistory(std::unique_ptr<PgConnection> connection, const HistorySettings& settings)

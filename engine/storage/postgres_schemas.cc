@@ -9,7 +9,8 @@ namespace headgate::engine {
 
 namespace {
 
-constexpr char kHead[] = "SELECT version FROM schema_definitions WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1";
+constexpr char kHeadVersion[] =
+    "SELECT version FROM schema_definitions WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1";
 
 class PostgresSchemas : public SchemaStore {
  public:
@@ -25,7 +26,7 @@ class PostgresSchemas : public SchemaStore {
       // Writers of one tenant take turns, so a version sorts behind every earlier one and the head cannot move between
       // the comparison and the insert. The next statement has a snapshot of its own and sees what the last one wrote.
       work.exec_params("SELECT pg_advisory_xact_lock(hashtext('headgate.schema'), hashtext($1))", tenant);
-      const pqxx::result found = work.exec_params(kHead, tenant);
+      const pqxx::result found = work.exec_params(kHeadVersion, tenant);
       const std::string head = found.empty() ? "" : found[0][0].as<std::string>();
       if (expected_head.has_value() && *expected_head != head) {
         return api_error(base::v1::ERROR_CODE_SERIALIZATION);
@@ -44,7 +45,7 @@ class PostgresSchemas : public SchemaStore {
   StatusOr<std::string> head_version(const std::string& tenant) override {
     std::string version;
     const Status status = pool_->read([&](pqxx::connection_base& connection) {
-      const pqxx::result rows = pqxx::nontransaction(connection).exec_params(kHead, tenant);
+      const pqxx::result rows = pqxx::nontransaction(connection).exec_params(kHeadVersion, tenant);
       if (rows.empty()) return api_error(base::v1::ERROR_CODE_SCHEMA_NOT_FOUND);
       version = rows[0][0].as<std::string>();
       return ok_status();

@@ -14,7 +14,7 @@ namespace {
 
 using base::v1::Tenant;
 
-constexpr char kColumns[] = "id, COALESCE(name, '') AS name, " HG_SQL_MICROS("created_at") " AS micros";
+constexpr char kTenantColumns[] = "id, COALESCE(name, '') AS name, " HG_SQL_MICROS("created_at") " AS micros";
 
 Tenant tenant_of(const pqxx::row& row) {
   Tenant tenant;
@@ -29,7 +29,7 @@ Tenant tenant_of(const pqxx::row& row) {
 // The floor, behind this transaction, makes tokens of the deleted history fail instead of reading an emptier past.
 // Those of a writer of another program that took no lock, was in progress meanwhile and whose rows survive fail as
 // well: in the order of events its rows are in front of the removal.
-constexpr char kRecordFloor[] =
+constexpr char kRecordRemovalFloor[] =
     "INSERT INTO headgate.gc_floors AS f (tenant_id, floor)"
     " SELECT $1::varchar, (pg_current_xact_id()::text::bigint + 1)::text::xid8 WHERE EXISTS (SELECT FROM transactions "
     "WHERE tenant_id = $1)"
@@ -49,7 +49,7 @@ class PostgresTenants : public TenantStore {
       work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
       const bool recorded = begin_life(work);
       tenant = tenant_of(work.exec_params1(
-          fmt::format("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING {}", kColumns), id, name));
+          fmt::format("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING {}", kTenantColumns), id, name));
       if (recorded) record_created(work, id);
       work.commit();
       return ok_status();
@@ -68,7 +68,7 @@ class PostgresTenants : public TenantStore {
       if (work.exec_params("SELECT 1 FROM tenants WHERE id = $1 FOR UPDATE", id).empty()) {
         return api_error(base::v1::ERROR_CODE_NOT_FOUND);
       }
-      work.exec_params(kRecordFloor, id);
+      work.exec_params(kRecordRemovalFloor, id);
       for (const char* table : {"bundles", "relation_tuples", "attributes", "schema_definitions", "transactions"}) {
         work.exec_params(fmt::format("DELETE FROM {} WHERE tenant_id = $1", table), id);
       }
@@ -87,8 +87,9 @@ class PostgresTenants : public TenantStore {
       const uint64_t limit = rows_for_page(request);
       const pqxx::result rows =
           pqxx::nontransaction(connection)
-              .exec_params(fmt::format("SELECT {} FROM tenants WHERE id >= $1 ORDER BY id LIMIT {}", kColumns, limit),
-                           first);
+              .exec_params(
+                  fmt::format("SELECT {} FROM tenants WHERE id >= $1 ORDER BY id LIMIT {}", kTenantColumns, limit),
+                  first);
       for (const pqxx::row& row : rows) {
         if (page.items.size() + 1 == limit) {
           page.next = encode_page_token(row["id"].c_str());

@@ -59,13 +59,13 @@ constexpr char kOlderRows[] =
     " OR EXISTS (SELECT FROM attributes WHERE tenant_id = $1 AND created_tx_id < $2::xid8)";
 
 // $1 tenant, $2 position, then the key to begin behind; its last part tells rows apart that differ in their end alone.
-constexpr char kTuples[] =
+constexpr char kTuplesAt[] =
     "SELECT entity_type, entity_id, relation, subject_type, subject_id, subject_relation, expired_tx_id,"
     " created_tx_id < $2::xid8 AND expired_tx_id >= $2::xid8"
     " FROM relation_tuples WHERE tenant_id = $1 AND (entity_type, entity_id, relation, subject_type, subject_id,"
     " subject_relation, expired_tx_id) > ($3, $4, $5, $6, $7, $8, $9::xid8)"
     " ORDER BY entity_type, entity_id, relation, subject_type, subject_id, subject_relation, expired_tx_id LIMIT {}";
-constexpr char kAttributes[] =
+constexpr char kAttributesAt[] =
     "SELECT entity_type, entity_id, attribute, expired_tx_id, visible,"
     " CASE WHEN visible AND sum(CASE WHEN visible THEN bytes ELSE 0 END) OVER rows_before - bytes < {0} THEN value END"
     " FROM (SELECT entity_type, entity_id, attribute, expired_tx_id, value, pg_column_size(value) AS bytes,"
@@ -88,7 +88,7 @@ std::string unreadable_row(const char* table, const pqxx::row& row, int size, co
   return fmt::format("row of {} ({}): {}", table, fmt::join(key, " "), message_of(why));
 }
 
-DataChange tuple_change(const pqxx::row& row) {
+DataChange tuple_at(const pqxx::row& row) {
   DataChange change;
   change.set_operation(DataChange::OPERATION_CREATE);
   base::v1::Tuple& tuple = *change.mutable_tuple();
@@ -101,7 +101,7 @@ DataChange tuple_change(const pqxx::row& row) {
   return change;
 }
 
-StatusOr<DataChange> attribute_change(const pqxx::row& row) {
+StatusOr<DataChange> attribute_at(const pqxx::row& row) {
   DataChange change;
   change.set_operation(DataChange::OPERATION_CREATE);
   base::v1::Attribute& attribute = *change.mutable_attribute();
@@ -150,8 +150,8 @@ class Walk {
 
   // One statement. True when there is nothing behind it in the table.
   bool step() {
-    static const std::string tuples = fmt::format(kTuples, kTuplesAtOnce);
-    static const std::string attributes = fmt::format(kAttributes, kValueBytesAtOnce, kAttributesAtOnce);
+    static const std::string tuples = fmt::format(kTuplesAt, kTuplesAtOnce);
+    static const std::string attributes = fmt::format(kAttributesAt, kValueBytesAtOnce, kAttributesAtOnce);
     const bool of_tuples = table_ == Table::kTuples;
     const pqxx::result rows =
         of_tuples ? work_.exec_params(tuples, query_.tenant, position_, from_[0], from_[1], from_[2], from_[3],
@@ -174,8 +174,8 @@ class Walk {
 
   StatusOr<DataChange> change_of(const pqxx::row& row) const {
     HG_RETURN_IF_ERROR(check_texts(row, static_cast<int>(from_.size())));
-    if (table_ == Table::kAttributes) return attribute_change(row);
-    return tuple_change(row);
+    if (table_ == Table::kAttributes) return attribute_at(row);
+    return tuple_at(row);
   }
 
   void add(const pqxx::row& row) {

@@ -1,6 +1,7 @@
 // Small pieces that the stores over PostgreSQL share. Pure functions.
 #pragma once
 
+#include <cstdlib>
 #include <functional>
 #include <pqxx/pqxx>
 #include <span>
@@ -64,5 +65,9 @@ inline constexpr char kIncarnationId[] =
     "(SELECT system_identifier::text FROM pg_control_system()) || '/' || CASE WHEN pg_is_in_recovery()"
     " THEN (SELECT timeline_id FROM pg_control_checkpoint())::text"
     " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text END";
+
+// Columns of our own queries, whose types are known: NULL is false, and a number must not be NULL.
+inline bool truth(const pqxx::field& field) { return !field.is_null() && field.c_str()[0] == 't'; }
+inline uint64_t number(const pqxx::field& field) { return std::strtoull(field.c_str(), nullptr, 10); }
 
 }  // namespace headgate::engine

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "engine/storage/sql.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -46,8 +47,6 @@ std::string differences_of_one() {
   return fmt::format(kDifferences, "(SELECT * FROM tenants WHERE id = $1) t",
                      "(SELECT * FROM headgate.tenants_known WHERE tenant_id = $1) k", 1);
 }
-
-bool truth(const pqxx::field& field) { return field.c_str()[0] == 't'; }
 
 void record(pqxx::transaction_base& work, const std::string& tenant, const LifeEvent& event) {
   work.exec_params(kRecord, tenant, static_cast<int>(event.kind), event.schema_version, event.previous_schema_version,

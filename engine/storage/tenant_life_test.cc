@@ -16,13 +16,13 @@ using testing::wait_until;
 
 using Kind = LifeEvent::Kind;
 
-std::unique_ptr<HistoryReader> open(const PostgresDatabase& database) {
+std::unique_ptr<HistoryReader> reader_of(const PostgresDatabase& database) {
   auto reader = open_history({.uri = database.uri()});
   REQUIRE_MESSAGE(reader.ok(), describe(reader.status()));
   return std::move(*reader);
 }
 
-std::string text(const HistoryTransaction& transaction) {
+std::string told(const HistoryTransaction& transaction) {
   if (!transaction.life) return transaction.tenant + ":write";
   static const char* const kNames[] = {"", "created", "removed", "schema"};
   return transaction.tenant + ":" + (transaction.life->late ? "late-" : "") +
@@ -30,13 +30,13 @@ std::string text(const HistoryTransaction& transaction) {
 }
 
 // All there is, as "a:created a:write"; each xid is above the one before.
-std::string text(const std::vector<HistoryTransaction>& transactions) {
+std::string told(const std::vector<HistoryTransaction>& transactions) {
   std::string out;
   uint64_t last = 0;
   for (const HistoryTransaction& transaction : transactions) {
     CHECK(transaction.xid > last);
     last = transaction.xid;
-    out += (out.empty() ? "" : " ") + text(transaction);
+    out += (out.empty() ? "" : " ") + told(transaction);
   }
   return out;
 }
@@ -50,13 +50,13 @@ std::string history(HistoryReader& reader, std::vector<std::string> tenants = {}
     for (HistoryTransaction& transaction : page->transactions) all.push_back(std::move(transaction));
     from = page->next;
   }
-  return text(all);
+  return told(all);
 }
 
 std::string tail(HistoryReader& reader) {
   const auto found = reader.tail(0, 1000);
   REQUIRE_MESSAGE(found.ok(), describe(found.status()));
-  return text(found->page.transactions);
+  return told(found->page.transactions);
 }
 
 const std::vector<SchemaRow> kSchema = {{"user", "entity user {}"}};
@@ -98,7 +98,7 @@ TEST_SUITE("storage/tenant_life") {
     writer.write("b", "1");
     const auto second = fixture.store.schemas->write("a", kSchema, *first);
     REQUIRE(second.ok());
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     const std::string before = "a:created a:schema a:write b:write a:schema";
     CHECK(history(*reader) == before);
     CHECK(wait_until([&] { return tail(*reader) == before; }));
@@ -123,7 +123,7 @@ TEST_SUITE("storage/tenant_life") {
   TEST_CASE("tenant life: failed calls and unknown tenants leave no event") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     CHECK_FALSE(fixture.store.tenants->create("t1", "again").ok());
     CHECK_FALSE(fixture.store.tenants->remove("nobody").ok());
     CHECK_FALSE(fixture.store.schemas->write("t1", kSchema, "00000000000000000000").ok());
@@ -135,7 +135,7 @@ TEST_SUITE("storage/tenant_life") {
     StorageFixture fixture(*database);
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
     EngineSession writer(database->uri());
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     std::string expected = "a:created";
     struct Act {
       const char* name;
@@ -185,7 +185,7 @@ TEST_SUITE("storage/tenant_life") {
     CHECK(removed.get().ok());
     CHECK(created.get().ok());
     CHECK(schema.get().ok());
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     const std::string seen = history(*reader);
     CHECK((seen == "a:created a:removed a:created a:schema" || seen == "a:created a:removed a:schema a:created"));
   }
@@ -193,7 +193,7 @@ TEST_SUITE("storage/tenant_life") {
   TEST_CASE("tenant life: what another program did is recorded once, however many engines look") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     const auto compare = [&] {
       std::vector<std::future<void>> engines;
       for (int i = 0; i < 4; ++i) {
@@ -232,7 +232,7 @@ TEST_SUITE("storage/tenant_life") {
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
     database->execute("DELETE FROM tenants WHERE id = 'a'");
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
-    CHECK(history(*open(*database)) == "a:created a:late-removed a:created");
+    CHECK(history(*reader_of(*database)) == "a:created a:late-removed a:created");
   }
 
   TEST_CASE("tenant life: the facts about a tenant tell a removal from a collection") {
@@ -243,7 +243,7 @@ TEST_SUITE("storage/tenant_life") {
     foreign.begin_foreign();
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
     const uint64_t xid = writer.write("a", "1");
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     TenantHistory before = *reader->tenant("a", xid);
     CHECK(before.has_xid);
     CHECK(before.created_xid > 0);
@@ -281,7 +281,7 @@ TEST_SUITE("storage/tenant_life") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database);
     database->execute("DROP TABLE headgate.tenant_life, headgate.tenants_known");
-    const auto reader = open(*database);
+    const auto reader = reader_of(*database);
     // Everything is served without it.
     REQUIRE(fixture.store.tenants->create("a", "A").ok());
     REQUIRE(fixture.store.schemas->write("a", kSchema, {}).ok());

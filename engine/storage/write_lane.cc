@@ -14,7 +14,7 @@ namespace {
 constexpr Duration kCheck{100};
 // How soon to ask the pool again for a place.
 constexpr Duration kAskAgain{5};
-constexpr Duration kGrace{2'000};
+constexpr Duration kSilenceGrace{2'000};
 
 MonotonicTime now() { return std::chrono::steady_clock::now(); }
 
@@ -252,13 +252,13 @@ void WriteLane::fail_waiting(const Status& status, MonotonicTime since_max) {
 void WriteLane::end_overdue() {
   const PoolSettings& limits = pool_->settings();
   next_check_ = now() + kCheck;
-  const MonotonicTime silent = now() - (2 * limits.statement_timeout + kGrace);
+  const MonotonicTime silent = now() - (2 * limits.statement_timeout + kSilenceGrace);
   std::vector<int> overdue;
   for (const auto& [socket, seat] : seats_) {
     if (seat.done && seat.session->busy_since() < silent) overdue.push_back(socket);
   }
   for (const int socket : overdue) {
-    log_warn("silent_connection_ended", {{"waited_ms", (2 * limits.statement_timeout + kGrace).count()}});
+    log_warn("silent_connection_ended", {{"waited_ms", (2 * limits.statement_timeout + kSilenceGrace).count()}});
     seats_.at(socket).session->lose(unavailable("the database does not answer"));
     settle(socket);
   }

@@ -7,7 +7,7 @@
 namespace headgate::engine {
 namespace {
 
-constexpr Duration kGrace{2'000};
+constexpr Duration kConnectGrace{2'000};
 
 void ignore_notice(void*, const PGresult*) {}
 
@@ -21,7 +21,7 @@ StatusOr<std::unique_ptr<WriteSession>> WriteSession::connect(const PoolSettings
   std::unique_ptr<WriteSession> session(new WriteSession(handle.release()));
   PGconn* connection = session->connection_.get();
   PQsetNoticeReceiver(connection, ignore_notice, nullptr);
-  const auto watch = watchdog.watch(session->socket(), settings.connect_timeout + kGrace);
+  const auto watch = watchdog.watch(session->socket(), settings.connect_timeout + kConnectGrace);
   HG_RETURN_IF_ERROR(session->set_up(settings));
   if (PQsetnonblocking(connection, 1) != 0 || PQenterPipelineMode(connection) != 1) {
     return internal_error("libpq refuses its pipeline mode");

@@ -34,3 +34,8 @@ set_property(TARGET PkgConfig::HIREDIS PROPERTY INTERFACE_COMPILE_OPTIONS "")
 if(HEADGATE_SINK_NATS)
   pkg_check_modules(NATS REQUIRED IMPORTED_TARGET libnats)
 endif()
+
+# What headers of base/ bring along: every target compiles under the same macros, and shares precompiled headers.
+set(HEADGATE_BASE_LIBRARIES
+    absl::status absl::statusor absl::strings absl::synchronization fmt::fmt spdlog::spdlog yaml-cpp nlohmann_json::nlohmann_json
+    prometheus-cpp::core CLI11::CLI11 ${HTTPLIB_LIBRARY} Threads::Threads)

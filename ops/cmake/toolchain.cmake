@@ -17,6 +17,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports std::stop_source as maybe uninitialised; it is not.
   add_compile_options(-Wno-maybe-uninitialized -fpch-preprocess)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Never tidies up below 1 GB of its own heap: 40 MB more for a source that needs 600, and a tenth of the time less.
+  add_compile_options(--param=ggc-min-expand=400 --param=ggc-min-heapsize=1000000)
+endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   add_compile_options(-Wthread-safety)
 endif()

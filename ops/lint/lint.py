@@ -19,6 +19,7 @@ import layers  # noqa: E402
 import lock_order  # noqa: E402
 import locks  # noqa: E402
 import sizes  # noqa: E402
+import together  # noqa: E402
 import treerules  # noqa: E402
 from source import Finding, Tree  # noqa: E402
 
@@ -29,6 +30,7 @@ RULES = {
     "banned-calls": banned.run,
     "locks": locks.run,
     "lock-order": lock_order.run,
+    "together": together.run,
     "readmes": treerules.run_readmes,
     "titles": treerules.run_titles,
     "machine-paths": treerules.run_machine_paths,

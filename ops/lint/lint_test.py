@@ -74,6 +74,18 @@ class LockOrder(unittest.TestCase):
                                            "| `base/b.h:mutex_` | b | - |")))
 
 
+class Together(unittest.TestCase):
+    A = "namespace {\n\nconstexpr int kA = 1;\nint f(int a) {\n  return a;\n}\n\n}  // namespace\n"
+
+    def test_names_repeat_in_no_two_sources_of_a_folder(self):
+        self.assertEqual(2, len(findings({"base/a.cc": self.A, "base/b.cc": self.A}, "together")))
+        self.assertEqual([], findings({"base/a.cc": self.A, "engine/b.cc": self.A}, "together"))
+
+    def test_a_library_may_compile_its_sources_alone(self):
+        build = "headgate_library(headgate_base ALONE)\n"
+        self.assertEqual([], findings({"base/CMakeLists.txt": build, "base/a.cc": self.A, "base/b.cc": self.A}, "together"))
+
+
 class IncludeDirection(unittest.TestCase):
     def test_a_lower_folder_may_not_include_a_higher_one(self):
         found = findings({"engine/storage/a.cc": '#include "engine/api/b.h"\n'}, "include-direction")

@@ -6,7 +6,7 @@ namespace headgate::relay {
 
 namespace {
 
-constexpr const char* kText = "text/plain; charset=utf-8";
+constexpr const char* kRefusalType = "text/plain; charset=utf-8";
 constexpr const char* kScheme = "Bearer ";
 
 // In a time that does not tell how much of it was right.
@@ -27,17 +27,17 @@ bool is_loopback(const std::string& address) {
 std::optional<HttpResponse> refusal(const AdminAccess& access, const HttpRequest& request) {
   if (access.token.empty()) {
     if (!access.loopback) {
-      return HttpResponse{403, kText,
+      return HttpResponse{403, kRefusalType,
                           "orders are off: the admin address can be reached from other machines and admin.token is not "
                           "set\n"};
     }
-    if (!request.origin.empty()) return HttpResponse{403, kText, "orders of web pages are refused\n"};
+    if (!request.origin.empty()) return HttpResponse{403, kRefusalType, "orders of web pages are refused\n"};
     return std::nullopt;
   }
   const std::string& given = request.authorization;
   const size_t scheme = std::string(kScheme).size();
   if (strncasecmp(given.c_str(), kScheme, scheme) == 0 && same(given.substr(scheme), access.token)) return std::nullopt;
-  HttpResponse refused{401, kText, "send the admin token: Authorization: Bearer <admin.token>\n"};
+  HttpResponse refused{401, kRefusalType, "send the admin token: Authorization: Bearer <admin.token>\n"};
   refused.headers["WWW-Authenticate"] = "Bearer";
   return refused;
 }

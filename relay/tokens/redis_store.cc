@@ -17,7 +17,7 @@ using redis::Reply;
 // sequence; the older relay leaves it behind.
 
 // KEYS: owner. ARGV: name of the owner, least epoch.
-constexpr const char* kAcquire = R"(
+constexpr const char* kAcquireScript = R"(
   local kept = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
   local epoch = string.format('%.0f', math.max(kept + 1, tonumber(ARGV[2])))
   redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'epoch', epoch)
@@ -34,7 +34,7 @@ constexpr const char* kCheckOwner = R"(
   end)";
 
 // KEYS: owner, sinks, cursors and details of this sink. ARGV: epoch, sink, then triples of tenant, cursor, detail.
-constexpr const char* kCommit = R"(
+constexpr const char* kCommitScript = R"(
   redis.call('SADD', KEYS[2], ARGV[2])
   for i = 3, #ARGV, 3 do
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
@@ -98,7 +98,8 @@ class RedisStore : public TokenStore {
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
-    HG_ASSIGN_OR_RETURN(Reply reply, call({"EVAL", kAcquire, "1", owner_key(), owner, std::to_string(least_epoch())}));
+    HG_ASSIGN_OR_RETURN(Reply reply,
+                        call({"EVAL", kAcquireScript, "1", owner_key(), owner, std::to_string(least_epoch())}));
     return Fence{std::strtoull(text_of(*reply).c_str(), nullptr, 10)};
   }
 
@@ -119,9 +120,15 @@ class RedisStore : public TokenStore {
 
   Status commit(const std::string& sink, std::span<const CursorUpdate> updates, const Fence& fence) override {
     if (updates.empty()) return ok_status();
-    std::vector<std::string> command{
-        "EVAL",           std::string(kCheckOwner) + kCommit, "4", owner_key(), base_ + "sinks", cursor_key(sink),
-        detail_key(sink), std::to_string(fence.epoch),        sink};
+    std::vector<std::string> command{"EVAL",
+                                     std::string(kCheckOwner) + kCommitScript,
+                                     "4",
+                                     owner_key(),
+                                     base_ + "sinks",
+                                     cursor_key(sink),
+                                     detail_key(sink),
+                                     std::to_string(fence.epoch),
+                                     sink};
     for (const auto& [tenant, cursor] : updates) {
       command.insert(command.end(), {tenant, encode(cursor), encode_detail(cursor)});
     }

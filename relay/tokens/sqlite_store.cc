@@ -24,7 +24,7 @@ constexpr const char* kSchema = R"(
     identity TEXT NOT NULL, snapshot TEXT NOT NULL, PRIMARY KEY (scope, sink, tenant)) WITHOUT ROWID;
 )";
 
-constexpr const char* kLoad = R"(
+constexpr const char* kLoadCursors = R"(
   SELECT c.tenant, c.snap_token, c.xid, c.part, c.more_parts, c.sequence, c.incarnation, d.identity, d.snapshot
   FROM cursors c LEFT JOIN cursor_details d ON d.scope = c.scope AND d.sink = c.sink AND d.tenant = c.tenant
     AND d.xid = c.xid AND d.sequence = c.sequence
@@ -78,7 +78,7 @@ class SqliteStore : public TokenStore {
 
   StatusOr<std::map<std::string, Cursor>> load(const std::string& sink) override {
     MutexLock lock(mutex_);
-    HG_ASSIGN_OR_RETURN(Statement statement, file_.prepare(kLoad));
+    HG_ASSIGN_OR_RETURN(Statement statement, file_.prepare(kLoadCursors));
     set(statement, 1, scope_);
     set(statement, 2, sink);
     std::map<std::string, Cursor> cursors;

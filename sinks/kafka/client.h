@@ -12,6 +12,9 @@
 
 namespace headgate::sinks {
 
+// The longest that a call of librdkafka is left alone before somebody looks at a stop token again.
+inline constexpr int kSliceMs = 50;
+
 struct KafkaDeleter {
   void operator()(rd_kafka_t* client) const { rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }
   void operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }

@@ -6,8 +6,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr int kSliceMs = 50;
-
 void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_view value) {
   rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
                       static_cast<ssize_t>(value.size()));

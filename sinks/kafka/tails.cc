@@ -5,8 +5,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr int kSliceMs = 50;
-
 std::optional<std::string> header_of(const rd_kafka_headers_t* headers, std::string_view name) {
   const std::string key = "ce_" + std::string(name);
   const void* value = nullptr;

@@ -8,8 +8,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr int kSliceMs = 50;
-
 std::optional<int64_t> number_of(const TopicSettings& topic, const std::string& key) {
   const auto it = topic.find(key);
   if (it == topic.end()) return std::nullopt;

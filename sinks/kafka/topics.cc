@@ -7,8 +7,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr int kSliceMs = 50;
-
 KafkaOwned<rd_kafka_topic_t> handle_of(rd_kafka_t* client, const std::string& topic) {
   return KafkaOwned<rd_kafka_topic_t>(rd_kafka_topic_new(client, topic.c_str(), nullptr));
 }

@@ -14,7 +14,7 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr int kSliceMs = 100;
+constexpr int kTransactionSliceMs = 100;
 
 bool is_fenced(rd_kafka_resp_err_t error) {
   return error == RD_KAFKA_RESP_ERR__FENCED || error == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
@@ -92,7 +92,7 @@ class TransactionalSink : public Sink {
     if (status.ok() && producer_.failed()) status = unavailable("kafka: a heartbeat was refused");
     if (status.ok()) {
       status = repeat("commit a transaction", deadline, stop,
-                      [&] { return rd_kafka_commit_transaction(producer_.client(), kSliceMs); });
+                      [&] { return rd_kafka_commit_transaction(producer_.client(), kTransactionSliceMs); });
     }
     if (!status.ok()) close();
     return status;
@@ -113,7 +113,7 @@ class TransactionalSink : public Sink {
   Status begin_session(std::stop_token stop) {
     const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
     HG_RETURN_IF_ERROR(repeat("begin to use transactions", deadline, stop,
-                              [&] { return rd_kafka_init_transactions(producer_.client(), kSliceMs); }));
+                              [&] { return rd_kafka_init_transactions(producer_.client(), kTransactionSliceMs); }));
     return producer_.open_topic(settings_.cursor_topic, of_cursor_topic(settings_), TopicUse::kCursors, stop);
   }
 
@@ -183,7 +183,7 @@ class TransactionalSink : public Sink {
     HG_RETURN_IF_ERROR(producer_.await_all(deadline, stop));
     if (producer_.failed()) return unavailable("kafka: the transaction was refused");
     return repeat("commit a transaction", deadline, stop,
-                  [&] { return rd_kafka_commit_transaction(producer_.client(), kSliceMs); });
+                  [&] { return rd_kafka_commit_transaction(producer_.client(), kTransactionSliceMs); });
   }
 
   // Nothing of the transaction may be there, or all of it; the next producer and the cursor topic tell.

@@ -21,6 +21,9 @@ struct PublishAnswer {
   bool wrong_sequence = false;  // or message id: somebody else has written in between
 };
 
+// The longest wait for answers before somebody looks at a stop token again.
+inline constexpr Duration kSlice{50};
+
 // The body of an acknowledgement.
 PublishAnswer parse_publish_answer(std::string_view json);
 

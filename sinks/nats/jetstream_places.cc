@@ -6,7 +6,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Duration kSlice{50};
 constexpr jsErrCode kMessageNotFound = static_cast<jsErrCode>(10037);
 
 std::string text_or(const std::string& value, const char* otherwise) { return value.empty() ? otherwise : value; }

@@ -9,7 +9,6 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Duration kSlice{50};
 constexpr size_t kLink = 128;
 constexpr int kCarefulRounds = 200;
 constexpr int kFruitlessRounds = 4;

@@ -6,11 +6,6 @@
 #include "base/redis/errors.h"
 
 namespace headgate::sinks {
-namespace {
-
-constexpr Duration kMovingPause{20};
-
-}  // namespace
 
 Status StreamWriter::load(Connection& connection, std::stop_token stop) {
   transactions_.opened();

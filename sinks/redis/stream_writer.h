@@ -12,6 +12,9 @@
 
 namespace headgate::sinks {
 
+// Between two looks at a slot that is on its way to another server.
+inline constexpr Duration kMovingPause{20};
+
 // Not thread-safe. Waits for a slot that is on its way for as long as one command may take.
 class StreamWriter {
  public:

@@ -15,7 +15,6 @@ namespace headgate::sinks {
 namespace {
 
 constexpr size_t kTenantsPerLook = 256;
-constexpr Duration kMovingPause{20};
 
 class StreamsSink : public Sink {
  public:

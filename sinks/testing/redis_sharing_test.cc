@@ -11,10 +11,10 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Fence kFence{7};
+constexpr Fence kSharedFence{7};
 
-struct Place {
-  explicit Place(TestServer& server, std::string stream = "{prefix}:{{{shard}}}:changes") : server(server) {
+struct SharedPlace {
+  explicit SharedPlace(TestServer& server, std::string stream = "{prefix}:{{{shard}}}:changes") : server(server) {
     settings.connection = connection_to(server.port());
     settings.prefix = fresh_prefix();
     settings.stream = std::move(stream);
@@ -74,14 +74,15 @@ std::vector<std::string> tenants_named(size_t count) {
 TEST_SUITE("redis/shared_streams") {
   TEST_CASE("shared streams: a thousand tenants have four streams and one index, and each its own order") {
     HG_REDIS(server);
-    const Place place(server);
+    const SharedPlace place(server);
     const auto sink = place.open();
     CHECK(run_command(server, {"SCARD", place.key("{streams}")}) == "4");  // before the first event
     CHECK(run_command(server, {"XLEN", place.key("{streams}:new")}) == "4");
     const auto deliveries = sample_deliveries(tenants_named(1'000), 5'000, 20);
     for (size_t at = 0; at < deliveries.size(); at += 500) {
-      REQUIRE(sink->write({{&deliveries[at], 500}, kFence}, {}).written == 500);
-      REQUIRE(sink->write({{&deliveries[at], 500}, kFence}, {}).written == 500);  // an acknowledgement that was lost
+      REQUIRE(sink->write({{&deliveries[at], 500}, kSharedFence}, {}).written == 500);
+      REQUIRE(sink->write({{&deliveries[at], 500}, kSharedFence}, {}).written ==
+              500);  // an acknowledgement that was lost
     }
     const auto stored = place.stored(5'000);
     REQUIRE(stored.size() == 1'000);
@@ -94,11 +95,11 @@ TEST_SUITE("redis/shared_streams") {
   TEST_CASE(
       "shared streams: a backlog goes by transactions behind the first event, repeats nothing and can be resumed") {
     HG_REDIS(server);
-    const Place place(server);
+    const SharedPlace place(server);
     const auto sink = place.open();
     const auto deliveries = sample_deliveries({"a", "b", "c", "d", "e"}, 1'000, 20);
-    REQUIRE(sink->write({{&deliveries[0], 500}, kFence}, {}).written == 500);
-    REQUIRE(place.open()->write({{&deliveries[400], 600}, kFence}, {}).written == 600);
+    REQUIRE(sink->write({{&deliveries[0], 500}, kSharedFence}, {}).written == 500);
+    REQUIRE(place.open()->write({{&deliveries[400], 600}, kSharedFence}, {}).written == 600);
     const auto stored = place.stored(1'000);
     for (const auto& entry : stored) CHECK(entry.second == dense(200));
     CHECK(place.open()->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
@@ -108,10 +109,10 @@ TEST_SUITE("redis/shared_streams") {
 
   TEST_CASE("shared streams: one that is deleted has lost the events of all its tenants, and of no other") {
     HG_REDIS(server);
-    const Place place(server);
+    const SharedPlace place(server);
     const auto sink = place.open();
     const auto deliveries = sample_deliveries(tenants_named(20), 400, 20);
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 400);
+    REQUIRE(sink->write({deliveries, kSharedFence}, {}).written == 400);
     const std::string lost = place.stream_of("t0");
     run_command(server, {"DEL", lost});
     // Somebody else's event makes it anew.
@@ -124,20 +125,20 @@ TEST_SUITE("redis/shared_streams") {
     for (const Delivery& delivery : deliveries) {
       if (delivery.event->tenant == neighbour) of_neighbour.push_back(delivery);
     }
-    REQUIRE(sink->write({of_neighbour, kFence}, {}).written == 20);
+    REQUIRE(sink->write({of_neighbour, kSharedFence}, {}).written == 20);
     const auto held = sink->recover(cursors_of(deliveries), {});
     REQUIRE(held.ok());
     for (const auto& [tenant, cursor] : *held) {
       const bool gone = place.stream_of(tenant) == lost && tenant != neighbour;
       CHECK_MESSAGE(cursor.sequence == (gone ? 0 : 20), cursor.sequence);
     }
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 400);
+    REQUIRE(sink->write({deliveries, kSharedFence}, {}).written == 400);
     for (const auto& entry : place.stored(400)) CHECK(entry.second == dense(20));
   }
 
   TEST_CASE("shared streams: another number of shards is refused, because tenants would change their streams") {
     HG_REDIS(server);
-    Place place(server);
+    SharedPlace place(server);
     place.open();
     place.settings.shards = 5;
     auto sink = make_redis_streams_sink("redis", {}, place.settings);
@@ -149,23 +150,23 @@ TEST_SUITE("redis/shared_streams") {
 
   TEST_CASE("streams: the index names new streams before they have an entry") {
     HG_REDIS(server);
-    const Place place(server, RedisStreamsSettings().stream);
+    const SharedPlace place(server, RedisStreamsSettings().stream);
     const auto sink = place.open();
-    REQUIRE(sink->write({sample_deliveries({"a", "b"}, 4), kFence}, {}).written == 4);
+    REQUIRE(sink->write({sample_deliveries({"a", "b"}, 4), kSharedFence}, {}).written == 4);
     CHECK(run_command(server, {"SISMEMBER", place.key("{streams}"), place.key("{a}:changes")}) == "1");
     CHECK(run_command(server, {"XLEN", place.key("{streams}:new")}) == "2");
-    REQUIRE(place.open()->write({sample_deliveries({"a", "c"}, 6), kFence}, {}).written == 6);
+    REQUIRE(place.open()->write({sample_deliveries({"a", "c"}, 6), kSharedFence}, {}).written == 6);
     CHECK(run_command(server, {"XLEN", place.key("{streams}:new")}) == "3");
     CHECK(run_command(server, {"SCARD", place.key("{streams}")}) == "3");
   }
 
   TEST_CASE("streams: tenants whose cursor is missing are found, each once") {
     HG_REDIS(server);
-    for (const std::string& stream : {RedisStreamsSettings().stream, Place(server).settings.stream}) {
+    for (const std::string& stream : {RedisStreamsSettings().stream, SharedPlace(server).settings.stream}) {
       CAPTURE(stream);
-      const Place place(server, stream);
+      const SharedPlace place(server, stream);
       const auto deliveries = sample_deliveries({"a", "b:{c}", "d"}, 300, 20);
-      REQUIRE(place.open()->write({deliveries, kFence}, {}).written == 300);
+      REQUIRE(place.open()->write({deliveries, kSharedFence}, {}).written == 300);
       const auto sink = place.open();
       CHECK(sink->recover({}, {}).value() == cursors_of(deliveries));
       CHECK(sink->recover({{"a", cursor_of(deliveries[3])}, {"never", {}}}, {}).value() == cursors_of(deliveries));
@@ -191,12 +192,12 @@ TEST_SUITE("redis/shared_streams") {
 TEST_SUITE("redis/heartbeats") {
   TEST_CASE("heartbeats: go behind everything, and change no place") {
     HG_REDIS(server);
-    for (const std::string& stream : {RedisStreamsSettings().stream, Place(server).settings.stream}) {
+    for (const std::string& stream : {RedisStreamsSettings().stream, SharedPlace(server).settings.stream}) {
       CAPTURE(stream);
-      const Place place(server, stream);
+      const SharedPlace place(server, stream);
       const auto sink = place.open();
       const auto deliveries = sample_deliveries({"a", "b"}, 80, 20);
-      REQUIRE(sink->write({{&deliveries[0], 40}, kFence}, {}).written == 40);
+      REQUIRE(sink->write({{&deliveries[0], 40}, kSharedFence}, {}).written == 40);
       const std::vector<TenantMark> marks{{"a", 20, "token-1038"}, {"b", 20, "token-1039"}, {"never", 0, ""}};
       for (const bool by_tenant : {true, false, true}) {
         Heartbeat heartbeat{1'040, "token-p", "1-1", 1'700'000'000'000'000, {}};
@@ -218,8 +219,8 @@ TEST_SUITE("redis/heartbeats") {
       CHECK(testing::wait_until([&] { return beats() >= wanted; }));
       for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
       // What comes next is stored once, whichever way it goes.
-      REQUIRE(sink->write({{&deliveries[30], 12}, kFence}, {}).written == 12);
-      REQUIRE(sink->write({{&deliveries[42], 38}, kFence}, {}).written == 38);
+      REQUIRE(sink->write({{&deliveries[30], 12}, kSharedFence}, {}).written == 12);
+      REQUIRE(sink->write({{&deliveries[42], 38}, kSharedFence}, {}).written == 38);
       for (const auto& entry : place.stored(80 + wanted)) CHECK(entry.second == dense(40));
     }
   }
@@ -246,24 +247,24 @@ TEST_SUITE("redis/heartbeats") {
 TEST_SUITE("redis/rights") {
   TEST_CASE("rights: what is taken away holds the sink back, blames no event and loses none") {
     HG_REDIS(server);
-    Place place(server, RedisStreamsSettings().stream);
+    SharedPlace place(server, RedisStreamsSettings().stream);
     run_command(server, {"ACL", "SETUSER", "relay", "on", ">rpw", "~" + place.settings.prefix + ":*", "+@all"});
     place.settings.connection.user = "relay";
     place.settings.connection.password = "rpw";
     const auto deliveries = sample_deliveries({"a"}, 100, 20);
     const auto sink = place.open();
-    REQUIRE(sink->write({{&deliveries[0], 3}, kFence}, {}).written == 3);
+    REQUIRE(sink->write({{&deliveries[0], 3}, kSharedFence}, {}).written == 3);
     run_command(server, {"ACL", "SETUSER", "relay", "resetkeys", "~other:*"});
     for (const size_t count : {7, 90}) {  // by script, and by transaction
-      const WriteResult refused = sink->write({{&deliveries[3], count}, kFence}, {});
+      const WriteResult refused = sink->write({{&deliveries[3], count}, kSharedFence}, {});
       CHECK(refused.written == 0);
       CHECK(refused.status.code() == StatusCode::kPermissionDenied);
       CHECK(message_of(refused.status).find("NOPERM") != std::string::npos);
     }
-    CHECK_FALSE(place.open()->write({{&deliveries[3], 1}, kFence}, {}).status.ok());
+    CHECK_FALSE(place.open()->write({{&deliveries[3], 1}, kSharedFence}, {}).status.ok());
     CHECK_FALSE(sink->recover({{"a", cursor_of(deliveries[2])}}, {}).ok());
     run_command(server, {"ACL", "SETUSER", "relay", "resetkeys", "~" + place.settings.prefix + ":*"});
-    REQUIRE(sink->write({{&deliveries[3], 97}, kFence}, {}).written == 97);
+    REQUIRE(sink->write({{&deliveries[3], 97}, kSharedFence}, {}).written == 97);
     place.settings.connection = connection_to(server.port());
     CHECK(place.stored(100)["a"] == dense(100));
     run_command(server, {"ACL", "DELUSER", "relay"});
@@ -271,9 +272,9 @@ TEST_SUITE("redis/rights") {
 
   TEST_CASE("rights: the commands that the README names are enough") {
     HG_REDIS(server);
-    for (const std::string& stream : {RedisStreamsSettings().stream, Place(server).settings.stream}) {
+    for (const std::string& stream : {RedisStreamsSettings().stream, SharedPlace(server).settings.stream}) {
       CAPTURE(stream);
-      Place place(server, stream);
+      SharedPlace place(server, stream);
       place.settings.max_length = 1'000'000;
       std::vector<std::string> words{"ACL",  "SETUSER", "narrow", "on", ">npw", "~" + place.settings.prefix + ":*",
                                      "-@all"};
@@ -289,8 +290,8 @@ TEST_SUITE("redis/rights") {
       place.settings.connection.password = "npw";
       const auto deliveries = sample_deliveries({"a"}, 100, 20);
       const auto sink = place.open();
-      REQUIRE(sink->write({{&deliveries[0], 3}, kFence}, {}).written == 3);
-      REQUIRE(sink->write({{&deliveries[3], 97}, kFence}, {}).written == 97);
+      REQUIRE(sink->write({{&deliveries[0], 3}, kSharedFence}, {}).written == 3);
+      REQUIRE(sink->write({{&deliveries[3], 97}, kSharedFence}, {}).written == 97);
       CHECK(sink->heartbeat({1'100, "t", "1-1", 1, {}}, {}).ok());
       CHECK(sink->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
       // What was lost as a whole, and in part.
@@ -305,7 +306,7 @@ TEST_SUITE("redis/rights") {
 
   TEST_CASE("rights: a password that is changed is PERMISSION_DENIED") {
     HG_REDIS(server);
-    RedisStreamsSettings settings = Place(server).settings;
+    RedisStreamsSettings settings = SharedPlace(server).settings;
     settings.connection.password = "wrong";
     const auto sink = make_redis_streams_sink("redis", {}, settings);
     CHECK((*sink)->open({}).code() == StatusCode::kPermissionDenied);
@@ -315,18 +316,18 @@ TEST_SUITE("redis/rights") {
 TEST_SUITE("redis/versions") {
   TEST_CASE("versions: a position of the version before is believed, and gets what it lacks with the next event") {
     HG_REDIS(server);
-    const Place place(server, RedisStreamsSettings().stream);
+    const SharedPlace place(server, RedisStreamsSettings().stream);
     const auto deliveries = sample_deliveries({"a"}, 60, 20);
-    REQUIRE(place.open()->write({{&deliveries[0], 20}, kFence}, {}).written == 20);
+    REQUIRE(place.open()->write({{&deliveries[0], 20}, kSharedFence}, {}).written == 20);
     run_command(server, {"HDEL", place.key("{a}:position"), "identity", "snapshot"});
     run_command(server, {"DEL", place.key("{streams}"), place.key("{streams}:new")});
     const auto sink = place.open();
     Cursor before = cursor_of(deliveries[19]);
     before.identity.clear();
     CHECK(sink->recover({{"a", cursor_of(deliveries[19])}}, {})->at("a") == before);
-    REQUIRE(sink->write({{&deliveries[15], 10}, kFence}, {}).written == 10);
+    REQUIRE(sink->write({{&deliveries[15], 10}, kSharedFence}, {}).written == 10);
     CHECK(sink->recover({{"a", {}}}, {})->at("a") == cursor_of(deliveries[24]));
-    REQUIRE(sink->write({{&deliveries[25], 35}, kFence}, {}).written == 35);
+    REQUIRE(sink->write({{&deliveries[25], 35}, kSharedFence}, {}).written == 35);
     CHECK(sink->recover({{"a", {}}}, {})->at("a") == cursor_of(deliveries[59]));
     CHECK(place.stored(60)["a"] == dense(60));
   }

@@ -10,7 +10,7 @@
 namespace headgate::sinks {
 namespace {
 
-constexpr Fence kFence{7};
+constexpr Fence kTransactionFence{7};
 
 struct Rig {
   explicit Rig(TestServer& server) : server(server) {
@@ -69,7 +69,7 @@ uint64_t adding_scripts(TestServer& server) { return calls(server, "evalsha") - 
 
 // One chunk whose two steps are sent by hand.
 struct Steps {
-  explicit Steps(const Rig& rig, std::span<const Delivery> deliveries, Fence fence = kFence)
+  explicit Steps(const Rig& rig, std::span<const Delivery> deliveries, Fence fence = kTransactionFence)
       : settings(rig.settings), client(settings.connection), events{deliveries, fence} {
     batch.emplace(events, *StreamRoutes::make(settings));
     REQUIRE(client.open({}).ok());
@@ -114,14 +114,14 @@ TEST_SUITE("redis/transactions") {
     const auto deliveries = sample_deliveries({"a", "b", "c"}, 600);
     const uint64_t scripts = adding_scripts(server);
     const uint64_t transactions = calls(server, "exec");
-    REQUIRE(sink->write({{&deliveries[0], 300}, kFence}, {}).written == 300);
-    REQUIRE(sink->write({{&deliveries[300], 300}, kFence}, {}).written == 300);
+    REQUIRE(sink->write({{&deliveries[0], 300}, kTransactionFence}, {}).written == 300);
+    REQUIRE(sink->write({{&deliveries[300], 300}, kTransactionFence}, {}).written == 300);
     CHECK(adding_scripts(server) == scripts);
     CHECK(calls(server, "exec") == transactions + 20);  // ten of 32 events for each write
     rig.check_exact({"a", "b", "c"}, 200);
     // Both ways write the same position.
     const auto last = sample_deliveries({"a", "b", "c"}, 603);
-    REQUIRE(sink->write({{&last[600], 3}, kFence}, {}).written == 3);
+    REQUIRE(sink->write({{&last[600], 3}, kTransactionFence}, {}).written == 3);
     CHECK(adding_scripts(server) == scripts + 3);
     const auto held = sink->recover({{"a", {}}, {"b", {}}, {"c", {}}}, {});
     REQUIRE(held.ok());
@@ -139,7 +139,7 @@ TEST_SUITE("redis/transactions") {
     deliveries.insert(deliveries.begin() + 50, few.begin(), few.end());
     const uint64_t scripts = adding_scripts(server);
     const uint64_t transactions = calls(server, "exec");
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 130);
+    REQUIRE(sink->write({deliveries, kTransactionFence}, {}).written == 130);
     CHECK(adding_scripts(server) == scripts + 3);
     CHECK(calls(server, "exec") == transactions + 1);
     const auto sequences = rig.stored(130);
@@ -156,7 +156,7 @@ TEST_SUITE("redis/transactions") {
     part->more_parts = true;
     part->part = 4;
     deliveries[99].event = part;
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 100);
+    REQUIRE(sink->write({deliveries, kTransactionFence}, {}).written == 100);
     CHECK(rig.open_sink()->recover({{"a", {}}}, {})->at("a") == cursor_of(deliveries[99]));
     CHECK(run_command(server, {"HGET", rig.key("a", "position"), "epoch"}) == "7");
     CHECK(run_command(server, {"HGET", rig.key("a", "position"), "id"}) == "1099-4");
@@ -202,7 +202,7 @@ TEST_SUITE("redis/transactions") {
     run_command(server, {"XADD", rig.key("t", "changes"), "5-5", "foreign", "entry"});
     CHECK(first.run() == Outcome::kNotRun);
     run_command(server, {"DEL", rig.key("t", "changes")});
-    REQUIRE(rig.open_sink()->write({{&deliveries[0], 40}, kFence}, {}).written == 40);
+    REQUIRE(rig.open_sink()->write({{&deliveries[0], 40}, kTransactionFence}, {}).written == 40);
     for (const std::string& key : {rig.key("t", "changes"), rig.key("t", "position")}) {
       Steps steps(rig, {&deliveries[40], 40});
       REQUIRE(steps.look());
@@ -211,7 +211,7 @@ TEST_SUITE("redis/transactions") {
       CHECK_FALSE(Steps(rig, {&deliveries[40], 40}).look());
       run_command(server, {"RENAME", "aside", key});
     }
-    REQUIRE(rig.open_sink()->write({{&deliveries[40], 40}, kFence}, {}).written == 40);
+    REQUIRE(rig.open_sink()->write({{&deliveries[40], 40}, kTransactionFence}, {}).written == 40);
     rig.check_exact({"t"}, 80);
   }
 
@@ -220,7 +220,7 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto sink = rig.open_sink();
     auto deliveries = sample_deliveries({"t"}, 120);
-    REQUIRE(sink->write({{&deliveries[0], 60}, kFence}, {}).written == 60);
+    REQUIRE(sink->write({{&deliveries[0], 60}, kTransactionFence}, {}).written == 60);
     CHECK_FALSE(Steps(rig, {&deliveries[59], 40}).look());
     CHECK(Steps(rig, {&deliveries[60], 40}).look());
     // The event before is missing: a chunk was refused, and its follower must not get in.
@@ -238,7 +238,7 @@ TEST_SUITE("redis/transactions") {
     CHECK_FALSE(Steps(rig, {&deliveries[60], 2}).look());
     const uint64_t discarded = calls(server, "discard");
     deliveries.resize(61);
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 61);
+    REQUIRE(sink->write({deliveries, kTransactionFence}, {}).written == 61);
     CHECK(calls(server, "discard") > discarded);
     rig.check_exact({"t"}, 61);
   }
@@ -248,12 +248,12 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"t"}, 160);
-    REQUIRE(sink->write({{&deliveries[0], 80}, kFence}, {}).written == 80);
+    REQUIRE(sink->write({{&deliveries[0], 80}, kTransactionFence}, {}).written == 80);
     // Somebody wrote behind us, in the way of the ids to come, and took it back.
     run_command(server, {"XADD", rig.key("t", "changes"), "5000-0", "foreign", "entry"});
     run_command(server, {"XDEL", rig.key("t", "changes"), "5000-0"});
     CHECK_FALSE(Steps(rig, {&deliveries[80], 40}).look());
-    REQUIRE(sink->write({{&deliveries[80], 80}, kFence}, {}).written == 80);
+    REQUIRE(sink->write({{&deliveries[80], 80}, kTransactionFence}, {}).written == 80);
     CHECK(run_command(server, {"HGET", rig.key("t", "position"), "id"}) == "5000-80");
     rig.check_exact({"t"}, 160);
   }
@@ -310,7 +310,7 @@ TEST_SUITE("redis/transactions") {
     auto broken = std::make_shared<Event>(*deliveries[100].event);
     broken->payload = std::string(30'000, 'x');
     deliveries[100].event = broken;
-    const WriteResult result = sink->write({deliveries, kFence}, {});
+    const WriteResult result = sink->write({deliveries, kTransactionFence}, {});
     CHECK(result.written == 100);
     CHECK(result.status.code() == StatusCode::kInvalidArgument);
     CHECK(rig.length("a") == "50");
@@ -326,13 +326,13 @@ TEST_SUITE("redis/transactions") {
     const auto deliveries = sample_deliveries({"a", "b"}, 200, 40'000);
     const uint64_t scripts = adding_scripts(server);
     const uint64_t transactions = calls(server, "exec");
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 200);
+    REQUIRE(sink->write({deliveries, kTransactionFence}, {}).written == 200);
     CHECK(adding_scripts(server) == scripts);
     CHECK(calls(server, "exec") >= transactions + 7);
     rig.check_exact({"a", "b"}, 100);
     auto more = sample_deliveries({"a", "b"}, 300);
     more[250] = sample_deliveries({"a", "b"}, 251, 1'500'000)[250];
-    REQUIRE(sink->write({{&more[200], 100}, kFence}, {}).written == 100);
+    REQUIRE(sink->write({{&more[200], 100}, kTransactionFence}, {}).written == 100);
     CHECK(adding_scripts(server) > scripts);
     rig.check_exact({"a", "b"}, 150);
   }
@@ -342,13 +342,13 @@ TEST_SUITE("redis/transactions") {
     Rig rig(server);
     auto deliveries = sample_deliveries({"a"}, 400);
     deliveries[0] = sample_deliveries({"a"}, 1, 1'000'000)[0];
-    REQUIRE(rig.open_sink()->write({{&deliveries[0], 1}, kFence}, {}).written == 1);
+    REQUIRE(rig.open_sink()->write({{&deliveries[0], 1}, kTransactionFence}, {}).written == 1);
     testing::FaultProxy proxy(server.port());
     rig.settings.connection = connection_to(proxy.port());
     const auto sink = rig.open_sink();
     REQUIRE(sink->recover({{"a", cursor_of(deliveries[0])}}, {}).ok());
     const uint64_t transactions = calls(server, "exec");
-    REQUIRE(sink->write({{&deliveries[1], 399}, kFence}, {}).written == 399);
+    REQUIRE(sink->write({{&deliveries[1], 399}, kTransactionFence}, {}).written == 399);
     CHECK(calls(server, "exec") == transactions + 13);
     CHECK(proxy.counters().to_client < 500'000);
   }
@@ -358,9 +358,9 @@ TEST_SUITE("redis/transactions") {
     Rig rig(server);
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"a"}, 200);
-    REQUIRE(sink->write({{&deliveries[0], 100}, kFence}, {}).written == 100);
+    REQUIRE(sink->write({{&deliveries[0], 100}, kTransactionFence}, {}).written == 100);
     run_command(server, {"CONFIG", "SET", "maxmemory", "1"});
-    const WriteResult full = sink->write({{&deliveries[100], 100}, kFence}, {});
+    const WriteResult full = sink->write({{&deliveries[100], 100}, kTransactionFence}, {});
     CHECK(full.written == 0);
     CHECK(full.status.code() == StatusCode::kResourceExhausted);
     Steps steps(rig, {&deliveries[100], 100});
@@ -370,7 +370,7 @@ TEST_SUITE("redis/transactions") {
 
     run_command(server, {"SET", rig.key("wrong", "changes"), "text"});
     const auto wrong = sample_deliveries({"wrong"}, 100);
-    const WriteResult refused = sink->write({wrong, kFence}, {});
+    const WriteResult refused = sink->write({wrong, kTransactionFence}, {});
     CHECK(refused.written == 0);
     CHECK(refused.status.code() == StatusCode::kUnavailable);  // a state of the server, no fault of the event
     CHECK(message_of(refused.status).find(rig.key("wrong", "changes")) != std::string::npos);
@@ -378,7 +378,7 @@ TEST_SUITE("redis/transactions") {
     run_command(server, {"ACL", "SETUSER", "plain", "on", ">secret", "~*", "+@all", "-multi"});
     rig.settings.connection.user = "plain";
     rig.settings.connection.password = "secret";
-    CHECK(rig.open_sink()->write({{&deliveries[100], 100}, kFence}, {}).written == 100);
+    CHECK(rig.open_sink()->write({{&deliveries[100], 100}, kTransactionFence}, {}).written == 100);
     run_command(server, {"ACL", "DELUSER", "plain"});
     rig.settings.connection = connection_to(server.port());
     CHECK(rig.length("a") == "200");
@@ -389,14 +389,14 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"a"}, 200);
-    REQUIRE(sink->write({{&deliveries[0], 100}, kFence}, {}).written == 100);
+    REQUIRE(sink->write({{&deliveries[0], 100}, kTransactionFence}, {}).written == 100);
     // As if XADD had been refused and HSET not.
     const std::string position = rig.key("a", "position");
     run_command(server, {"HSET", position, "xid", "1149", "sequence", "150", "id", "1149-0"});
     const auto held = sink->recover({{"a", cursor_of(deliveries[149])}}, {});
     REQUIRE(held.ok());
     CHECK(held->at("a") == cursor_of(deliveries[99]));
-    REQUIRE(sink->write({{&deliveries[90], 110}, kFence}, {}).written == 110);
+    REQUIRE(sink->write({{&deliveries[90], 110}, kTransactionFence}, {}).written == 110);
     rig.check_exact({"a"}, 200);
   }
 
@@ -405,14 +405,14 @@ TEST_SUITE("redis/transactions") {
     const Rig rig(server);
     const auto sink = rig.open_sink();
     const auto deliveries = sample_deliveries({"a"}, 200);
-    REQUIRE(sink->write({deliveries, kFence}, {}).written == 200);
+    REQUIRE(sink->write({deliveries, kTransactionFence}, {}).written == 200);
     for (const size_t batch : {20, 100}) {
       run_command(server, {"DEL", rig.key("a", "changes")});
       const auto held = sink->recover({{"a", cursor_of(deliveries[199])}}, {});
       REQUIRE(held.ok());
       CHECK(held->at("a").sequence == 0);
       for (size_t at = 0; at < 200; at += batch) {
-        REQUIRE(sink->write({{&deliveries[at], batch}, kFence}, {}).written == batch);
+        REQUIRE(sink->write({{&deliveries[at], batch}, kTransactionFence}, {}).written == batch);
       }
       rig.check_exact({"a"}, 200);
     }

@@ -13,6 +13,7 @@
 #include "tests/bench/shared.h"
 #include "tests/bench/sql_load.h"
 #include "tests/support/delivery.h"
+#include "tests/support/engine_stubs.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -169,7 +170,7 @@ class FeedReader {
     headgate::v1::SubscribeRequest request;
     request.set_all_tenants(true);
     request.set_default_start(headgate::v1::START_POLICY_EARLIEST);
-    const auto stream = client_.feed().Subscribe(&context_, request);
+    const auto stream = client_.stubs().feed->Subscribe(&context_, request);
     headgate::v1::FeedMessage message;
     while (stream->Read(&message)) {
       const int64_t now = now_us();

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "tests/bench/backlog_world.h"
 #include "tests/support/delivery.h"
+#include "tests/support/engine_stubs.h"
 
 namespace {
 
@@ -43,7 +44,7 @@ Drain drain_watch(EngineClient& client, const std::string& tenant, size_t expect
   base::v1::WatchRequest request;
   request.set_tenant_id(tenant);
   request.set_snap_token(kBeginning);
-  const auto stream = client.watch().Watch(&context, request);
+  const auto stream = client.stubs().watch->Watch(&context, request);
   base::v1::WatchResponse response;
   while (drain.messages < expected && stream->Read(&response)) {
     drain.take(xid_of_token(response.changes().snap_token()));
@@ -80,7 +81,7 @@ void measure_feed(World& world, size_t total, double bare) {
   request.set_all_tenants(true);
   request.set_default_start(headgate::v1::START_POLICY_EARLIEST);
   const auto begin = Clock::now();
-  const auto stream = world.client().feed().Subscribe(&context, request);
+  const auto stream = world.client().stubs().feed->Subscribe(&context, request);
   headgate::v1::FeedMessage message;
   while (drain.messages < total && stream->Read(&message)) {
     for (const auto& transaction : message.batch().transactions()) {

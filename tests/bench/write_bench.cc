@@ -16,8 +16,8 @@ using namespace headgate::bench;
 using namespace headgate::testing;
 
 constexpr int kConnections = 8;
-constexpr double kSeconds = 5;
-const std::vector<std::string> kTenants = {"w1", "w2", "w3", "w4"};
+constexpr double kWriteSeconds = 5;
+const std::vector<std::string> kWriteTenants = {"w1", "w2", "w3", "w4"};
 
 // What the engine sends for one new tuple, in its two round trips and with its session's settings: locks of the key,
 // begin; data, commit, unlock. pgbench sends it as text: in a pipeline it cannot use the row that begins.
@@ -91,7 +91,7 @@ void pgbench(const PostgresServer& server, const std::string& folder, const std:
   const std::string log = folder + "/" + prefix + ".log";
   const Meter meter(turns, server, nullptr);
   Process program({.argv = {postgres_binaries() + "/pgbench", "-n", "-M", "simple", "-c", std::to_string(kConnections),
-                            "-j", "2", "-T", fmt::format("{:.0f}", kSeconds), "-D", "ready=0", "-D", "n=0", "-D",
+                            "-j", "2", "-T", fmt::format("{:.0f}", kWriteSeconds), "-D", "ready=0", "-D", "n=0", "-D",
                             "prefix=" + prefix, "-f", file, uri},
                    .log_file = log});
   const bool ended = program.wait(std::chrono::seconds(60)) && program.exit_code() == 0;
@@ -117,8 +117,8 @@ void write_through(World& world, const PostgresServer& server, const std::string
   {
     const Meter meter(turns, server, &world);
     result = run_load(ApiLoad{.engine = world.engine().address(),
-                              .tenants = kTenants,
-                              .seconds = kSeconds,
+                              .tenants = kWriteTenants,
+                              .seconds = kWriteSeconds,
                               .calls_in_flight_max = kConnections,
                               .prefix = prefix});
   }
@@ -134,7 +134,7 @@ void add_row(const std::string& what, const Turns& engine, const Turns& limit, c
            "budget: at least 0.8; {} connections, turns of {:.0f} s on one server with fsync, one tuple a "
            "transaction, every acknowledged transaction counted in the database; processor time of one: "
            "PostgreSQL {:.0f} us, engine {:.0f} us, client {:.0f} us, with pgbench {:.0f} us and {:.0f} us: {:.2f}",
-           kConnections, kSeconds, engine.microseconds(engine.postgres), engine.microseconds(engine.engine),
+           kConnections, kWriteSeconds, engine.microseconds(engine.postgres), engine.microseconds(engine.engine),
            engine.microseconds(engine.client), limit.microseconds(limit.postgres), limit.microseconds(limit.client),
            limit.microseconds() / engine.microseconds())});
 }
@@ -153,7 +153,7 @@ std::unique_ptr<World> make_world(const std::string& uri, bool all_roles) {
                                        all_roles ? "write, check, watch" : "write");
   // Continues the section of the database, which comes last.
   auto world = World::create({.sinks = {}, .engine_yaml = yaml, .database_uri = uri, .subscribe = {}});
-  if (world != nullptr) world->create_tenants(kTenants);
+  if (world != nullptr) world->create_tenants(kWriteTenants);
   return world;
 }
 

@@ -1,4 +1,5 @@
 #include "tests/examples/judge.h"
+#include "tests/support/engine_stubs.h"
 
 #include <google/protobuf/util/json_util.h>
 
@@ -44,7 +45,7 @@ Rows engine_rows(EngineClient& client, const std::string& tenant, const std::str
     request.mutable_filter();
     request.set_continuous_token(page);
     pb::AttributeReadResponse response;
-    demand(client.data().ReadAttributes(&context, request, &response), "read attributes of " + tenant);
+    demand(client.stubs().data->ReadAttributes(&context, request, &response), "read attributes of " + tenant);
     for (const pb::Attribute& attribute : response.attributes()) {
       rows[attribute.entity().type() + ":" + attribute.entity().id() + "$" + attribute.attribute()] =
           json::parse(json_of_value(attribute.value()));

@@ -1,4 +1,5 @@
 #include "tests/examples/story.h"
+#include "tests/support/engine_stubs.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -121,7 +122,7 @@ void Application::remove(const std::string& tenant) {
   base::v1::TenantDeleteRequest request;
   request.set_id(tenant);
   base::v1::TenantDeleteResponse response;
-  const grpc::Status status = world_.client().tenancy().Delete(&context, request, &response);
+  const grpc::Status status = world_.client().stubs().tenancy->Delete(&context, request, &response);
   REQUIRE_MESSAGE(status.ok(), status.error_message());
 }
 

@@ -1,5 +1,6 @@
 // The wire contract: every message, field, enum word and call of base.v1 against a table, in both directions.
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 
 #include <algorithm>
 #include <fstream>

@@ -6,6 +6,7 @@
 #include "tests/integration/permify_rules.h"
 #include "tests/support/delivery.h"
 #include "tests/support/engine_session.h"
+#include "tests/support/engine_stubs.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -95,7 +96,7 @@ Texts attributes_at(EngineClient& client, const std::string& tenant, const std::
   request.mutable_filter();
   request.set_page_size(100);
   pb::AttributeReadResponse response;
-  REQUIRE(client.data().ReadAttributes(&context, request, &response).ok());
+  REQUIRE(client.stubs().data->ReadAttributes(&context, request, &response).ok());
   Texts texts;
   for (const pb::Attribute& attribute : response.attributes()) {
     pb::DataChange change;
@@ -114,7 +115,7 @@ pb::SchemaReadResponse read_schema(EngineClient& client, const std::string& vers
   request.set_tenant_id("acme");
   request.mutable_metadata()->set_schema_version(version);
   pb::SchemaReadResponse response;
-  REQUIRE(client.schema().Read(&context, request, &response).ok());
+  REQUIRE(client.stubs().schema->Read(&context, request, &response).ok());
   return response;
 }
 
@@ -202,7 +203,7 @@ TEST_SUITE("integration/permify_database") {
       request.set_tenant_id("acme");
       request.set_name("make_owner");
       pb::BundleReadResponse response;
-      REQUIRE(world.client->bundle().Read(&context, request, &response).ok());
+      REQUIRE(world.client->stubs().bundle->Read(&context, request, &response).ok());
       CHECK(response.bundle().arguments().size() == 2);
       CHECK(response.bundle().operations(0).relationships_write(0) == "doc:{{.doc}}#owner@user:{{.who}}");
     }
@@ -214,7 +215,7 @@ TEST_SUITE("integration/permify_database") {
     request.set_tenant_id("acme");
     request.set_schema(kSchema);
     pb::SchemaWriteResponse response;
-    REQUIRE(world.client->schema().Write(&context, request, &response).ok());
+    REQUIRE(world.client->stubs().schema->Write(&context, request, &response).ok());
     CHECK(response.schema_version().size() == 20);
     CHECK(response.schema_version() > old_head);
     CHECK(permify.head_schema_version("acme") == response.schema_version());

@@ -1,6 +1,7 @@
 // A tenant's life through headgate.v1.Feed of a real engine: created, written to, given schemas, removed and made
 // again, with a stream that is there all the time and with one that was away.
 #include "tests/support/engine_session.h"
+#include "tests/support/engine_stubs.h"
 #include "tests/support/feed_reader.h"
 #include "tests/support/world.h"
 
@@ -34,7 +35,7 @@ TEST_SUITE("integration/tenant_life") {
     base::v1::TenantDeleteRequest request;
     base::v1::TenantDeleteResponse response;
     request.set_id(tenant);
-    const grpc::Status status = client.tenancy().Delete(&context, request, &response);
+    const grpc::Status status = client.stubs().tenancy->Delete(&context, request, &response);
     REQUIRE_MESSAGE(status.ok(), status.error_message());
   }
 

@@ -3,6 +3,7 @@
 #include "tests/support/ahead.h"
 #include "tests/support/delivery.h"
 #include "tests/support/engine_session.h"
+#include "tests/support/engine_stubs.h"
 #include "tests/support/world.h"
 
 TEST_SUITE("integration/tokens") {
@@ -31,7 +32,7 @@ TEST_SUITE("integration/tokens") {
     position->set_tenant_id(tenant);
     position->set_snap_token(token);
     request.set_heartbeat_interval_ms(100);
-    const auto stream = client.feed().Subscribe(&context, request);
+    const auto stream = client.stubs().feed->Subscribe(&context, request);
     headgate::v1::FeedMessage message;
     while (stream->Read(&message)) {
       if (message.has_tenant()) return message.tenant().reason();
@@ -158,7 +159,7 @@ TEST_SUITE("integration/tokens") {
       headgate::v1::SubscribeRequest request;
       request.set_all_tenants(true);
       request.set_incarnation(wanted);
-      const auto stream = client.feed().Subscribe(&context, request);
+      const auto stream = client.stubs().feed->Subscribe(&context, request);
       headgate::v1::FeedMessage message;
       if (stream->Read(&message) && message.has_opened()) {
         found = message.opened().incarnation();

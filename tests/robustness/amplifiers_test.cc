@@ -2,6 +2,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "tests/support/engine_client.h"
+#include "tests/support/engine_stubs.h"
 #include "tests/support/world.h"
 
 namespace {
@@ -19,7 +20,7 @@ void send_compressed(EngineClient& client, grpc_compression_algorithm algorithm,
   request.set_id("t2");
   request.set_name(std::string(bytes, 'x'));
   base::v1::TenantCreateResponse response;
-  const grpc::Status status = client.tenancy().Create(&context, request, &response);
+  const grpc::Status status = client.stubs().tenancy->Create(&context, request, &response);
   CHECK_MESSAGE(status.error_code() == StatusCode::UNIMPLEMENTED, status.error_message());
 }
 
@@ -37,14 +38,14 @@ grpc::Status run_bomb(EngineClient& client, size_t places, size_t bytes) {
   bundle.add_arguments("a");
   bundle.add_operations()->add_relationships_write(text + "#owner@user:1");
   base::v1::BundleWriteResponse response;
-  const grpc::Status written = client.bundle().Write(&context, request, &response);
+  const grpc::Status written = client.stubs().bundle->Write(&context, request, &response);
   REQUIRE_MESSAGE(written.ok(), written.error_message());
   base::v1::BundleRunRequest run;
   run.set_tenant_id("t");
   run.set_name("bomb");
   (*run.mutable_arguments())["a"] = std::string(bytes, 'x');
   base::v1::BundleRunResponse ran;
-  return client.data().RunBundle(&run_context, run, &ran);
+  return client.stubs().data->RunBundle(&run_context, run, &ran);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/snap_token.h"
 #include "tests/robustness/pressure.h"
 #include "tests/support/delivery.h"
+#include "tests/support/engine_stubs.h"
 
 TEST_SUITE("robustness/bad_input") {
   using namespace headgate::testing;
@@ -196,7 +197,7 @@ TEST_SUITE("robustness/bad_input") {
     request.set_page_size(size);
     request.set_continuous_token(token);
     base::v1::RelationshipReadResponse response;
-    const grpc::Status status = client.data().ReadRelationships(&context, request, &response);
+    const grpc::Status status = client.stubs().data->ReadRelationships(&context, request, &response);
     if (count != nullptr) *count = static_cast<size_t>(response.tuples_size());
     if (next != nullptr) *next = response.continuous_token();
     return status;
@@ -209,7 +210,7 @@ TEST_SUITE("robustness/bad_input") {
     request.set_page_size(10);
     request.set_continuous_token(token);
     base::v1::TenantListResponse response;
-    return client.tenancy().List(&context, request, &response);
+    return client.stubs().tenancy->List(&context, request, &response);
   }
 
   TEST_CASE("pages: any size is served, any token that is none is refused") {
@@ -257,7 +258,7 @@ TEST_SUITE("robustness/bad_input") {
       grpc::ClientContext context;
       set_deadline(context);
       base::v1::AttributeReadResponse response;
-      REQUIRE(world->client().data().ReadAttributes(&context, request, &response).ok());
+      REQUIRE(world->client().stubs().data->ReadAttributes(&context, request, &response).ok());
       CHECK(response.attributes_size() > 0);
       CHECK(response.ByteSizeLong() < 4'000'000);
       for (const auto& attribute : response.attributes()) CHECK(seen.insert(attribute.entity().id()).second);

@@ -5,6 +5,7 @@
 #include "tests/robustness/pressure.h"
 #include "tests/robustness/schedule.h"
 #include "tests/support/delivery.h"
+#include "tests/support/engine_stubs.h"
 
 TEST_SUITE("robustness/limits_watch") {
   using namespace headgate::testing;
@@ -22,7 +23,7 @@ TEST_SUITE("robustness/limits_watch") {
       base::v1::WatchRequest request;
       request.set_tenant_id(tenant);
       set_deadline(context_, 240s);
-      stream_ = client_.watch().Watch(&context_, request);
+      stream_ = client_.stubs().watch->Watch(&context_, request);
       stream_->WaitForInitialMetadata();
     }
     // The hashes of the next `count` messages, fewer when the stream ended.
@@ -109,9 +110,9 @@ TEST_SUITE("robustness/limits_watch") {
       contexts.push_back(std::make_unique<grpc::ClientContext>());
       set_deadline(*contexts.back(), std::chrono::milliseconds(i % 2 == 0 ? 1 + random() % 100 : 20'000));
       if (i % 4 < 2) {
-        watches.push_back(client.watch().Watch(contexts.back().get(), watch));
+        watches.push_back(client.stubs().watch->Watch(contexts.back().get(), watch));
       } else {
-        feeds.push_back(client.feed().Subscribe(contexts.back().get(), feed));
+        feeds.push_back(client.stubs().feed->Subscribe(contexts.back().get(), feed));
       }
       if (i % 8 == 1) contexts.back()->TryCancel();
     }

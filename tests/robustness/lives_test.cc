@@ -7,6 +7,7 @@
 #include "tests/robustness/copy.h"
 #include "tests/robustness/schedule.h"
 #include "tests/support/engine_session.h"
+#include "tests/support/engine_stubs.h"
 
 namespace {
 
@@ -73,7 +74,7 @@ class Walk {
     request.set_id(tenant);
     request.set_name(tenant);
     base::v1::TenantCreateResponse answer;
-    const grpc::Status status = world_.client().tenancy().Create(&context, request, &answer);
+    const grpc::Status status = world_.client().stubs().tenancy->Create(&context, request, &answer);
     const bool there = status.error_code() == grpc::StatusCode::ALREADY_EXISTS;
     return there ? grpc::Status::OK : status;
   }
@@ -84,7 +85,7 @@ class Walk {
     request.set_tenant_id(tenant);
     request.set_schema(kSchema);
     base::v1::SchemaWriteResponse answer;
-    return world_.client().schema().Write(&context, request, &answer);
+    return world_.client().stubs().schema->Write(&context, request, &answer);
   }
 
   void create(const std::string& tenant) {
@@ -113,7 +114,7 @@ class Walk {
       base::v1::TenantDeleteRequest request;
       request.set_id(tenant);
       base::v1::TenantDeleteResponse answer;
-      const grpc::Status status = world_.client().tenancy().Delete(&context, request, &answer);
+      const grpc::Status status = world_.client().stubs().tenancy->Delete(&context, request, &answer);
       return status.error_code() == grpc::StatusCode::NOT_FOUND ? grpc::Status::OK : status;
     });
     alive_.erase(tenant);

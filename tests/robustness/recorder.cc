@@ -1,4 +1,5 @@
 #include "tests/robustness/recorder.h"
+#include "tests/support/engine_stubs.h"
 
 namespace headgate::testing {
 
@@ -47,7 +48,7 @@ SlowReader::~SlowReader() {
 }
 
 void SlowReader::run(EngineClient& client, const base::v1::WatchRequest& request, std::chrono::milliseconds pause) {
-  const auto stream = client.watch().Watch(&context_, request);
+  const auto stream = client.stubs().watch->Watch(&context_, request);
   stream->WaitForInitialMetadata();
   open_ = true;
   wait_until([&] { return hurry_.load(); }, pause);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "tests/support/engine_stubs.h"
+
 namespace headgate::testing {
 
 namespace pb = ::base::v1;
@@ -170,12 +172,9 @@ EngineClient::EngineClient(const std::string& address)
         arguments.SetMaxReceiveMessageSize(-1);
         return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
       }()),
-      tenancy_(pb::Tenancy::NewStub(channel_)),
-      schema_(pb::Schema::NewStub(channel_)),
-      data_(pb::Data::NewStub(channel_)),
-      bundle_(pb::Bundle::NewStub(channel_)),
-      watch_(pb::Watch::NewStub(channel_)),
-      feed_(headgate::v1::Feed::NewStub(channel_)) {}
+      stubs_(std::make_unique<EngineStubs>(channel_)) {}
+
+EngineClient::~EngineClient() = default;
 
 void EngineClient::create_tenant(const std::string& id, const std::string& schema) {
   {
@@ -185,7 +184,7 @@ void EngineClient::create_tenant(const std::string& id, const std::string& schem
     request.set_id(id);
     request.set_name(id);
     pb::TenantCreateResponse response;
-    demand(tenancy_->Create(&context, request, &response), "create tenant " + id);
+    demand(stubs_->tenancy->Create(&context, request, &response), "create tenant " + id);
   }
   grpc::ClientContext context;
   set_deadline(context);
@@ -193,7 +192,7 @@ void EngineClient::create_tenant(const std::string& id, const std::string& schem
   request.set_tenant_id(id);
   request.set_schema(schema);
   pb::SchemaWriteResponse response;
-  demand(schema_->Write(&context, request, &response), "write schema of " + id);
+  demand(stubs_->schema->Write(&context, request, &response), "write schema of " + id);
 }
 
 WriteAnswer EngineClient::write(const std::string& tenant, const std::vector<pb::Tuple>& tuples,
@@ -206,7 +205,7 @@ WriteAnswer EngineClient::write(const std::string& tenant, const std::vector<pb:
   for (const pb::Tuple& tuple : tuples) *request.add_tuples() = tuple;
   for (const pb::Attribute& attribute : attributes) *request.add_attributes() = attribute;
   pb::DataWriteResponse response;
-  const grpc::Status status = data_->Write(&context, request, &response);
+  const grpc::Status status = stubs_->data->Write(&context, request, &response);
   return {status, response.snap_token()};
 }
 
@@ -219,7 +218,7 @@ WriteAnswer EngineClient::remove(const std::string& tenant, const std::string& t
   request.mutable_tuple_filter()->mutable_entity()->add_ids(id);
   request.mutable_attribute_filter();
   pb::DataDeleteResponse response;
-  const grpc::Status status = data_->Delete(&context, request, &response);
+  const grpc::Status status = stubs_->data->Delete(&context, request, &response);
   return {status, response.snap_token()};
 }
 
@@ -236,7 +235,7 @@ std::vector<std::string> EngineClient::tuples_at(const std::string& tenant, cons
     request.set_page_size(100);
     request.set_continuous_token(page);
     pb::RelationshipReadResponse response;
-    demand(data_->ReadRelationships(&context, request, &response), "read relationships of " + tenant);
+    demand(stubs_->data->ReadRelationships(&context, request, &response), "read relationships of " + tenant);
     for (const pb::Tuple& tuple : response.tuples()) texts.push_back(text_of(tuple));
     page = response.continuous_token();
   } while (!page.empty());
@@ -256,7 +255,7 @@ void WatchReader::run() {
   pb::WatchRequest request;
   request.set_tenant_id(tenant_);
   request.set_snap_token(token_);
-  const auto stream = client_.watch().Watch(&context_, request);
+  const auto stream = client_.stubs().watch->Watch(&context_, request);
   stream->WaitForInitialMetadata();
   {
     std::lock_guard lock(mutex_);

@@ -14,8 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/v1/service.grpc.pb.h"
-#include "headgate/v1/feed.grpc.pb.h"
+#include "base/v1/service.pb.h"
 
 namespace headgate::testing {
 
@@ -40,9 +39,15 @@ struct WriteAnswer {
   std::string token;
 };
 
+// For calls that are not here: engine_stubs.h.
+struct EngineStubs;
+
 class EngineClient {
  public:
   explicit EngineClient(const std::string& address);
+  ~EngineClient();
+  EngineClient(const EngineClient&) = delete;
+  EngineClient& operator=(const EngineClient&) = delete;
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
@@ -55,21 +60,11 @@ class EngineClient {
   // All tuples the state at `token` (empty: head) holds, as sorted texts.
   std::vector<std::string> tuples_at(const std::string& tenant, const std::string& token);
 
-  base::v1::Tenancy::Stub& tenancy() { return *tenancy_; }
-  base::v1::Schema::Stub& schema() { return *schema_; }
-  base::v1::Data::Stub& data() { return *data_; }
-  base::v1::Bundle::Stub& bundle() { return *bundle_; }
-  base::v1::Watch::Stub& watch() { return *watch_; }
-  headgate::v1::Feed::Stub& feed() { return *feed_; }
+  EngineStubs& stubs() { return *stubs_; }
 
  private:
   std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<base::v1::Tenancy::Stub> tenancy_;
-  std::unique_ptr<base::v1::Schema::Stub> schema_;
-  std::unique_ptr<base::v1::Data::Stub> data_;
-  std::unique_ptr<base::v1::Bundle::Stub> bundle_;
-  std::unique_ptr<base::v1::Watch::Stub> watch_;
-  std::unique_ptr<headgate::v1::Feed::Stub> feed_;
+  const std::unique_ptr<EngineStubs> stubs_;
 };
 
 void set_deadline(grpc::ClientContext& context, std::chrono::milliseconds timeout = std::chrono::seconds(20));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/snap_token.h"
+#include "tests/support/engine_stubs.h"
 
 namespace headgate::testing {
 
@@ -33,7 +34,7 @@ FeedReader::FeedReader(EngineClient& client, headgate::v1::SubscribeRequest requ
 FeedReader::~FeedReader() { context_.TryCancel(); }
 
 void FeedReader::run() {
-  const auto stream = client_.feed().Subscribe(&context_, request_);
+  const auto stream = client_.stubs().feed->Subscribe(&context_, request_);
   FeedMessage message;
   while (stream->Read(&message)) {
     {

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "headgate/v1/feed.pb.h"
 #include "tests/support/engine_client.h"
 
 namespace headgate::testing {

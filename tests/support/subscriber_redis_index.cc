@@ -6,7 +6,6 @@
 namespace headgate::testing {
 namespace {
 
-using redis::Reply;
 using Words = std::vector<std::string_view>;
 
 class IndexSubscriber final : public SubscriberBase {
