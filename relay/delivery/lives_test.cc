@@ -7,16 +7,8 @@ namespace {
 
 using headgate::testing::wait_until;
 using sinks::EventKind;
+using testing::Texts;
 using testing::World;
-using Texts = std::vector<std::string>;
-
-bool arrives(World& world, const std::string& tenant, const Texts& wanted, const std::string& sink = "s") {
-  const bool there = wait_until([&] { return world.sink(sink).of(tenant).size() >= wanted.size(); });
-  const Texts found = world.sink(sink).of(tenant);
-  if (there && found == wanted) return true;
-  MESSAGE("tenant " << tenant << ": " << fmt::format("{}", fmt::join(found, ", ")));
-  return false;
-}
 
 // Without numbers. A GAP that the common stream and the sink's own tell is one here.
 Texts told(World& world, const std::string& sink) {

@@ -73,4 +73,14 @@ struct World {
   }
 };
 
+using Texts = std::vector<std::string>;
+
+// Whether the sink gets these events of the tenant and no other before them; see SinkStore::of(). Prints what came.
+inline bool arrives(World& world, const std::string& tenant, const Texts& wanted, const std::string& sink = "s") {
+  wait_until([&] { return world.sink(sink).of(tenant).size() >= wanted.size(); });
+  const Texts found = world.sink(sink).of(tenant);
+  if (found != wanted) MESSAGE("tenant " << tenant << ": " << fmt::format("{}", fmt::join(found, ", ")));
+  return found == wanted;
+}
+
 }  // namespace headgate::relay::testing

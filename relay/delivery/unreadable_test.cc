@@ -8,15 +8,8 @@ namespace headgate::relay {
 namespace {
 
 using headgate::testing::wait_until;
+using testing::Texts;
 using testing::World;
-using Texts = std::vector<std::string>;
-
-bool arrives(World& world, const std::string& tenant, const Texts& wanted, const std::string& sink = "s") {
-  wait_until([&] { return world.sink(sink).of(tenant).size() >= wanted.size(); });
-  const Texts found = world.sink(sink).of(tenant);
-  if (found != wanted) MESSAGE("tenant " << tenant << ": " << fmt::format("{}", fmt::join(found, ", ")));
-  return found == wanted;
-}
 
 }  // namespace
 
