@@ -186,7 +186,7 @@ TEST_SUITE("integration/relay") {
   TEST_CASE("relay: is not ready before the engine was reached, and becomes so by itself") {
     HG_WORLD(world, {.sinks = {"file"}, .subscribe = {"file"}});
     world->create_tenants({"a"});
-    world->engine().stop();
+    world->engine().kill();
     world->relay().launch();
     const int port = world->relay().admin_port();
     REQUIRE(wait_until([&] { return http_get(port, "/livez").has_value(); }));

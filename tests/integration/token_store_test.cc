@@ -100,12 +100,12 @@ TEST_SUITE("integration/token_store") {
     deliver_more(*world);
     REQUIRE(wait_until([&] { return world->relay().log_tail().find("token_store_restored") != std::string::npos; }));
     const json status = json::parse(world->relay().status());
-    const size_t before = subscriber.count();
+    const size_t before = subscriber.received().size();
     REQUIRE(wait_until([&] { return json::parse(world->relay().status())["sinks"][0]["uncommitted"] == 0; }));
     world->relay().kill();
     world->relay().start();
     write(*world, "doc:last#owner@user:u1");
-    REQUIRE(subscriber.wait_for(before + 2, 10s));
+    REQUIRE(wait_until([&] { return subscriber.received().size() == before + 2; }));
     // A sink that cannot tell its own place: only the store knows the numbers, and nothing of before comes again.
     const std::vector<Received> all = subscriber.received();
     REQUIRE(all.size() == before + 2);

@@ -216,6 +216,7 @@ TEST_SUITE("robustness/gc") {
     quiet.write(1);
     const WatchReader reader(*frozen.client, "acme", kBeginning), other(*frozen.client, "quiet", kBeginning);
     REQUIRE(wait_until([&] { return carried(reader, recorder.last()); }, 20s));
+    REQUIRE(wait_until([&] { return carried(other, quiet.last()); }, 20s));
     frozen.program.pause();
     for (int i = 0; i < 5; ++i) recorder.write(2);
     {
