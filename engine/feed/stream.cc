@@ -163,9 +163,8 @@ void StreamImpl::stop_at_unreadable_locked(Pull* pull) {
 // An idle stream has read what is in front of its position; it is parked, or waits for the next page. Its start may lie
 // ahead of the ring, too, as long as the feed has not come to it.
 TransactionIdentity StreamImpl::newest_locked() const {
-  const Ring& ring = core_->ring;
-  const bool inside = withheld_to_ == 0 && position_ >= ring.start() && position_ <= ring.durable_end();
-  return inside ? ring.newest_below(position_) : read_newest_;
+  const bool inside = withheld_to_ == 0 && position_ >= core_->ring.start() && position_ <= core_->ring.durable_end();
+  return inside ? core_->ring.newest_below(position_) : read_newest_;
 }
 
 void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {

@@ -165,7 +165,9 @@ void check_exact(const RedisStreamsSettings& settings, const std::vector<Deliver
   for (const std::string& fault : subscriber->faults()) FAIL_CHECK(fault);
   std::map<std::string, std::vector<uint64_t>> got;
   for (const auto& event : subscriber->received()) got[event.tenant].push_back(event.sequence);
-  for (const auto& [tenant, sequences] : wanted) {
+  for (const auto& entry : wanted) {
+    const std::string& tenant = entry.first;
+    const std::vector<uint64_t>& sequences = entry.second;
     const std::vector<uint64_t>& found = got[tenant];
     const auto end = std::mismatch(sequences.begin(), sequences.end(), found.begin(), found.end());
     CHECK_MESSAGE(found == sequences, tenant << " has " << found.size() << " of " << sequences.size()

@@ -130,7 +130,8 @@ TEST_SUITE("redis/shared_streams") {
     REQUIRE(held.ok());
     for (const auto& [tenant, cursor] : *held) {
       const bool gone = place.stream_of(tenant) == lost && tenant != neighbour;
-      CHECK_MESSAGE(cursor.sequence == (gone ? 0 : 20), cursor.sequence);
+      const uint64_t sequence = cursor.sequence;
+      CHECK(sequence == (gone ? 0 : 20));
     }
     REQUIRE(sink->write({deliveries, kSharedFence}, {}).written == 400);
     for (const auto& entry : place.stored(400)) CHECK(entry.second == dense(20));

@@ -189,7 +189,9 @@ TEST_SUITE("robustness/lives") {
       const auto write = [&] { return world->client().write(tenant, {tuple_of("doc:last#owner@user:last")}); };
       REQUIRE(wait_until([&] { return write().status.ok(); }, 30s));
     }
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const std::string& sink = entry.first;
+      const auto& subscriber = entry.second;
       CAPTURE(sink);
       if (!kDurableSinks.contains(sink)) {
         CHECK(check_rising(subscriber->received()) == "");

@@ -85,7 +85,9 @@ struct Scene {
     const std::string hit = write("hit"), calm = write("calm");
     REQUIRE(everywhere("hit", hit));
     REQUIRE(everywhere("calm", calm));
-    for (const auto& [sink, subscriber] : world->subscribers()) {
+    for (const auto& entry : world->subscribers()) {
+      const std::string& sink = entry.first;
+      const auto& subscriber = entry.second;
       CAPTURE(sink);
       // The end of a snapshot comes a moment behind its rows.
       const auto fault = [&] { return check_copies(subscriber->received(), true, {"calm", "hit"}, world->client()); };
