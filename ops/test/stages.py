@@ -25,11 +25,11 @@ THREADS = ("headgate_base_test", "headgate_relay_hub_test", "headgate_relay_deli
            "headgate_engine_storage_test", "headgate_engine_feed_test")
 
 STAGES = {
-    "debug": Stage("debug", (), (), True, 20),
-    "release": Stage("release", PROGRAMS + SHIPPED, SHIPPED, True, 12),
-    "clang": Stage("clang", (), None, False, 7),
-    "asan-ubsan": Stage("asan-ubsan", MEMORY, MEMORY, False, 12),
-    "tsan": Stage("tsan", THREADS, THREADS, False, 10),
+    "debug": Stage("debug", (), (), True, 13),
+    "release": Stage("release", PROGRAMS + SHIPPED, SHIPPED, True, 8),
+    "clang": Stage("clang", (), None, False, 4),
+    "asan-ubsan": Stage("asan-ubsan", MEMORY, MEMORY, False, 6),
+    "tsan": Stage("tsan", THREADS, THREADS, False, 4),
 }
 
 
