@@ -253,6 +253,7 @@ bool StreamImpl::lose_locked(const std::vector<TenantFloor>& tenants) {
 }
 
 void StreamImpl::lose_ring_holes_locked() {
+  if (!guarded(Guard::kTokenFloor)) return;
   std::vector<TenantFloor> holes;
   for (const auto& [tenant, floor] : core_->ring_holes) {
     if (floor > core_->ring.start()) holes.push_back({tenant, floor, false});

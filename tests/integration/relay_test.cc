@@ -194,7 +194,8 @@ TEST_SUITE("integration/relay") {
     CHECK_FALSE(http_get(port, "/startupz").has_value());
     world->engine().start();
     CHECK(wait_until([&] { return http_get(port, "/readyz").has_value(); }, 20s));
-    write(*world, "a", "doc:1#owner@user:u1");
+    // The client's connection is that of the engine before.
+    REQUIRE(wait_until([&] { return world->client().write("a", {tuple_of("doc:1#owner@user:u1")}).status.ok(); }));
     CHECK(has_changes(world->subscriber("file"), "a", 1));
   }
 
