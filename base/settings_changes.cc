@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/settings_walk.h"
+
 namespace headgate {
 namespace {
 
@@ -39,26 +41,11 @@ std::string content_of(const std::string& path) {
   return fmt::format("{:x}", std::hash<std::string>()(text));
 }
 
-// Knows the path of what is described.
-class Walk : public Settings {
+class Walk : public SettingsWalk {
  protected:
-  bool enter(std::string_view key) override {
-    words_.emplace_back(key);
-    return true;
-  }
-  void leave() override { words_.pop_back(); }
-  size_t enter_list(std::string_view key, size_t present) override {
-    words_.emplace_back(key);
-    return present;
-  }
-  void enter_element(size_t index) override { words_.push_back(fmt::format("{}", index)); }
-  void leave_list() override { words_.pop_back(); }
   std::string path_of(std::string_view key) const {
-    return words_.empty() ? std::string(key) : fmt::format("{}.{}", fmt::join(words_, "."), key);
+    return words().empty() ? std::string(key) : fmt::format("{}.{}", fmt::join(words(), "."), key);
   }
-
- private:
-  std::vector<std::string> words_;
 };
 
 class Reader : public Walk {

@@ -12,9 +12,7 @@ TEST_SUITE("examples") {
     if (world == nullptr) return;
     Cast cast(*world);
     Application application(*world);
-    world->create_tenants(kTenants);
-    cast.start();
-    world->relay().start();
+    begin(*world, cast);
 
     // An ordinary day, and one transaction that travels in parts.
     application.work(12);

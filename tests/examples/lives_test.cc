@@ -13,9 +13,7 @@ TEST_SUITE("examples") {
     if (world == nullptr) return;
     Cast cast(*world);
     Application application(*world);
-    world->create_tenants(kTenants);
-    cast.start();
-    world->relay().start();
+    begin(*world, cast);
     application.work(8);
     settle(*world, cast, application);
 
@@ -81,9 +79,7 @@ TEST_SUITE("examples") {
     if (world == nullptr) return;
     Cast cast(*world);
     Application application(*world);
-    world->create_tenants(kTenants);
-    cast.start();
-    world->relay().start();
+    begin(*world, cast);
     application.work(8);
     settle(*world, cast, application);
     CHECK(wait_until([&] { return count_of(*world, "acme", "dev.headgate.feed.heartbeat.v1") > 2; }));

@@ -143,6 +143,12 @@ void Application::fill_cache(const std::string& tenant, const std::vector<std::s
   }
 }
 
+void begin(World& world, Cast& cast) {
+  world.create_tenants(kTenants);
+  cast.start();
+  world.relay().start();
+}
+
 void settle(World& world, const Cast& cast, Application& application, const std::string& but) {
   const Subscriber& stream = world.subscriber("nats_jetstream");
   for (const std::string& tenant : kTenants) {

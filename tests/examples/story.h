@@ -64,6 +64,8 @@ class Application {
   int number_ = 0;
 };
 
+// The tenants are there, everybody listens, and the relay runs.
+void begin(World& world, Cast& cast);
 // Writes a last row to each tenant and waits until every example has come to it, `but` one that cannot.
 void settle(World& world, const Cast& cast, Application& application, const std::string& but = "");
 // Why the copy of a tenant says that something may be missing, as the beginning of that text.

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/settings_walk.h"
 #include "tests/fuzz/input.h"
 
 namespace headgate::fuzz {
@@ -16,9 +17,9 @@ namespace {
 
 // Collects the secrets that are set, as the variables that would set them. What is printed holds a mask in their
 // places, which need not be a value that its setting takes.
-class Secrets : public Settings {
+class Secrets : public SettingsWalk {
  public:
-  explicit Secrets(const std::string& prefix) : path_{prefix} {}
+  explicit Secrets(const std::string& prefix) { enter(prefix); }
   std::map<std::string, std::string> take() { return std::move(variables_); }
 
   void list(std::string_view, std::vector<std::string>&, std::string_view) override {}
@@ -28,23 +29,11 @@ class Secrets : public Settings {
  protected:
   void field(const SettingsField& field) override {
     if (!field.secret || field.get().empty()) return;
-    const std::string name = fmt::format("{}_{}", fmt::join(path_, "_"), field.key);
+    const std::string name = fmt::format("{}_{}", fmt::join(words(), "_"), field.key);
     variables_.emplace(absl::AsciiStrToUpper(name), absl::StrReplaceAll(field.get(), {{"${", "$${"}}));
   }
-  bool enter(std::string_view key) override {
-    path_.emplace_back(key);
-    return true;
-  }
-  void leave() override { path_.pop_back(); }
-  size_t enter_list(std::string_view key, size_t present) override {
-    path_.emplace_back(key);
-    return present;
-  }
-  void enter_element(size_t index) override { path_.push_back(std::to_string(index)); }
-  void leave_list() override { path_.pop_back(); }
 
  private:
-  std::vector<std::string> path_;
   std::map<std::string, std::string> variables_;
 };
 
