@@ -136,8 +136,8 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void stop_at_unreadable_locked(Pull* pull) REQUIRES_LOCK(core_->mutex);
   void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   void withhold_locked(uint64_t from, uint64_t to) REQUIRES_LOCK(core_->mutex);
-  // `read`: how far the stream has been sent. Returns how far it is complete.
-  uint64_t complete_locked(uint64_t read) REQUIRES_LOCK(core_->mutex);
+  // How far the stream is complete that was read up to there.
+  uint64_t complete_locked(uint64_t read) const REQUIRES_LOCK(core_->mutex);
   TransactionIdentity newest_locked() const REQUIRES_LOCK(core_->mutex);
   void park_locked() REQUIRES_LOCK(core_->mutex);
   void unpark_locked(uint64_t xid) REQUIRES_LOCK(core_->mutex);

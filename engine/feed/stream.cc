@@ -129,6 +129,10 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
   // A position inside of a transaction is the one in front of it.
   const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
   position_ = std::max(position_, std::min(complete_locked(read), core_->ring.durable_end()));
+  if (read >= withheld_to_) {
+    withheld_from_ = UINT64_MAX;
+    withheld_to_ = 0;
+  }
   pull.position = position_;
   if (pull.idle()) pull.newest = newest_locked();
   return pull;
@@ -139,11 +143,8 @@ void StreamImpl::withhold_locked(uint64_t from, uint64_t to) {
   withheld_to_ = std::max(withheld_to_, to);
 }
 
-uint64_t StreamImpl::complete_locked(uint64_t read) {
-  if (read < withheld_to_) return std::min(read, withheld_from_);
-  withheld_from_ = UINT64_MAX;
-  withheld_to_ = 0;
-  return read;
+uint64_t StreamImpl::complete_locked(uint64_t read) const {
+  return read < withheld_to_ ? std::min(read, withheld_from_) : read;
 }
 
 void StreamImpl::stop_at_unreadable_locked(Pull* pull) {
@@ -346,10 +347,6 @@ Status StreamImpl::check_floors(HistoryReader& reader, const HistoryPage& page, 
 Status StreamImpl::run_page(HistoryReader& reader) {
   FeedPlace from;
   uint64_t to = 0, connections = 0;
-  const auto complete_to = [this](uint64_t read) {
-    MutexLock lock(core_->mutex);
-    return read < withheld_to_ ? std::min(read, withheld_from_) : read;
-  };
   {
     MutexLock lock(core_->mutex);
     if (phase_ != Phase::kRunning) return ok_status();
@@ -372,7 +369,12 @@ Status StreamImpl::run_page(HistoryReader& reader) {
   if (status.ok()) items = encode_page(*page, &place);
   TransactionIdentity newest;
   if (status.ok() && request_.notices) {
-    auto found = reader.newest_below(complete_to(place.xid));
+    uint64_t complete = 0;
+    {
+      MutexLock lock(core_->mutex);
+      complete = complete_locked(place.xid);
+    }
+    auto found = reader.newest_below(complete);
     status = found.status();
     if (status.code() == StatusCode::kUnavailable) return status;
     if (status.ok()) newest = std::move(*found);
