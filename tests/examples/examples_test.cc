@@ -54,7 +54,7 @@ TEST_SUITE("examples") {
       settle(*world, cast, application, "signal");
       cast["signal"].resume();
       // What is sent before it listens again is not heard either; it says when that is.
-      CHECK(wait_until([&] { return cast.signal()["acme"]["in_doubt"] == true; }, 60s));
+      CHECK(wait_until([&] { return cast.signal()["acme"]["in_doubt"] == true; }, std::chrono::seconds(60)));
       settle(*world, cast, application);
       compare(*world, cast);
       CHECK(cast.signal()["acme"]["why"].get<std::string>().rfind("missed", 0) == 0);
