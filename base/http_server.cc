@@ -6,8 +6,11 @@
 #define CPPHTTPLIB_BROTLI_SUPPORT
 #include <httplib.h>
 
+#include <sys/resource.h>
+
 #include <optional>
-#include <thread>
+
+#include "base/http_connections.h"
 
 namespace headgate {
 
@@ -41,9 +44,55 @@ bool has_body(const httplib::Request& in) {
   return in.has_header("Content-Length") || in.has_header("Transfer-Encoding");
 }
 
+// A request that has come, and room for what is said to it.
+class MemoryStream : public httplib::Stream {
+ public:
+  explicit MemoryStream(const std::string& request) : left_(request) {}
+
+  bool is_readable() const override { return true; }
+  bool is_writable() const override { return true; }
+  ssize_t read(char* to, size_t size) override {
+    const size_t count = std::min(size, left_.size());
+    left_.copy(to, count);
+    left_.remove_prefix(count);
+    return static_cast<ssize_t>(count);
+  }
+  ssize_t write(const char* from, size_t size) override {
+    said_.append(from, size);
+    return static_cast<ssize_t>(size);
+  }
+  void get_remote_ip_and_port(std::string& ip, int& port) const override { port = 0; }
+  void get_local_ip_and_port(std::string& ip, int& port) const override { port = 0; }
+  socket_t socket() const override { return INVALID_SOCKET; }
+  std::string said() && { return std::move(said_); }
+
+ private:
+  std::string_view left_;
+  std::string said_;
+};
+
+// An eighth of the descriptors at most: the port is for probes and people.
+size_t places() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 128;
+  return std::clamp<size_t>(limit.rlim_cur / 8, 4, 128);
+}
+
 }  // namespace
 
 struct HttpServer::Impl {
+  // The library reads requests and writes responses. Sockets are not its business: it lets four silent clients hold
+  // four threads, and stops listening when memory is short.
+  class HttpText : public httplib::Server {
+   public:
+    std::string answer(const std::string& request) {
+      MemoryStream stream(request);
+      bool closed = false;
+      process_request(stream, true, closed, nullptr);
+      return std::move(stream).said();
+    }
+  };
+
   struct Route {
     std::string method;
     std::string path;
@@ -52,9 +101,10 @@ struct HttpServer::Impl {
 
   HttpServerSettings settings;
   std::vector<Route> routes;
-  httplib::Server server;
+  HttpText server;
   int port = 0;
-  std::jthread thread;
+  Mutex mutex;
+  std::unique_ptr<HttpConnections> connections GUARDED_BY(mutex);
 
   void add(const std::string& method, const std::string& path, HttpHandler handler) {
     routes.push_back({method, path, std::move(handler)});
@@ -118,15 +168,6 @@ struct HttpServer::Impl {
 HttpServer::HttpServer(HttpServerSettings settings) : impl_(std::make_unique<Impl>()) {
   impl_->settings = std::move(settings);
   httplib::Server& server = impl_->server;
-  const auto threads = static_cast<size_t>(impl_->settings.threads);
-  server.new_task_queue = [threads]() -> httplib::TaskQueue* {
-    return std::make_unique<httplib::ThreadPool>(threads).release();
-  };
-  // A connection is closed after one response and a silent one soon: stop() waits for the threads.
-  server.set_keep_alive_max_count(1);
-  server.set_keep_alive_timeout(1);
-  server.set_read_timeout(0, 500'000);
-  server.set_write_timeout(0, 500'000);
   server.set_payload_max_length(kBodyMax);
   server.set_pre_routing_handler([this](const httplib::Request& in, httplib::Response& out) {
     return impl_->answer_at_once(in, out) ? httplib::Server::HandlerResponse::Handled
@@ -150,29 +191,42 @@ void HttpServer::route_post(const std::string& path, HttpHandler handler) {
 }
 
 Status HttpServer::start() {
-  const std::string& address = impl_->settings.address;
-  const int wanted = impl_->settings.port;
-  if (wanted == 0) {
-    impl_->port = impl_->server.bind_to_any_port(address.c_str());
-  } else {
-    impl_->port = impl_->server.bind_to_port(address.c_str(), wanted) ? wanted : -1;
-  }
-  if (impl_->port <= 0) {
-    impl_->port = 0;
-    return unavailable("cannot bind {}:{} for HTTP", address, wanted);
-  }
-  impl_->thread = std::jthread([this] { impl_->server.listen_after_bind(); });
-  // stop() before the listening loop runs would be lost.
-  while (!impl_->server.is_running()) std::this_thread::yield();
+  HG_ASSIGN_OR_RETURN(ListeningSocket socket, ListeningSocket::open(impl_->settings.address, impl_->settings.port));
+  impl_->port = socket.port();
+  HttpConnectionsSettings settings;
+  settings.threads = impl_->settings.threads;
+  settings.request_time = impl_->settings.request_time;
+  settings.answer_time = impl_->settings.answer_time;
+  settings.connections_max = places();
+  settings.body_bytes_max = kBodyMax;
+  MutexLock lock(impl_->mutex);
+  impl_->connections = std::make_unique<HttpConnections>(
+      std::move(socket), settings, [this](const std::string& request) { return impl_->server.answer(request); });
   return ok_status();
 }
 
 int HttpServer::port() const { return impl_->port; }
 
 void HttpServer::stop() {
-  if (!impl_->thread.joinable()) return;
-  impl_->server.stop();
-  impl_->thread.join();
+  std::unique_ptr<HttpConnections> connections;
+  {
+    MutexLock lock(impl_->mutex);
+    connections = std::move(impl_->connections);
+  }
+}
+
+HttpServer::Load HttpServer::load() const {
+  MutexLock lock(impl_->mutex);
+  if (impl_->connections == nullptr) return {};
+  return {impl_->connections->open(), impl_->connections->ended()};
+}
+
+void add_http_metrics(Metrics& metrics, const HttpServer& server) {
+  metrics.gauge_from("headgate_http_connections", "Open connections to the admin port.", {},
+                     [&server] { return static_cast<double>(server.load().connections); });
+  metrics.counter_from("headgate_http_connections_ended_total",
+                       "Connections to the admin port that were too slow, or had to make room for others.", {},
+                       [&server] { return static_cast<double>(server.load().ended); });
 }
 
 }  // namespace headgate

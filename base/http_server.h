@@ -1,7 +1,9 @@
 // A small HTTP server for probes, metrics, status pages and a few orders: GET (with HEAD) and POST with a small body,
-// one response a connection. What it cannot take is answered with 400, 404, 405 or 413 and a line that says why.
+// one response a connection. What it cannot take is answered with 400, 404, 405, 408, 411, 413 or 431 and a line that
+// says why.
 //
 // Handlers run on the server's few threads; they must be thread-safe and quick. Construct, add routes, start(), stop().
+// Requests are read whole before one of these threads sees them (http_connections.h): slow clients hold nobody up.
 #pragma once
 
 #include <functional>
@@ -10,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
+#include "base/metrics.h"
 #include "base/status.h"
 
 namespace headgate {
@@ -36,6 +40,8 @@ struct HttpServerSettings {
   std::string address = "0.0.0.0";
   int port = 0;  // 0: any free port, see port()
   int threads = 4;
+  Duration request_time{2'000};  // for a client to send it all
+  Duration answer_time{5'000};   // for him to take the answer
 };
 
 class HttpServer {
@@ -58,10 +64,18 @@ class HttpServer {
   int port() const;
   // Returns within a second; open requests are answered or cut. May be called twice.
   void stop();
+  struct Load {
+    size_t connections = 0;
+    uint64_t ended = 0;  // clients that were too slow, or had to make room for others
+  };
+  Load load() const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// `server` is borrowed until the last scrape.
+void add_http_metrics(Metrics& metrics, const HttpServer& server);
 
 }  // namespace headgate

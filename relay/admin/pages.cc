@@ -245,6 +245,7 @@ HttpResponse resume_page(RelayControl& control, const AdminAccess& access, const
 
 void add_pages(HttpServer& server, const RelayView& view, RelayControl& control, Metrics& metrics, Readiness& readiness,
                std::function<AdminAccess()> access) {
+  add_http_metrics(metrics, server);
   server.route("/", [](const HttpRequest&) { return HttpResponse{200, kText, kIndex}; });
   // Only the process: restarting it repairs neither the source nor a sink.
   server.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
