@@ -24,6 +24,10 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// An engine whose own port leaves it without an answer for so long is not ready.
+constexpr Duration kSelfCallMax{1'000};
+constexpr Duration kDeafMax{3'000};
+
 HttpResponse probe(bool good, const std::string& reason) {
   return {good ? 200 : 503, "text/plain; charset=utf-8", good ? "ok\n" : reason + "\n"};
 }
@@ -37,16 +41,22 @@ struct App::Parts {
         pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
         workers(config.server.workers, config.server.waiting_max, config.server.waiting_bytes_max),
-        calls(workers, validator, authenticator, metrics),
-        health([this] { return ask_database(); }, system_clock()) {}
+        calls(workers, validator, authenticator, metrics, admitted),
+        health([this] { return ask_parts(); }, system_clock()) {}
 
-  Status ask_database() {
+  // Whether calls can be served: the database, the feed, and the way to gRPC's port.
+  Status ask_parts() {
     HG_RETURN_IF_ERROR(probe_pool.run([](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection).exec("SELECT 1");
       return ok_status();
     }));
     if (feed != nullptr && !feed->ready()) return unavailable("the feed has no connection to the database");
-    return ok_status();
+    return self_call->ask_patiently(kSelfCallMax, kDeafMax);
+  }
+
+  ListenerStats connections() const {
+    // As below.
+    return health.ever_served() && server != nullptr ? server->connections() : ListenerStats();
   }
 
   CallLoad load() const {
@@ -74,10 +84,12 @@ struct App::Parts {
   std::unique_ptr<Collector> collector;
   Validator validator;
   WorkerPool workers;
+  AdmittedCalls admitted;
   CallRunner calls;
   std::vector<std::unique_ptr<grpc::Service>> owned_services;
   std::vector<grpc::Service*> services;
   std::vector<std::string> service_names;
+  std::shared_ptr<SelfCall> self_call;  // set before the health checker starts
   HealthChecker health;
   std::unique_ptr<ApiServer> server;
 
@@ -197,7 +209,10 @@ void App::build_feed() {
 
 Status App::listen() {
   Parts& parts = *parts_;
-  HG_ASSIGN_OR_RETURN(parts.server, ApiServer::start(server_settings(config_), parts.services));
+  ServerSettings settings = server_settings(config_);
+  settings.admitted = &parts.admitted;
+  HG_ASSIGN_OR_RETURN(parts.server, ApiServer::start(settings, parts.services));
+  parts.self_call = parts.server->self_call();
   parts.health.start(parts.server->health(), parts.service_names);
   return ok_status();
 }
@@ -219,6 +234,8 @@ void App::add_routes() {
   add_process_metrics(parts.metrics, build_);
   add_call_metrics(
       parts.metrics, [&parts] { return parts.load(); }, *parts.pool, parts.health);
+  add_http_metrics(parts.metrics, admin);
+  add_connection_metrics(parts.metrics, [&parts] { return parts.connections(); });
   admin.route("/livez", [](const HttpRequest&) { return probe(true, ""); });
   admin.route("/readyz", [&parts](const HttpRequest&) { return probe(parts.health.serving(), parts.health.reason()); });
   admin.route("/startupz", [&parts](const HttpRequest&) { return probe(parts.health.ever_served(), "starting"); });
@@ -238,6 +255,8 @@ std::string App::status_json() const {
   if (!parts.health.serving()) json["reason"] = parts.health.reason();
   json["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(SteadyClock::now() - parts.started).count();
   const CallLoad load = parts.load();
+  const ListenerStats connections = parts.connections();
+  json["connections"] = {{"open", connections.open}, {"room", connections.room}};
   json["calls"] = {{"running", load.running}, {"waiting", load.waiting}};
   json["database"] = {{"connections", parts.pool->open()}, {"in_use", load.connections_in_use}};
   // Built after the admin server has started; ready tells that it is there for good.

@@ -26,6 +26,27 @@ void add_call_metrics(Metrics& m, const std::function<CallLoad()>& load, const P
                number([&health] { return health.serving() ? 1 : 0; }));
 }
 
+void add_connection_metrics(Metrics& m, const std::function<ListenerStats()>& stats) {
+  m.gauge_from("headgate_engine_connections", "Open connections to gRPC.", {},
+               number([stats] { return stats().open; }));
+  m.gauge_from("headgate_engine_connections_max", "How many there may be.", {},
+               number([stats] { return stats().room; }));
+  m.counter_from("headgate_engine_connections_accepted_total", "Connections taken.", {},
+                 number([stats] { return stats().accepted; }));
+  const char* const refused = "headgate_engine_connections_refused_total";
+  const char* const help = "Connections refused, by the limit that was reached; resources: out of descriptors.";
+  for (size_t why = 1; why < kRefusalNames.size(); ++why) {
+    m.counter_from(refused, help, {{"limit", kRefusalNames[why]}},
+                   number([stats, why] { return stats().refused[why]; }));
+  }
+  m.counter_from(refused, help, {{"limit", "resources"}}, number([stats] { return stats().sent_away; }));
+  m.counter_from("headgate_engine_connections_ended_for_memory_total",
+                 "Connections ended because memory rose and nothing came of what they sent.", {},
+                 number([stats] { return stats().ended_for_memory; }));
+  m.gauge_from("headgate_engine_short_of_resources", "1 while clients are refused for want of descriptors or memory.",
+               {}, number([stats] { return stats().short_of_resources ? 1 : 0; }));
+}
+
 void add_feed_metrics(Metrics& m, const Feed& feed, const WatchServices& watch) {
   const auto of_feed = [&feed](auto member) { return number([&feed, member] { return feed.stats().*member; }); };
   const auto of_watch = [&watch](auto member) { return number([&watch, member] { return watch.stats().*member; }); };

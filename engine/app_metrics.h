@@ -5,6 +5,7 @@
 
 #include "base/metrics.h"
 #include "engine/api/health.h"
+#include "engine/api/listener.h"
 #include "engine/feed/feed.h"
 #include "engine/storage/pool.h"
 #include "engine/watch/watch_service.h"
@@ -20,6 +21,7 @@ struct CallLoad {
 
 void add_call_metrics(Metrics& metrics, const std::function<CallLoad()>& load, const Pool& pool,
                       const HealthChecker& health);
+void add_connection_metrics(Metrics& metrics, const std::function<ListenerStats()>& stats);
 void add_feed_metrics(Metrics& metrics, const Feed& feed, const WatchServices& watch);
 
 nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watch);

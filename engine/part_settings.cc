@@ -37,6 +37,13 @@ ServerSettings server_settings(const EngineConfig& config) {
   settings.keepalive_time = config.server.keepalive_time;
   settings.keepalive_timeout = config.server.keepalive_timeout;
   settings.client_ping_interval_min = config.server.client_ping_interval_min;
+  settings.connections = {config.server.connections_max, config.server.connections_per_peer_max,
+                          config.server.connects_per_second, config.server.connects_burst};
+  settings.handshake_timeout = config.server.handshake_timeout;
+  settings.memory_rise_max = config.server.memory_rise_max;
+  settings.calls_per_connection_max = config.server.calls_per_connection_max;
+  // Connections to the database, clients of admin HTTP, and gRPC's and our own few.
+  settings.reserved_descriptors = static_cast<size_t>(config.database.max_connections) + 96;
   return settings;
 }
 

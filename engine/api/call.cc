@@ -53,7 +53,9 @@ void MethodMetrics::on_finished(StatusCode code, double seconds) {
 
 Status CallRunner::admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const {
   HG_RETURN_IF_ERROR(validator_.check(request));
-  return authenticator_.check(context);
+  HG_RETURN_IF_ERROR(authenticator_.check(context));
+  admitted_.note(context.peer());
+  return ok_status();
 }
 
 CallRunner::Finish CallRunner::finish_of(grpc::ServerUnaryReactor* reactor, MethodMetrics& method,

@@ -13,6 +13,7 @@
 
 #include "base/metrics.h"
 #include "base/v1/errors.pb.h"
+#include "engine/api/admitted_calls.h"
 #include "engine/api/authenticator.h"
 #include "engine/api/validation.h"
 #include "engine/api/worker_pool.h"
@@ -39,8 +40,13 @@ Status still_wanted(const grpc::CallbackServerContext& context);
 class CallRunner {
  public:
   // All are borrowed and must outlive the server.
-  CallRunner(WorkerPool& workers, const Validator& validator, const Authenticator& authenticator, Metrics& metrics)
-      : workers_(workers), validator_(validator), authenticator_(authenticator), metrics_(metrics) {}
+  CallRunner(WorkerPool& workers, const Validator& validator, const Authenticator& authenticator, Metrics& metrics,
+             AdmittedCalls& admitted)
+      : workers_(workers),
+        validator_(validator),
+        authenticator_(authenticator),
+        metrics_(metrics),
+        admitted_(admitted) {}
 
   Metrics& metrics() { return metrics_; }
 
@@ -65,7 +71,8 @@ class CallRunner {
                                      MethodMetrics& method, base::v1::ErrorCode away,
                                      const std::function<bool(Soon)>& begin, std::function<Status()> work);
 
-  // The field rules, then who is calling. Also for services that do not run their calls here. Does not block.
+  // The field rules, then who is calling; who is let in is noted. Also for services that do not run their calls here.
+  // Does not block.
   Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request) const;
 
  private:
@@ -81,6 +88,7 @@ class CallRunner {
   const Validator& validator_;
   const Authenticator& authenticator_;
   Metrics& metrics_;
+  AdmittedCalls& admitted_;
 };
 
 }  // namespace headgate::engine

@@ -33,11 +33,27 @@ void set_keepalive(grpc::ServerBuilder& builder, const ServerSettings& settings)
   set(GRPC_ARG_KEEPALIVE_TIME_MS, settings.keepalive_time);
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, settings.keepalive_timeout);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, settings.client_ping_interval_min);
+  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, settings.handshake_timeout);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, settings.calls_per_connection_max);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   // Nobody asks for it, and it counts each call.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
-  // Two processes on one port would share the calls by chance.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+ListenerSettings listener_settings(const ServerSettings& settings) {
+  return {.address = settings.address,
+          .port = settings.port,
+          .limits = settings.connections,
+          .reserved_descriptors = settings.reserved_descriptors,
+          .unacknowledged_max = settings.keepalive_timeout,
+          .memory_rise_max = settings.memory_rise_max,
+          .admitted = settings.admitted};
+}
+
+void pass_on(grpc::experimental::ExternalConnectionAcceptor& acceptor, Descriptor socket) {
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = socket.release();
+  acceptor.HandleNewConnection(&connection);
 }
 
 }  // namespace
@@ -50,10 +66,12 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::start(const ServerSettings& sett
   if (settings.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto made = std::make_unique<ApiServer>();
   grpc::ServerBuilder builder;
-  const bool v6 = settings.address.find(':') != std::string::npos;
-  const std::string address = v6 ? fmt::format("[{}]:{}", settings.address, settings.port)
-                                 : fmt::format("{}:{}", settings.address, settings.port);
-  builder.AddListeningPort(address, creds, &made->port_);
+  HG_ASSIGN_OR_RETURN(made->listener_, Listener::open(listener_settings(settings)));
+  made->port_ = made->listener_->port();
+  using Kind = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  made->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(Kind::FROM_FD, creds);
+  made->own_acceptor_ =
+      builder.experimental().AddExternalConnectionAcceptor(Kind::FROM_FD, grpc::InsecureServerCredentials());
   builder.SetMaxReceiveMessageSize(settings.receive_bytes_max);
   // The limit above is for what is received: before anybody knows who calls, 2 MB would be unpacked to 2 GB.
   for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
@@ -63,7 +81,10 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::start(const ServerSettings& sett
   builder.experimental().SetInterceptorCreators(make_unreadable_interceptors());
   for (grpc::Service* service : services) builder.RegisterService(service);
   made->server_ = builder.BuildAndStart();
-  if (made->server_ == nullptr || made->port_ == 0) return unavailable("cannot bind {} for gRPC", address);
+  if (made->server_ == nullptr) return unavailable("gRPC cannot start at port {}", made->port_);
+  made->listener_->start([&server = *made](Descriptor socket, bool own) {
+    pass_on(own ? *server.own_acceptor_ : *server.acceptor_, std::move(socket));
+  });
   return made;
 }
 
@@ -71,6 +92,8 @@ ApiServer::~ApiServer() { stop(Duration(0)); }
 
 void ApiServer::stop(Duration deadline) {
   if (server_ == nullptr) return;
+  // First: what is handed to a server that shuts down stays open for ever.
+  listener_->stop();
   server_->Shutdown(std::chrono::system_clock::now() + deadline);
   server_->Wait();
   server_.reset();

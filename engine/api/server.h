@@ -1,4 +1,4 @@
-// The gRPC listener: TLS, keepalive, message sizes, health and reflection around the services it is given.
+// The gRPC server: TLS, keepalive, message sizes, health and reflection around the services it is given.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "engine/api/listener.h"
 
 namespace headgate::engine {
 
@@ -29,6 +30,13 @@ struct ServerSettings {
   Duration keepalive_timeout{20'000};
   // Clients that ping more often than this are sent away.
   Duration client_ping_interval_min{10'000};
+  ConnectionLimits connections;
+  // What a connection may take for TLS and for the first words of HTTP/2.
+  Duration handshake_timeout{10'000};
+  int calls_per_connection_max = 10'000;
+  size_t reserved_descriptors = 128;
+  size_t memory_rise_max = 96 << 20;
+  AdmittedCalls* admitted = nullptr;  // borrowed: where the services note their calls
 };
 
 class ApiServer {
@@ -43,10 +51,18 @@ class ApiServer {
 
   int port() const { return port_; }
   grpc::HealthCheckServiceInterface* health() { return server_->GetHealthCheckService(); }
+  ListenerStats connections() const { return listener_->stats(); }
+  // For asking whether the port answers; may outlive the server, and then says that it does not.
+  std::shared_ptr<SelfCall> self_call() const { return listener_->self_call(); }
   // No new calls; open ones get until `deadline`, then they are cancelled. May be called twice.
   void stop(Duration deadline);
 
  private:
+  using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::unique_ptr<Acceptor> own_acceptor_;  // of self-calls: without TLS
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -25,6 +25,22 @@ void describe(Settings& s, ServerConfig& c) {
   s.duration("keepalive_time", c.keepalive_time, "silence after which a connection is pinged", 1s);
   s.duration("keepalive_timeout", c.keepalive_timeout, "wait for the answer to a ping", 1s);
   s.duration("client_ping_interval_min", c.client_ping_interval_min, "clients that ping more often are sent away");
+  s.integer("connections_max", c.connections_max,
+            "connections to gRPC; fewer where the limit of open files is low, and one more is refused", size_t{1},
+            size_t{1'000'000});
+  s.integer("connections_per_peer_max", c.connections_per_peer_max,
+            "the same from one address (of IPv6: from one /64), and never more than half of all", size_t{1},
+            size_t{1'000'000});
+  s.real("connects_per_second", c.connects_per_second, "connections that one address may make a second", 0.001);
+  s.real("connects_burst", c.connects_burst, "connections that one address may make at once", 1);
+  s.duration("handshake_timeout", c.handshake_timeout,
+             "time for TLS and the first words of HTTP/2, then a connection is ended", 100ms);
+  s.integer("calls_per_connection_max", c.calls_per_connection_max,
+            "open calls and streams of one connection; clients keep further ones waiting", 1, 1'000'000);
+  s.bytes("memory_rise_max", c.memory_rise_max,
+          "when the process' memory rises by more within ten seconds, and messages do not explain it, the connection "
+          "that sent most is ended",
+          16 << 20);
   s.duration("drain_window", c.drain_window, "time over which streams are ended at shutdown");
   s.duration("shutdown_timeout", c.shutdown_timeout, "time for open calls at shutdown");
 }

@@ -26,6 +26,13 @@ struct ServerConfig {
   Duration keepalive_time{60'000};
   Duration keepalive_timeout{20'000};
   Duration client_ping_interval_min{10'000};
+  size_t connections_max = 5'000;
+  size_t connections_per_peer_max = 2'500;
+  double connects_per_second = 500;
+  double connects_burst = 2'500;
+  Duration handshake_timeout{10'000};
+  int calls_per_connection_max = 10'000;
+  size_t memory_rise_max = 96 << 20;
   Duration drain_window{5'000};
   Duration shutdown_timeout{10'000};
 };

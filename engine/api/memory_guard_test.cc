@@ -1,0 +1,77 @@
+#include "engine/api/memory_guard.h"
+
+#include "tests/support/test_main.h"
+
+namespace headgate::engine {
+namespace {
+
+constexpr size_t kMiB = 1 << 20;
+constexpr size_t kKiB = 1 << 10;
+
+struct Guarded {
+  ManualClock clock;
+  MemoryGuard guard{96 * kMiB, clock};
+
+  // As the listener does it. Nobody is ended: 0.
+  uint64_t look(size_t resident, const std::vector<ConnectionUse>& all) {
+    const bool alarmed = guard.look(resident);
+    if (guard.calm_over()) guard.begin(all);
+    clock.advance(Duration(20));
+    return alarmed ? guard.worst(all).value_or(0) : 0;
+  }
+};
+
+}  // namespace
+
+TEST_SUITE("engine/api/memory_guard") {
+  TEST_CASE("memory guard: who said much of which nothing came is ended, one after the other while memory grows") {
+    Guarded g;
+    const ConnectionUse busy{1, 90 * kMiB, 10 * kMiB, 100'000}, reader{2, kMiB, 900 * kMiB, 1};
+    ConnectionUse bad{3, 200 * kKiB, 100, 0}, worse{4, 300 * kKiB, 100, 0};
+    CHECK(g.look(100 * kMiB, {busy, reader}) == 0);
+    CHECK(g.look(190 * kMiB, {busy, reader, bad, worse}) == 0);
+    CHECK(g.look(200 * kMiB, {busy, reader, bad, worse}) == 4);
+    CHECK(g.look(201 * kMiB, {busy, reader, bad}) == 0);
+    CHECK(g.look(220 * kMiB, {busy, reader, bad}) == 3);
+    CHECK(g.look(300 * kMiB, {busy, reader}) == 0);
+  }
+
+  TEST_CASE("memory guard: memory that messages explain ends nobody") {
+    Guarded g;
+    std::vector<ConnectionUse> writers;
+    for (uint64_t id = 1; id <= 40; ++id) writers.push_back({id, 4 * kMiB, 100, 0});
+    CHECK(g.look(100 * kMiB, writers) == 0);
+    CHECK(g.look(400 * kMiB, writers) == 0);
+    CHECK(g.look(500 * kMiB, writers) != 0);
+  }
+
+  TEST_CASE("memory guard: streams that are read and a slow rise end nobody") {
+    Guarded g;
+    const std::vector<ConnectionUse> all = {{1, 500 * kKiB, 100 * kMiB, 1}, {2, 10 * kKiB, 0, 0}};
+    CHECK(g.look(100 * kMiB, all) == 0);
+    CHECK(g.look(900 * kMiB, all) == 0);
+    Guarded slow;
+    const std::vector<ConnectionUse> uploading = {{1, 5 * kMiB, 0, 0}};
+    for (size_t mib = 100; mib < 1'000; ++mib) {
+      CHECK(slow.look(mib * kMiB, uploading) == 0);
+      slow.clock.advance(Duration(500));
+    }
+  }
+
+  TEST_CASE("memory guard: one connection that fills memory by itself is ended early") {
+    Guarded g;
+    CHECK(g.look(100 * kMiB, {{1, 0, 0, 0}}) == 0);
+    CHECK(g.look(130 * kMiB, {{1, 20 * kMiB, 0, 0}}) == 0);
+    CHECK(g.look(140 * kMiB, {{1, 30 * kMiB, 0, 0}}) == 1);
+  }
+
+  TEST_CASE("memory guard: what a connection said in quiet times does not count") {
+    Guarded g;
+    const ConnectionUse old{1, 50 * kMiB, kMiB, 0};
+    for (int i = 0; i < 2'000; ++i) CHECK(g.look(100 * kMiB, {old}) == 0);
+    ConnectionUse fresh{2, 40 * kKiB, 0, 0};
+    CHECK(g.look(250 * kMiB, {old, fresh}) == 2);
+  }
+}
+
+}  // namespace headgate::engine
