@@ -33,15 +33,21 @@ constexpr const char* kLifeColumns =
 // The columns of both kinds of rows. The two arms never meet in one row of an arm: a row that was created and expired
 // by one transaction comes from the second arm, once.
 constexpr const char* kTuples = R"(
-SELECT created_tx_id, false, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation
-FROM relation_tuples
-WHERE tenant_id = ANY($1::text[]) AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
-  AND created_tx_id <> expired_tx_id
+SELECT r.* FROM unnest($1::text[]) k (t) CROSS JOIN LATERAL (
+  SELECT created_tx_id, false, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id,
+    subject_relation
+  FROM relation_tuples
+  WHERE tenant_id = k.t AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
+    AND created_tx_id <> expired_tx_id
+  ORDER BY created_tx_id, expired_tx_id) r
 UNION ALL
-SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation
-FROM relation_tuples
-WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
-  AND expired_tx_id <> '9223372036854775807'::xid8
+SELECT r.* FROM unnest($1::text[]) k (t) CROSS JOIN LATERAL (
+  SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, relation, subject_type, subject_id,
+    subject_relation
+  FROM relation_tuples
+  WHERE tenant_id = k.t AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
+    AND expired_tx_id <> '9223372036854775807'::xid8
+  ORDER BY expired_tx_id) r
 LIMIT $4::bigint)";
 
 // A long value comes as its length alone, and is fetched once it is known that there are few enough bytes of them. The
@@ -50,15 +56,19 @@ constexpr const char* kAttributes = R"(
 SELECT xid, expired, id, tenant_id, entity_type, entity_id, attribute,
   CASE WHEN octet_length(text) <= 1024 THEN text END, octet_length(text)
 FROM (
-SELECT created_tx_id AS xid, false AS expired, id, tenant_id, entity_type, entity_id, attribute, value::text AS text
-FROM attributes
-WHERE tenant_id = ANY($1::text[]) AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
-  AND created_tx_id <> expired_tx_id
+SELECT r.* FROM unnest($1::text[]) k (t) CROSS JOIN LATERAL (
+  SELECT created_tx_id AS xid, false AS expired, id, tenant_id, entity_type, entity_id, attribute, value::text AS text
+  FROM attributes
+  WHERE tenant_id = k.t AND created_tx_id >= $2::xid8 AND created_tx_id < $3::xid8
+    AND created_tx_id <> expired_tx_id
+  ORDER BY created_tx_id, expired_tx_id) r
 UNION ALL
-SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, attribute, value::text
-FROM attributes
-WHERE tenant_id = ANY($1::text[]) AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
-  AND expired_tx_id <> '9223372036854775807'::xid8
+SELECT r.* FROM unnest($1::text[]) k (t) CROSS JOIN LATERAL (
+  SELECT expired_tx_id, true, id, tenant_id, entity_type, entity_id, attribute, value::text
+  FROM attributes
+  WHERE tenant_id = k.t AND expired_tx_id >= $2::xid8 AND expired_tx_id < $3::xid8
+    AND expired_tx_id <> '9223372036854775807'::xid8
+  ORDER BY expired_tx_id) r
 LIMIT $4::bigint) AS found)";
 constexpr const char* kLongValues = "SELECT id, value FROM attributes WHERE id = ANY($1::bigint[])";
 
@@ -94,23 +104,25 @@ FROM t
 UNION ALL
 SELECT t.id, false, r.id, t.tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation, 2
 FROM t CROSS JOIN LATERAL (SELECT * FROM relation_tuples x
-  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id = t.id AND x.created_tx_id <> x.expired_tx_id OFFSET 0) r
+  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id >= t.id AND x.created_tx_id <= t.id
+    AND x.created_tx_id <> x.expired_tx_id ORDER BY x.created_tx_id, x.expired_tx_id OFFSET 0) r
 UNION ALL
 SELECT t.id, true, r.id, t.tenant_id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation, 2
 FROM t CROSS JOIN LATERAL (SELECT * FROM relation_tuples x
-  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id = t.id
-    AND x.expired_tx_id <> '9223372036854775807'::xid8 OFFSET 0) r
+  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id >= t.id AND x.expired_tx_id <= t.id
+    AND x.expired_tx_id <> '9223372036854775807'::xid8 ORDER BY x.expired_tx_id OFFSET 0) r
 UNION ALL
 SELECT t.id, false, r.id, t.tenant_id, entity_type, entity_id, attribute,
   CASE WHEN octet_length(value::text) <= 1024 THEN value::text END, NULL, NULL, 3
 FROM t CROSS JOIN LATERAL (SELECT * FROM attributes x
-  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id = t.id AND x.created_tx_id <> x.expired_tx_id OFFSET 0) r
+  WHERE x.tenant_id = t.tenant_id AND x.created_tx_id >= t.id AND x.created_tx_id <= t.id
+    AND x.created_tx_id <> x.expired_tx_id ORDER BY x.created_tx_id, x.expired_tx_id OFFSET 0) r
 UNION ALL
 SELECT t.id, true, r.id, t.tenant_id, entity_type, entity_id, attribute,
   CASE WHEN octet_length(value::text) <= 1024 THEN value::text END, NULL, NULL, 3
 FROM t CROSS JOIN LATERAL (SELECT * FROM attributes x
-  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id = t.id
-    AND x.expired_tx_id <> '9223372036854775807'::xid8 OFFSET 0) r
+  WHERE x.tenant_id = t.tenant_id AND x.expired_tx_id >= t.id AND x.expired_tx_id <= t.id
+    AND x.expired_tx_id <> '9223372036854775807'::xid8 ORDER BY x.expired_tx_id OFFSET 0) r
 LIMIT 4097)";
 
 // The columns of a transaction or a life event, which are the same in both ways of reading.

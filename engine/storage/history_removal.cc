@@ -16,16 +16,16 @@ constexpr int64_t kCollectorLock = 0x68656164'67630001;
 // the search reads what is going to be removed and one row more.
 constexpr char kFloor[] = R"sql(
 SELECT id FROM transactions
-WHERE tenant_id = $1
-  AND id < COALESCE((SELECT n.id FROM transactions n
-                     WHERE n.tenant_id = $1
+WHERE tenant_id >= $1
+  AND (tenant_id, id) < ($1, COALESCE((SELECT n.id FROM transactions n
+                     WHERE (n.tenant_id, n.id) >= ($1, '0'::xid8) AND n.tenant_id <= $1
                        AND n."timestamp" >= (now() AT TIME ZONE 'UTC') - $2::bigint * interval '1 millisecond'
-                     ORDER BY n.id LIMIT 1), '9223372036854775807'::xid8)
+                     ORDER BY n.tenant_id, n.id LIMIT 1), '9223372036854775807'::xid8))
   AND id <= COALESCE((SELECT h.position FROM headgate.gc_holds h
                       WHERE h.tenant_id IN ($1, '') AND h.expires_at > now()
                       ORDER BY h.position LIMIT 1), '9223372036854775807'::xid8)
   AND id < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY id DESC LIMIT 1)sql";
+ORDER BY tenant_id DESC, id DESC LIMIT 1)sql";
 
 // Returns the floor in force, which never falls.
 constexpr char kRecordFloor[] = R"sql(
@@ -59,8 +59,8 @@ DELETE FROM headgate.tenant_life WHERE xid IN (
 std::string remove_expired(pqxx::connection_base& connection, RemovableRows rows, const std::string& tenant,
                            const std::string& floor, int batch) {
   return fmt::format(
-      "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE tenant_id = {1} AND expired_tx_id <> {2} "
-      "AND expired_tx_id < '{3}'::xid8 ORDER BY expired_tx_id LIMIT {4})",
+      "DELETE FROM {0} WHERE id = ANY(ARRAY(SELECT id FROM {0} WHERE tenant_id = {1}"
+      " AND expired_tx_id < '{3}'::xid8 AND expired_tx_id <> {2} ORDER BY expired_tx_id LIMIT {4}))",
       rows == RemovableRows::kTuples ? "relation_tuples" : "attributes", connection.quote(tenant), kActive, floor,
       batch);
 }
@@ -68,8 +68,9 @@ std::string remove_expired(pqxx::connection_base& connection, RemovableRows rows
 std::string remove_transactions(pqxx::connection_base& connection, const std::string& tenant, const std::string& floor,
                                 int batch) {
   return fmt::format(
-      "DELETE FROM transactions WHERE id IN (SELECT id FROM transactions WHERE tenant_id = {0} AND id < '{1}'::xid8 "
-      "ORDER BY id LIMIT {2})",
+      "DELETE FROM transactions WHERE id = ANY(ARRAY(SELECT id FROM (SELECT id FROM transactions"
+      " WHERE (tenant_id, id) >= ({0}, '0'::xid8) AND tenant_id <= {0} ORDER BY tenant_id, id LIMIT {2}) oldest"
+      " WHERE id < '{1}'::xid8))",
       connection.quote(tenant), floor, batch);
 }
 
@@ -93,7 +94,11 @@ auto without_exceptions(SocketWatchdog& watchdog, pqxx::connection_base& connect
 
 StatusOr<std::unique_ptr<HistoryRemoval>> HistoryRemoval::open(const std::string& uri, std::stop_token stop) {
   HG_ASSIGN_OR_RETURN(auto connection, connect_postgres({uri, kConnect, "headgate-collector"}, stop));
-  return std::unique_ptr<HistoryRemoval>(new HistoryRemoval(std::move(connection)));
+  std::unique_ptr<HistoryRemoval> removal(new HistoryRemoval(std::move(connection)));
+  HG_RETURN_IF_ERROR(without_exceptions(removal->watchdog_, removal->connection_, [&] {
+                       return pqxx::nontransaction(removal->connection_).exec(kPinnedPlans);
+                     }).status());
+  return removal;
 }
 
 Status HistoryRemoval::publish_holds(const std::string& holder, Duration lifetime,

@@ -25,12 +25,17 @@ SELECT CASE
     AND l.xid < pg_snapshot_xmax(pg_current_snapshot())
   ELSE COALESCE({1} > a.x, false)
     OR EXISTS (SELECT FROM {0} e WHERE e.tenant_id = a.t AND e.kind = 2 AND e.xid > a.x)
-    OR EXISTS (SELECT FROM relation_tuples t WHERE t.tenant_id = a.t AND t.created_tx_id = a.x)
-    OR EXISTS (SELECT FROM attributes t WHERE t.tenant_id = a.t AND t.created_tx_id = a.x)
+    OR COALESCE((SELECT t.created_tx_id = a.x FROM relation_tuples t WHERE t.tenant_id = a.t
+      AND t.created_tx_id >= a.x AND t.created_tx_id <= a.x ORDER BY t.created_tx_id, t.expired_tx_id LIMIT 1), false)
+    OR COALESCE((SELECT t.created_tx_id = a.x FROM attributes t WHERE t.tenant_id = a.t
+      AND t.created_tx_id >= a.x AND t.created_tx_id <= a.x ORDER BY t.created_tx_id, t.expired_tx_id LIMIT 1), false)
     OR COALESCE((SELECT o.id > a.x AND (
-        EXISTS (SELECT FROM relation_tuples t WHERE t.tenant_id = a.t AND t.created_tx_id < o.id)
-        OR EXISTS (SELECT FROM attributes t WHERE t.tenant_id = a.t AND t.created_tx_id < o.id))
-      FROM (SELECT id FROM transactions WHERE tenant_id = a.t ORDER BY id LIMIT 1) o), false)
+        COALESCE((SELECT true FROM relation_tuples t WHERE t.tenant_id = a.t
+          AND t.created_tx_id < o.id ORDER BY t.created_tx_id, t.expired_tx_id LIMIT 1), false)
+        OR COALESCE((SELECT true FROM attributes t WHERE t.tenant_id = a.t
+          AND t.created_tx_id < o.id ORDER BY t.created_tx_id, t.expired_tx_id LIMIT 1), false))
+      FROM (SELECT id FROM transactions WHERE (tenant_id, id) >= (a.t, '0'::xid8) AND tenant_id <= a.t
+        ORDER BY tenant_id, id LIMIT 1) o), false)
   END
 FROM (SELECT t, x::xid8 AS x, s, n
       FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS given(t, x, s, n)) a

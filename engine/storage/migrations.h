@@ -11,7 +11,11 @@
 //   headgate.tenant_life   who was created, removed or got another schema, by xid; see tenant_life.h
 //   headgate.tenants_known the tenants that are there according to it
 //   headgate_relation_tuples_expired, headgate_attributes_expired
-//                          indexes on (tenant_id, expired_tx_id) of rows that have expired, built CONCURRENTLY
+//                          indexes on (tenant_id, expired_tx_id) of rows that have expired
+//   headgate_relation_tuples_type, _entity, _subject, headgate_attributes_type
+//                          indexes that have the rows of one type, entity or subject in the order of their ids. Without
+//                          the right to make them the engine starts all the same, and pages of much cost more
+// Indexes on tables that are there already are built CONCURRENTLY.
 //
 // Safe to run from several processes at the same time and again after it was killed. Blocks until done; building an
 // index over a large table can take minutes, so there is no statement time-out.

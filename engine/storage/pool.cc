@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/postgres/errors.h"
+#include "engine/storage/sql.h"
 
 namespace headgate::engine {
 
@@ -31,9 +32,10 @@ StatusOr<Pool::Session> Pool::connect() {
   PgConnection& connection = *session.connection;
   try {
     const auto watch = watchdog_.watch(connection.sock(), settings_.connect_timeout + kAnswerGrace);
-    connection.set_variable("statement_timeout", std::to_string(settings_.statement_timeout.count()));
     // A transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
-    connection.set_variable("idle_in_transaction_session_timeout", std::to_string(settings_.statement_timeout.count()));
+    pqxx::nontransaction(connection)
+        .exec(fmt::format("SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}; {1}",
+                          settings_.statement_timeout.count(), kPinnedPlans));
     if (settings_.prepare) settings_.prepare(connection);
     return session;
   } catch (...) {

@@ -94,11 +94,8 @@ class PostgresHistory : public HistoryReader {
     const auto watch = watchdog.watch(socket_, 2 * settings.connect_timeout);
     pqxx::nontransaction work(connection_);
     work.exec(fmt::format("SET statement_timeout = {}", settings.statement_timeout.count()));
-    // Every statement here is meant for an index range; statistics that are old or those of an empty table must not
-    // turn one into a scan. READ COMMITTED gives every statement a snapshot of its own.
-    work.exec(
-        "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; SET default_transaction_isolation = "
-        "'read committed'");
+    // READ COMMITTED gives every statement a snapshot of its own.
+    work.exec(fmt::format("{} SET default_transaction_isolation = 'read committed'", kPinnedPlans));
     standby_ = truth(work.exec1("SELECT pg_is_in_recovery()")[0]);
     const pqxx::row tables = work.exec1(
         "SELECT to_regclass('headgate.gc_floors') IS NOT NULL, to_regclass('headgate.incarnations') IS NOT NULL");
@@ -160,8 +157,9 @@ class PostgresHistory : public HistoryReader {
     return guarded<std::vector<uint64_t>>([&] {
       pqxx::nontransaction work(connection_);
       return numbers(work.exec_params(
-          fmt::format("SELECT id FROM transactions WHERE id = ANY($1::text[]::xid8[]) AND tenant_id = $2"
-                      " UNION SELECT xid FROM {} e WHERE xid = ANY($1::text[]::xid8[]) AND tenant_id = $2 ORDER BY 1",
+          fmt::format("SELECT r.id FROM unnest($1::text[]) x CROSS JOIN LATERAL ("
+                      "(SELECT id FROM transactions WHERE id = x::xid8 AND tenant_id = $2 OFFSET 0) UNION"
+                      " (SELECT xid FROM {} e WHERE xid = x::xid8 AND tenant_id = $2 OFFSET 0)) r ORDER BY 1",
                       lives(work)),
           array_text(xids), name));
     });

@@ -2,6 +2,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/attribute_json.h"
 #include "engine/storage/postgres_stores.h"
+#include "engine/storage/row_pages.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/unreadable.h"
 
@@ -16,25 +17,29 @@ using base::v1::TupleFilter;
 
 // One statement sees the newest transaction, everything in progress, and no writer between the two.
 constexpr char kHead[] =
-    "SELECT (SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id DESC LIMIT 1), pg_current_snapshot()";
+    "SELECT (SELECT id FROM transactions WHERE (tenant_id, id) >= ($1, '0'::xid8)"
+    " AND (tenant_id, id) <= ($1, '18446744073709551615'::xid8) ORDER BY tenant_id DESC, id DESC LIMIT 1),"
+    " pg_current_snapshot()";
 
 // Rows come with what decides whether the token can be answered at all, read in the same snapshot: a floor is recorded
-// before rows are removed, so when rows are missing here the floor is seen here too.
+// before rows are removed, so when rows are missing here the floor is seen here too. `given` tells whether the step was
+// enough; when it was not, the rows are of no use.
 constexpr char kPage[] =
-    "SELECT g.floor, g.known, g.horizon, g.standby, r.* FROM ("
-    "SELECT (SELECT floor FROM headgate.gc_floors WHERE tenant_id = {0}) AS floor,"
-    " {1} AS known, pg_snapshot_xmax(pg_current_snapshot()) AS horizon, pg_is_in_recovery() AS standby) g"
-    " LEFT JOIN LATERAL (SELECT {8} FROM (SELECT {2} FROM {3} WHERE tenant_id = {0} AND id >= {4} AND {5}{6}"
-    " ORDER BY id LIMIT {7}) page) r"
-    " ON true ORDER BY r.id";
+    "WITH found AS MATERIALIZED ({step}), state AS MATERIALIZED (SELECT {given} AS given),"
+    " page AS MATERIALIZED (SELECT id FROM found WHERE ok AND id >= {first}"
+    "  AND (SELECT given FROM state) <= {bound} ORDER BY id LIMIT {rows})"
+    " SELECT g.floor, g.known, g.horizon, g.standby, g.given, r.* FROM ("
+    "SELECT (SELECT floor FROM headgate.gc_floors WHERE tenant_id = {tenant}) AS floor, {known} AS known,"
+    " pg_snapshot_xmax(pg_current_snapshot()) AS horizon, pg_is_in_recovery() AS standby,"
+    " (SELECT given FROM state) AS given) g"
+    " LEFT JOIN (SELECT {shown} FROM (SELECT t.* FROM page CROSS JOIN LATERAL"
+    " (SELECT * FROM {table} WHERE id = page.id OFFSET 0) t) rows_of_page) r ON true ORDER BY r.id";
 
 // Behind so many stored bytes of values the rows of a page come without them: the next page begins there. Without this
 // one page could be gigabytes.
 constexpr size_t kPageBytes = 2 << 20;
 
 constexpr char kTupleColumns[] = "id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation";
-constexpr char kAttributeColumns[] = "id, entity_type, entity_id, attribute, value";
-// In place of the value's column, over the rows of a page.
 constexpr char kValueWithinPage[] =
     "id, entity_type, entity_id, attribute, CASE WHEN sum(pg_column_size(value)) OVER (ORDER BY id)"
     " - pg_column_size(value) < {} THEN value END AS value";
@@ -128,19 +133,17 @@ class PostgresReader : public DataReader {
 
   StatusOr<Page<Tuple>> tuples(const std::string& tenant, const SnapToken& at, const TupleFilter& filter,
                                const PageRequest& page) override {
-    return read<Tuple>(tenant, at, filter, page, {kTupleColumns, kTupleColumns, "relation_tuples"});
+    return read<Tuple>(tenant, at, filter, page, {kTupleColumns, "relation_tuples"});
   }
 
   StatusOr<Page<Attribute>> attributes(const std::string& tenant, const SnapToken& at, const AttributeFilter& filter,
                                        const PageRequest& page) override {
-    return read<Attribute>(tenant, at, filter, page,
-                           {kAttributeColumns, fmt::format(kValueWithinPage, kPageBytes), "attributes"});
+    return read<Attribute>(tenant, at, filter, page, {fmt::format(kValueWithinPage, kPageBytes), "attributes"});
   }
 
  private:
   struct Source {
-    std::string columns;
-    std::string shown;  // of the rows of a page
+    std::string columns;  // of the rows of a page
     std::string table;
   };
 
@@ -163,28 +166,43 @@ class PostgresReader : public DataReader {
     Page<T> page;
     // Nothing precedes every transaction; this is the head of a tenant that was never written to.
     if (at.form == SnapToken::Form::kLegacy && at.xid == 0) return page;
+    const RowRange range{tenant, at, first, rows_for_page(request)};
     const Status status = pool_->read([&](pqxx::connection_base& connection) {
-      const uint64_t limit = rows_for_page(request);
-      const std::string known = at.form == SnapToken::Form::kLegacy
-                                    ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", at.xid)
-                                    : "true";
       const Quote quote = [&](const std::string& text) { return connection.quote(text); };
-      const std::string sql = fmt::format(kPage, connection.quote(tenant), known, source.columns, source.table, first,
-                                          visible_at(at), condition_of(quote, filter), limit, source.shown);
-      const pqxx::result rows = pqxx::nontransaction(connection).exec(sql);
-      HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
-      for (const pqxx::row& row : rows) {
-        if (row["id"].is_null()) break;
-        if (page.items.size() + 1 == limit || is_cut(row, page.items)) {
-          page.next = encode_page_token(row["id"].c_str());
-          break;
-        }
-        HG_RETURN_IF_ERROR(append(row, page.items));
+      for (const RowStep& step : steps_of(quote, filter, range)) {
+        const pqxx::result rows = pqxx::nontransaction(connection).exec(page_sql(quote, range, step, source));
+        HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
+        page = {};
+        HG_RETURN_IF_ERROR(fill(page, rows, range.rows));
+        if (number(rows[0]["given"]) <= step.bound) break;
       }
       return ok_status();
     });
     if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_EXECUTION);
     return page;
+  }
+
+  static std::string page_sql(const Quote& quote, const RowRange& range, const RowStep& step, const Source& source) {
+    const bool legacy = range.at.form == SnapToken::Form::kLegacy;
+    const std::string known =
+        legacy ? fmt::format("EXISTS (SELECT FROM transactions WHERE id = '{}'::xid8)", range.at.xid) : "true";
+    return fmt::format(kPage, fmt::arg("step", step.sql), fmt::arg("first", range.first), fmt::arg("given", step.given),
+                       fmt::arg("bound", step.bound), fmt::arg("rows", range.rows),
+                       fmt::arg("tenant", quote(range.tenant)), fmt::arg("known", known),
+                       fmt::arg("shown", source.columns), fmt::arg("table", source.table));
+  }
+
+  template <typename T>
+  static Status fill(Page<T>& page, const pqxx::result& rows, uint64_t limit) {
+    for (const pqxx::row& row : rows) {
+      if (row["id"].is_null()) break;
+      if (page.items.size() + 1 == limit || is_cut(row, page.items)) {
+        page.next = encode_page_token(row["id"].c_str());
+        break;
+      }
+      HG_RETURN_IF_ERROR(append(row, page.items));
+    }
+    return ok_status();
   }
 
   const std::shared_ptr<Pool> pool_;

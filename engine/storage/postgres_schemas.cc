@@ -60,7 +60,8 @@ class PostgresSchemas : public SchemaStore {
       const pqxx::result found = pqxx::nontransaction(connection)
                                      .exec_params(
                                          "SELECT name, serialized_definition FROM schema_definitions"
-                                         " WHERE tenant_id = $1 AND version = $2",
+                                         " WHERE tenant_id = $1 AND version >= $2::bpchar AND version <= $2::bpchar"
+                                         " ORDER BY version",
                                          tenant, version);
       for (const pqxx::row& row : found) rows.push_back({row[0].c_str(), pqxx::binarystring(row[1]).str()});
       return ok_status();
@@ -76,9 +77,13 @@ class PostgresSchemas : public SchemaStore {
     const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const uint64_t limit = rows_for_page(request);
       const std::string sql = fmt::format(
-          "SELECT DISTINCT version FROM schema_definitions WHERE tenant_id = $1 AND ($2::text = '' OR version <= "
-          "$2::bpchar)"
-          " ORDER BY version DESC LIMIT {}",
+          "WITH RECURSIVE v (version) AS ((SELECT version FROM schema_definitions"
+          "  WHERE tenant_id = $1 AND version <= COALESCE(NULLIF($2::bpchar, ''), (SELECT s.version"
+          "   FROM schema_definitions s WHERE s.tenant_id = $1 ORDER BY s.version DESC LIMIT 1))"
+          "  ORDER BY version DESC LIMIT 1)"
+          " UNION ALL SELECT (SELECT s.version FROM schema_definitions s WHERE s.tenant_id = $1"
+          "  AND s.version < v.version ORDER BY s.version DESC LIMIT 1) FROM v WHERE v.version IS NOT NULL)"
+          " SELECT version FROM v WHERE version IS NOT NULL LIMIT {}",
           limit);
       for (const pqxx::row& row : pqxx::nontransaction(connection).exec_params(sql, tenant, first)) {
         const std::string version = row[0].as<std::string>();

@@ -25,20 +25,14 @@ constexpr size_t kValueBytesAtOnce = 256 << 10;
 
 constexpr char kXidMax[] = "18446744073709551615";
 
-// The order of the pages is that of an index that begins with the tenant. Whatever the planner believes about the
-// tenant, it must walk that index: a sort of everything for each page would be the end of a large tenant, and the
-// primary key leads through the rows of all others.
-constexpr char kSession[] =
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;"
-    " SET LOCAL enable_incremental_sort = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off";
-
 // $1 tenant.
 std::string facts_sql(const std::string& lives) {
   return fmt::format(
       "SELECT pg_snapshot_xmin(s) AS low, pg_snapshot_xmax(s) AS high, {} AS incarnation,"
       " (SELECT floor FROM headgate.gc_floors WHERE tenant_id = $1) AS floor,"
       " EXISTS (SELECT FROM tenants WHERE id = $1) AS registered,"
-      " (SELECT id FROM transactions WHERE tenant_id = $1 ORDER BY id LIMIT 1) AS oldest,"
+      " (SELECT id FROM transactions WHERE (tenant_id, id) >= ($1, '0'::xid8) AND tenant_id <= $1"
+      "  ORDER BY tenant_id, id LIMIT 1) AS oldest,"
       " GREATEST((SELECT id FROM transactions WHERE id < pg_snapshot_xmin(s) ORDER BY id DESC LIMIT 1),"
       "  (SELECT xid FROM {} e WHERE xid < pg_snapshot_xmin(s) ORDER BY xid DESC LIMIT 1)) AS newest,"
       " (SELECT version FROM schema_definitions WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) AS schema"
@@ -49,14 +43,16 @@ std::string facts_sql(const std::string& lives) {
 // $1 tenant, $2 position; the {} is where life events are read from.
 constexpr char kNewest[] =
     "(SELECT id, " HG_SQL_MICROS("\"timestamp\"") " AS us FROM transactions"
-    " WHERE tenant_id = $1 AND id < $2::xid8 ORDER BY id DESC LIMIT 1) UNION ALL"
+    " WHERE (tenant_id, id) < ($1, $2::xid8) AND tenant_id >= $1 ORDER BY tenant_id DESC, id DESC LIMIT 1) UNION ALL"
     " (SELECT xid, " HG_SQL_MICROS("started_at") " FROM {} e"
-    " WHERE tenant_id = $1 AND xid < $2::xid8 ORDER BY xid DESC LIMIT 1)";
+    " WHERE (tenant_id, xid) < ($1, $2::xid8) AND tenant_id >= $1 ORDER BY tenant_id DESC, xid DESC LIMIT 1)";
 
 // $1 tenant, $2 xid: rows older than the oldest transaction prove that a collector which records no floor was there.
 constexpr char kOlderRows[] =
-    "SELECT EXISTS (SELECT FROM relation_tuples WHERE tenant_id = $1 AND created_tx_id < $2::xid8)"
-    " OR EXISTS (SELECT FROM attributes WHERE tenant_id = $1 AND created_tx_id < $2::xid8)";
+    "SELECT COALESCE((SELECT true FROM relation_tuples WHERE tenant_id = $1"
+    " AND created_tx_id < $2::xid8 ORDER BY created_tx_id, expired_tx_id LIMIT 1), false)"
+    " OR COALESCE((SELECT true FROM attributes WHERE tenant_id = $1"
+    " AND created_tx_id < $2::xid8 ORDER BY created_tx_id, expired_tx_id LIMIT 1), false)";
 
 // $1 tenant, $2 position, then the key to begin behind; its last part tells rows apart that differ in their end alone.
 constexpr char kTuplesAt[] =
@@ -233,7 +229,6 @@ class PostgresSnapshots : public SnapshotReader {
       // All statements see one state of the database. A floor is recorded before rows are removed, so when rows are
       // missing here, the floor is seen here, too.
       pqxx::transaction<pqxx::repeatable_read, pqxx::read_only> work(connection);
-      work.exec(kSession);
       state = {};
       SnapshotPlace from = place;
       HG_RETURN_IF_ERROR(look(work, query, from, state));

@@ -30,18 +30,6 @@ State state_of(const SnapToken& token) {
   return state;
 }
 
-std::string any_of(const Quote& quote, const char* column,
-                   const google::protobuf::RepeatedPtrField<std::string>& values) {
-  if (values.empty()) return "";
-  if (values.size() == 1) return fmt::format(" AND {} = {}", column, quote(values[0]));
-  const std::vector<std::string> items(values.begin(), values.end());
-  return fmt::format(" AND {} = ANY({}::varchar[])", column, quote(array_text(items)));
-}
-
-std::string equals(const Quote& quote, const char* column, const std::string& value) {
-  return value.empty() ? "" : fmt::format(" AND {} = {}", column, quote(value));
-}
-
 }  // namespace
 
 Status client_error(const Status& status, base::v1::ErrorCode otherwise) {
@@ -92,24 +80,17 @@ std::string visible_at(const SnapToken& token) {
       state.end, fmt::join(state.holes, ","));
 }
 
+std::string visible_within(const SnapToken& token) {
+  return fmt::format("created_tx_id < '{}'::xid8 AND expired_tx_id >= '{}'::xid8", end_of(token),
+                     lowest_invisible(token));
+}
+
 uint64_t lowest_invisible(const SnapToken& token) {
   const State state = state_of(token);
   return state.holes.empty() ? state.end : state.holes.front();
 }
 
 uint64_t end_of(const SnapToken& token) { return state_of(token).end; }
-
-std::string condition_of(const Quote& quote, const base::v1::TupleFilter& filter) {
-  return equals(quote, "entity_type", filter.entity().type()) + any_of(quote, "entity_id", filter.entity().ids()) +
-         equals(quote, "relation", filter.relation()) + equals(quote, "subject_type", filter.subject().type()) +
-         any_of(quote, "subject_id", filter.subject().ids()) +
-         equals(quote, "subject_relation", filter.subject().relation());
-}
-
-std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& filter) {
-  return equals(quote, "entity_type", filter.entity().type()) + any_of(quote, "entity_id", filter.entity().ids()) +
-         any_of(quote, "attribute", filter.attributes());
-}
 
 uint64_t to_xid(const pqxx::field& field) { return field.is_null() ? 0 : std::stoull(field.c_str()); }
 

@@ -36,19 +36,27 @@ uint64_t rows_for_page(const PageRequest& page);
 // The condition "row is visible at the token" over created_tx_id and expired_tx_id, as comparisons that indexes can
 // serve. The legacy form means the state {xid <= token.xid}.
 std::string visible_at(const SnapToken& token);
+// What every such row fulfils, and few others: two ranges, which the scan of an index can judge.
+std::string visible_within(const SnapToken& token);
 
 // The lowest xid that is not visible at the token; history from here on must exist for the token to be readable.
 uint64_t lowest_invisible(const SnapToken& token);
 // One above the highest visible xid.
 uint64_t end_of(const SnapToken& token);
 
-// " AND ..." for the filled fields of a filter, empty for an empty filter. A single id is an equality.
-// `quote` makes a literal of a text.
+// Makes a literal of a text.
 using Quote = std::function<std::string(const std::string&)>;
-std::string condition_of(const Quote& quote, const base::v1::TupleFilter& filter);
-std::string condition_of(const Quote& quote, const base::v1::AttributeFilter& filter);
 
 uint64_t to_xid(const pqxx::field& field);
+
+// For sessions: what a statement reads follows from its text. Every statement here is meant for ranges of one index,
+// which its ORDER BY names; statistics that are old or those of an empty table must not turn one into a scan, nor into
+// a sort of what another index finds. Two rules come with it. Equalities alone pin no index, because a constant is no
+// order: one column at least is compared by >= and <=. A scan ends where a single column leaves its range, but not
+// where a comparison of rows does, (a, b) < (x, y), unless by its first column.
+inline constexpr char kPinnedPlans[] =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET enable_incremental_sort = off;"
+    " SET max_parallel_workers_per_gather = 0; SET jit = off;";
 
 // Every tenant with transactions, registered or not: one index probe for each instead of a scan of all transactions.
 inline constexpr char kTenantsWithHistory[] = R"sql(

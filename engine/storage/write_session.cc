@@ -33,10 +33,10 @@ Status WriteSession::set_up(const PoolSettings& settings) {
   const auto timeout = settings.statement_timeout.count();
   // As defaults of the session these cost nothing in each transaction; setting them there took a tenth of its time. A
   // transaction whose client has vanished without a word would hold the feed back for as long as its session lives.
-  HG_RETURN_IF_ERROR(
-      exec(fmt::format("SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0};"
-                       "SET default_transaction_isolation = serializable; SET default_transaction_read_only = off; {1}",
-                       timeout, kPrepareWrites)));
+  HG_RETURN_IF_ERROR(exec(
+      fmt::format("SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0};"
+                  "SET default_transaction_isolation = serializable; SET default_transaction_read_only = off; {1} {2}",
+                  timeout, kPinnedPlans, kPrepareWrites)));
   for (const char* statement : {"BEGIN", "COMMIT", "ROLLBACK"}) {
     const Result result(PQprepare(connection_.get(), statement, statement, 0, nullptr));
     if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) return error_of(result.get());

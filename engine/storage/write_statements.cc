@@ -1,7 +1,7 @@
 #include "engine/storage/write_statements.h"
 
 #include "engine/storage/attribute_json.h"
-#include "engine/storage/permify_tables.h"
+#include "engine/storage/row_pages.h"
 #include "engine/storage/sql.h"
 
 namespace headgate::engine {
@@ -43,8 +43,8 @@ std::vector<std::vector<std::string>> keys_of(const std::vector<Attribute>& attr
 // Tuples are inserted without looking first: a look would be a read that SERIALIZABLE tracks by index page, and writers
 // of neighbouring keys would fail each other. The price is an unused row id for each tuple that exists already.
 //
-// Rows to expire are found key by key through LATERAL ... LIMIT 1, so that no join order can turn into a scan of the
-// table, which would be tracked as a read of everything.
+// Rows to expire are found key by key through LATERAL ... LIMIT 1 and the order of one index, so that no join order and
+// no other index can turn into a scan of the table or of a large entity, which would be tracked as a read of it.
 const char* const kPrepareWrites = R"sql(
 PREPARE headgate_lock_keys (bigint, bigint[]) AS
 SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
@@ -80,14 +80,14 @@ UPDATE relation_tuples SET expired_tx_id = $1 WHERE id = ANY (ARRAY(
   CROSS JOIN LATERAL (SELECT t.id FROM relation_tuples t
     WHERE t.tenant_id = $2 AND t.entity_type = k.et AND t.entity_id = k.ei AND t.relation = k.r
       AND t.subject_type = k.st AND t.subject_id = k.si AND t.subject_relation = k.sr
-      AND t.expired_tx_id = '9223372036854775807'::xid8 LIMIT 1) found));
+      AND t.expired_tx_id >= '9223372036854775807'::xid8 ORDER BY t.expired_tx_id LIMIT 1) found));
 
 PREPARE headgate_attributes_expire (xid8, varchar, varchar[], varchar[], varchar[]) AS
 UPDATE attributes SET expired_tx_id = $1 WHERE id = ANY (ARRAY(
   SELECT found.id FROM unnest($3, $4, $5) AS k (et, ei, a)
   CROSS JOIN LATERAL (SELECT t.id FROM attributes t
     WHERE t.tenant_id = $2 AND t.entity_type = k.et AND t.entity_id = k.ei AND t.attribute = k.a
-      AND t.expired_tx_id = '9223372036854775807'::xid8 LIMIT 1) found));
+      AND t.expired_tx_id >= '9223372036854775807'::xid8 ORDER BY t.expired_tx_id LIMIT 1) found));
 
 PREPARE headgate_attributes_write (xid8, varchar, varchar[], varchar[], varchar[], text[]) AS
 INSERT INTO attributes (tenant_id, created_tx_id, entity_type, entity_id, attribute, value)
@@ -139,20 +139,17 @@ void WriteStatements::expire(const std::vector<Attribute>& attributes) {
 }
 
 void WriteStatements::expire(const TupleFilter& filter) {
-  expire_where("relation_tuples", condition_of(quote_, filter));
+  expire_all("relation_tuples", active_ids(quote_, tenant_, filter));
 }
 
 void WriteStatements::expire(const AttributeFilter& filter) {
-  expire_where("attributes", condition_of(quote_, filter));
+  expire_all("attributes", active_ids(quote_, tenant_, filter));
 }
 
-void WriteStatements::expire_where(const char* table, const std::string& condition) {
-  if (condition.empty()) return;
-  statements_.push_back({"",
-                         {},
-                         fmt::format("UPDATE {} SET expired_tx_id = '{}'::xid8 WHERE tenant_id = {} AND "
-                                     "expired_tx_id = {}{}",
-                                     table, xid_, quote_(tenant_), kActive, condition)});
+void WriteStatements::expire_all(const char* table, const std::string& ids) {
+  if (ids.empty()) return;
+  statements_.push_back(
+      {"", {}, fmt::format("UPDATE {} SET expired_tx_id = '{}'::xid8 WHERE id = ANY(ARRAY({}))", table, xid_, ids)});
 }
 
 }  // namespace headgate::engine

@@ -41,7 +41,7 @@ class WriteStatements {
  private:
   void write(const base::v1::Tuple& tuple);
   void add(const char* name, const std::vector<std::vector<std::string>>& columns);
-  void expire_where(const char* table, const std::string& condition);
+  void expire_all(const char* table, const std::string& ids);
 
   const Quote& quote_;
   const std::string xid_;
