@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::array kNames = {
     std::pair{"lock_holders", Guard::kLockHolders},
+    std::pair{"unknown_writers", Guard::kUnknownWriters},
     std::pair{"lock_order", Guard::kLockOrder},
     std::pair{"change_order", Guard::kChangeOrder},
     std::pair{"token_holes", Guard::kTokenHoles},

@@ -11,6 +11,7 @@ namespace headgate {
 // Each stands at one place in the code that asks guarded().
 enum class Guard {
   kLockHolders,          // engine/storage: engine transactions in progress hold the horizon
+  kUnknownWriters,       // engine/storage: a transaction of which it is not known whose it is holds all tenants back
   kLockOrder,            // engine/storage: locks are read behind the snapshot that they explain
   kChangeOrder,          // engine/storage: deletes come before creates
   kTokenHoles,           // engine/feed: what was in progress beside a token is sent behind it

@@ -25,8 +25,9 @@ void wake_all(const FeedCore::Wakeups& wakeups) {
 std::optional<KeptHistory> FeedCore::kept() const {
   MutexLock lock(mutex);
   if (!was_connected) return std::nullopt;
-  return KeptHistory{
-      incarnation.id, {ring.start(), ring.durable_end()}, ring.transactions(), ring.newest(kComparedMax)};
+  std::vector<TransactionIdentity> newest = ahead.newest(kComparedMax);
+  std::ranges::move(ring.newest(kComparedMax), std::back_inserter(newest));
+  return KeptHistory{incarnation.id, {ring.start(), ring.durable_end()}, ring.transactions(), std::move(newest)};
 }
 
 void FeedCore::begin(const HistorySight& sight) {
@@ -99,6 +100,7 @@ void FeedCore::begin_anew(const HistorySight& sight, const Status& status) {
 
 void FeedCore::take_locked(const HistorySight& sight) {
   incarnation = sight.incarnation;
+  ahead.clear();
   is_connected = was_connected = true;
   ++connections;
 }
@@ -152,8 +154,33 @@ void FeedCore::append(const std::vector<std::vector<FeedItemPtr>>& transactions,
     }
     ring.advance(next);
     ring.drop_older(now);
+    ahead.drop_below(ring.end());
   }
   wake_all(wakeups);
+}
+
+void FeedCore::append_ahead(std::vector<std::vector<FeedItemPtr>> transactions) {
+  Wakeups wakeups;
+  {
+    MutexLock lock(mutex);
+    for (std::vector<FeedItemPtr>& parts : transactions) {
+      wake_ahead_locked(*parts.front(), &wakeups);
+      ahead.add(std::move(parts));
+      ++stats.ahead;
+    }
+  }
+  wake_all(wakeups);
+}
+
+void FeedCore::wake_ahead_locked(const FeedItem& first, Wakeups* wakeups) {
+  const auto wake = [&](StreamImpl* stream) REQUIRES_LOCK(mutex) {
+    stream->assert_locked();
+    if (stream->request_.ahead && stream->filter_.wants(first.tenant, first.xid)) wakeups->push_back(stream->wakeup_);
+  };
+  if (const auto waiting = parked_one.find(first.tenant); waiting != parked_one.end()) {
+    for (StreamImpl* stream : waiting->second) wake(stream);
+  }
+  for (StreamImpl* stream : parked_many) wake(stream);
 }
 
 void FeedCore::wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "engine/feed/ahead.h"
 #include "engine/feed/catch_up.h"
 #include "engine/feed/feed.h"
 #include "engine/feed/identity.h"
@@ -21,7 +22,8 @@ class StreamImpl;
 
 class FeedCore {
  public:
-  explicit FeedCore(FeedSettings settings) : settings(settings), ring(settings.ring) {}
+  explicit FeedCore(FeedSettings settings)
+      : settings(settings), ring(settings.ring), ahead(settings.ring.bytes_max / 2) {}
 
   // Threads of the feed:
 
@@ -40,6 +42,8 @@ class FeedCore {
   Status check_history(HistoryReader& reader);
   // `transactions`, each in its parts and ascending; everything below `next` is complete.
   void append(const std::vector<std::vector<FeedItemPtr>>& transactions, uint64_t next);
+  // Whole transactions in front of the ring's end that can be told already, each tenant's ascending.
+  void append_ahead(std::vector<std::vector<FeedItemPtr>> transactions);
   void end_streams(const Status& status);
   void tenants_removed(const std::vector<std::string>& tenants);
   // The ring will miss a part of these tenants' history: their streams cannot go on. Before the pages are appended.
@@ -54,6 +58,7 @@ class FeedCore {
 
   mutable Mutex mutex;  // of the streams, too
   Ring ring GUARDED_BY(mutex);
+  AheadList ahead GUARDED_BY(mutex);
   Incarnation incarnation GUARDED_BY(mutex);
   bool is_connected GUARDED_BY(mutex) = false;
   bool was_connected GUARDED_BY(mutex) = false;
@@ -78,6 +83,8 @@ class FeedCore {
   void end_streams_locked(const Status& status, Wakeups* wakeups) REQUIRES_LOCK(mutex);
   void take_locked(const HistorySight& sight) REQUIRES_LOCK(mutex);
   void wake_for_locked(const std::vector<FeedItemPtr>& parts, Wakeups* wakeups) REQUIRES_LOCK(mutex);
+  // Those that wait at the ring's end stay there.
+  void wake_ahead_locked(const FeedItem& first, Wakeups* wakeups) REQUIRES_LOCK(mutex);
 };
 
 void wake_all(const FeedCore::Wakeups& wakeups);
@@ -132,6 +139,8 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void submit_opening_locked() REQUIRES_LOCK(core_->mutex);
   void submit_page_locked() REQUIRES_LOCK(core_->mutex);
   void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
+  // For a stream at the ring's end. What it takes the ring does not send it again.
+  void read_ahead_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   // Clients of base.v1 know no place for what cannot be told: their stream ends in front of it.
   void stop_at_unreadable_locked(Pull* pull) REQUIRES_LOCK(core_->mutex);
   void take_buffer_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
@@ -159,8 +168,10 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   uint64_t withheld_to_ GUARDED_BY(core_->mutex) = 0;
   // In front of place_, as long as that lies outside of the ring.
   TransactionIdentity read_newest_ GUARDED_BY(core_->mutex);
-  std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database, not yet pulled
-  bool reading_ GUARDED_BY(core_->mutex) = false;            // a job is under way
+  std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database or ahead, not yet pulled
+  bool buffer_ahead_ GUARDED_BY(core_->mutex) = false;
+  uint64_t ahead_next_ GUARDED_BY(core_->mutex) = 0;  // number in the list of what was told ahead
+  bool reading_ GUARDED_BY(core_->mutex) = false;     // a job is under way
   // Read to the ring's end; the feed moves place_ when something comes.
   bool parked_ GUARDED_BY(core_->mutex) = false;
   std::optional<StreamOpening> opening_ GUARDED_BY(core_->mutex);

@@ -37,6 +37,12 @@ struct FeedSettings {
   // How often the server's statistics are asked whether tenants changed, to compare them with the record of their
   // lives.
   Duration removal_interval{1'000};
+  // How long something must hold the horizon back before transactions of other tenants are told in front of it, and the
+  // pause between two looks for such.
+  Duration ahead_after{20};
+  Duration ahead_interval{10};
+  // A transaction with more changes is read beside the others instead of in front of them.
+  size_t large_changes = 5'000;
   Duration audit_interval{60'000};
   Duration audit_delay{5'000};
 };
@@ -58,6 +64,10 @@ struct FeedStats {
   uint64_t audited = 0;          // transactions rows counted by the auditor
   uint64_t audit_missing = 0;    // of these, how many the feed had not delivered; anything but 0 is a fault
   uint64_t unreadable_rows = 0;  // rows that are no values, each counted once
+  uint64_t ahead = 0;            // transactions that were told in front of the horizon
+  // What holds the horizon back, when it has for `ahead_after`; and for how long.
+  std::vector<RunningTransaction> holding{};
+  double held_seconds = 0;
   bool connected = false;
 };
 
@@ -74,6 +84,8 @@ struct StreamTenant {
   TransactionIdentity last{};  // of the last event that the client has; xid 0: not known
   // The client has everything up to its position for all others: any later start that both histories share will do.
   bool quiet = false;
+  // `last` may have been told ahead: that the client has it says nothing of what it has of others.
+  bool ahead = false;
 };
 
 struct StreamRequest {
@@ -82,6 +94,9 @@ struct StreamRequest {
   bool notices = false;
   // Also every other tenant, present and future.
   bool all_tenants = false;
+  // Transactions in front of the horizon are taken: in order within their tenant, while a lower one of another tenant
+  // is still in progress.
+  bool ahead = false;
   // Tenants without a token start at their oldest transaction instead of now.
   bool earliest = false;
   // A position at which the unnamed tenants of all_tenants start; empty: `earliest` decides.
@@ -115,6 +130,7 @@ struct Pull {
   std::optional<StreamOpening> opening;
   std::vector<StreamNotice> notices;
   std::vector<FeedItemPtr> items;
+  bool ahead = false;  // the items are in front of the horizon, and say nothing of the position
   // Every transaction of the stream below it is in this or an earlier answer. 0 before the opening.
   uint64_t position = 0;
   // When nothing is above: the newest transaction of any tenant in front of the position.

@@ -29,7 +29,22 @@ void StreamFilter::drop(const std::string& tenant) {
   dropped_.insert(tenant);
 }
 
+void StreamFilter::told_ahead(const std::string& tenant, uint64_t xid) {
+  ahead_[tenant] = xid + 1;
+  highest_ahead_ = std::max(highest_ahead_, xid + 1);
+}
+
+void StreamFilter::forget_ahead(uint64_t xid) {
+  if (highest_ahead_ == 0 || xid < highest_ahead_) return;
+  ahead_.clear();
+  highest_ahead_ = 0;
+}
+
 bool StreamFilter::wants(const std::string& tenant, uint64_t xid) const {
+  if (!ahead_.empty()) {
+    const auto told = ahead_.find(tenant);
+    if (told != ahead_.end() && xid < told->second) return false;
+  }
   if (const auto found = starts_.find(tenant); found != starts_.end()) return found->second.wants(xid);
   return all_ && others_.wants(xid) && !dropped_.contains(tenant);
 }
@@ -47,7 +62,7 @@ uint64_t StreamFilter::start_of(const std::string& tenant) const {
 }
 
 uint64_t StreamFilter::highest_start() const {
-  uint64_t highest = all_ ? others_.from_all : 0;
+  uint64_t highest = std::max(highest_ahead_, all_ ? others_.from_all : 0);
   for (const auto& [tenant, start] : starts_) highest = std::max(highest, start.from_all);
   return highest;
 }

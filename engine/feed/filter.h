@@ -25,6 +25,10 @@ class StreamFilter {
   // no history. Until forget_removals().
   void leave_out_changes(const std::string& tenant, uint64_t below) { removals_[tenant] = below; }
   void forget_removals() { removals_.clear(); }
+  // The stream has this transaction of the tenant, and all in front of it, before it has all of other tenants.
+  void told_ahead(const std::string& tenant, uint64_t xid);
+  // It has all of all tenants below `xid`.
+  void forget_ahead(uint64_t xid);
 
   bool wants(const std::string& tenant, uint64_t xid) const;
   // The same for an event that is a transaction's changes.
@@ -53,6 +57,8 @@ class StreamFilter {
   std::unordered_map<std::string, StartPoint> starts_;
   std::unordered_set<std::string> dropped_;
   std::unordered_map<std::string, uint64_t> removals_;
+  std::unordered_map<std::string, uint64_t> ahead_;  // behind what was told
+  uint64_t highest_ahead_ = 0;
 };
 
 }  // namespace headgate::engine

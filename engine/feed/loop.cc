@@ -20,7 +20,7 @@ constexpr Duration kHungJob{60'000};
 }  // namespace
 
 FeedLoop::FeedLoop(std::shared_ptr<FeedCore> core, std::shared_ptr<CatchUpPool> pool, HistoryOpener opener)
-    : core_(std::move(core)), pool_(std::move(pool)), opener_(std::move(opener)) {
+    : core_(std::move(core)), pool_(std::move(pool)), opener_(std::move(opener)), ahead_(page_limit()) {
   follower_ = std::jthread([this](std::stop_token stop) { run(stop); });
   watcher_ = std::jthread([this](std::stop_token stop) { watch(stop); });
 }
@@ -92,6 +92,8 @@ Status FeedLoop::connect() {
   auto opened = opener_();
   if (!opened.ok()) return opened.status();
   replace(std::move(*opened));
+  ahead_.forget();
+  loading_.reset();
   HG_ASSIGN_OR_RETURN(const HistorySight sight, look_at_history(*own_reader_));
   const std::optional<KeptHistory> kept = core_->kept();
   if (!kept) {
@@ -114,46 +116,61 @@ Status FeedLoop::connect() {
 
 StatusOr<bool> FeedLoop::poll() {
   const MonotonicTime begin = polled_at_ = system_clock().now();
-  uint64_t end = 0, before = 0;
+  uint64_t before = 0;
+  {
+    MutexLock lock(core_->mutex);
+    before = core_->stats.transactions + core_->stats.ahead;
+  }
+  HG_RETURN_IF_ERROR(take_loaded());
+  bool behind = true;
+  if (loading_ == nullptr) {
+    HG_ASSIGN_OR_RETURN(behind, follow());
+  }
+  HG_RETURN_IF_ERROR(look_ahead(behind || loading_ != nullptr));
+  const std::chrono::duration<double> spent = system_clock().now() - begin;
+  MutexLock lock(core_->mutex);
+  ++core_->stats.polls;
+  core_->stats.poll_seconds += spent.count();
+  core_->stats.horizon_lag = 0;
+  return core_->stats.transactions + core_->stats.ahead != before;
+}
+
+// Reads what is complete. True when something has begun behind that.
+StatusOr<bool> FeedLoop::follow() {
+  uint64_t end = 0;
   {
     MutexLock lock(core_->mutex);
     end = core_->ring.end();
-    before = core_->stats.transactions;
   }
-  HG_ASSIGN_OR_RETURN(const HistoryTail tail, look(end));
+  const bool quiet = interval_ > core_->settings.poll_busy * kQuietIntervals && !held_;
+  HG_ASSIGN_OR_RETURN(const HistoryTail tail, own_reader_->tail(end, page_limit(), quiet));
   {
     MutexLock lock(core_->mutex);
     core_->stats.horizon = tail.horizon;
     core_->stats.horizon_lag = tail.horizon > end ? tail.horizon - end : 0;
   }
   if (tail.page.next > end) HG_RETURN_IF_ERROR(append(end, tail.page));
-  if (tail.horizon > tail.page.next) HG_RETURN_IF_ERROR(read_to(tail.horizon));
-  const std::chrono::duration<double> spent = system_clock().now() - begin;
-  MutexLock lock(core_->mutex);
-  ++core_->stats.polls;
-  core_->stats.poll_seconds += spent.count();
-  core_->stats.horizon_lag = 0;
-  return core_->stats.transactions != before;
-}
-
-// A look that is not likely to find anything only asks for the horizon.
-StatusOr<HistoryTail> FeedLoop::look(uint64_t from) {
-  if (interval_ > core_->settings.poll_busy * kQuietIntervals) {
-    HG_ASSIGN_OR_RETURN(const uint64_t horizon, own_reader_->horizon());
-    if (horizon <= from) return HistoryTail{horizon, {{}, from}};
+  if (tail.page.large) {
+    load(*tail.page.large);
+  } else if (tail.horizon > tail.page.next) {
+    HG_RETURN_IF_ERROR(read_to(tail.horizon));
   }
-  return own_reader_->tail(from, core_->settings.page_changes);
+  return tail.xmax > std::max(tail.horizon, tail.page.next);
 }
 
 Status FeedLoop::append(uint64_t from, const HistoryPage& page) {
   if (page.highest_floor > from && guarded(Guard::kRingFloors)) HG_RETURN_IF_ERROR(tell_collected(from));
+  core_->append(encode(page, *core_), page.next);
+  return ok_status();
+}
+
+std::vector<std::vector<FeedItemPtr>> FeedLoop::encode(const HistoryPage& page, FeedCore& core) {
   std::vector<std::vector<FeedItemPtr>> transactions(page.transactions.size());
   for (size_t i = 0; i < transactions.size(); ++i) {
-    core_->note_unreadable(page.transactions[i]);
-    encode_transaction(page.transactions[i], core_->settings.part_bytes_max, &transactions[i]);
+    core.note_unreadable(page.transactions[i]);
+    encode_transaction(page.transactions[i], core.settings.part_bytes_max, &transactions[i]);
   }
-  core_->append(transactions, page.next);
-  return ok_status();
+  return transactions;
 }
 
 Status FeedLoop::read_to(uint64_t horizon) {
@@ -163,8 +180,12 @@ Status FeedLoop::read_to(uint64_t horizon) {
     range.from = core_->ring.end();
   }
   while (range.from < range.to) {
-    HG_ASSIGN_OR_RETURN(const HistoryPage page, own_reader_->page(range, {}, core_->settings.page_changes));
+    HG_ASSIGN_OR_RETURN(const HistoryPage page, own_reader_->page(range, {}, page_limit()));
     HG_RETURN_IF_ERROR(append(range.from, page));
+    if (page.large) {
+      load(*page.large);
+      return ok_status();
+    }
     range.from = page.next;
     MutexLock lock(mutex_);
     call_since_ = system_clock().now();

@@ -21,9 +21,17 @@ class FeedLoop {
   void run(std::stop_token stop);
   Status connect();
   StatusOr<bool> poll();  // true when there was something new
-  StatusOr<HistoryTail> look(uint64_t from);
+  StatusOr<bool> follow();
+  PageLimit page_limit() const { return {core_->settings.page_changes, core_->settings.large_changes}; }
   Status append(uint64_t from, const HistoryPage& page);
   Status read_to(uint64_t horizon);
+  // Of a transaction that is too large to wait for: a helper reads it.
+  void load(const HistoryTransaction& large);
+  Status take_loaded();
+  // Tells what can be told while something holds the ring's end back. `behind`: something is in progress in front of
+  // what has been committed.
+  Status look_ahead(bool behind);
+  void tell_holding(const Running& running, Duration held);
   Status tell_collected(uint64_t from);
   void pause(bool busy, std::stop_token stop);
   void lost(const Status& status, Backoff& backoff, std::stop_token stop);
@@ -40,8 +48,27 @@ class FeedLoop {
   const std::shared_ptr<CatchUpPool> pool_;
   const HistoryOpener opener_;
 
+  // A transaction that is being read.
+  struct Loading {
+    uint64_t xid = 0;
+    Mutex mutex;
+    bool done GUARDED_BY(mutex) = false;
+    Status status GUARDED_BY(mutex);
+    std::vector<std::vector<FeedItemPtr>> transactions GUARDED_BY(mutex);
+    uint64_t highest_floor GUARDED_BY(mutex) = 0;
+  };
+  static Status load_in(HistoryReader& reader, Loading& loading, FeedCore& core);
+  static std::vector<std::vector<FeedItemPtr>> encode(const HistoryPage& page, FeedCore& core);
+
   // Of the following thread alone:
   HistoryReader* own_reader_ = nullptr;  // what reader_ holds
+  AheadLook ahead_;
+  std::shared_ptr<Loading> loading_;  // the transaction at the ring's end, if that is being read
+  uint64_t held_end_ = 0;             // the ring's end, which did not move since
+  MonotonicTime held_since_{};
+  MonotonicTime ahead_at_{};
+  bool held_ = false;
+  uint64_t told_holding_ = 0;  // the last transaction in progress that was logged
   Duration interval_{1};
   MonotonicTime polled_at_{};
 

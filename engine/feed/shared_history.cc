@@ -99,7 +99,8 @@ StatusOr<SharedHistory> compare_histories(const StreamRequest& request, const In
   }
   const bool others_lost = judge_recent(request, shared);
   for (size_t i = 0; i < shared.intact.size(); ++i) {
-    if (shared.intact[i]) shared.newest = std::max(shared.newest, seen[i].xid);
+    const bool ahead = i < request.tenants.size() && request.tenants[i].ahead;
+    if (shared.intact[i] && !ahead) shared.newest = std::max(shared.newest, seen[i].xid);
   }
   if (!has_position || request.others_last.xid == 0) return shared;
   if (!shared.intact.back()) return replaced("its last transaction is not there any more");

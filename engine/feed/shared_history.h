@@ -12,7 +12,7 @@ struct SharedHistory {
   bool asked = false;         // the client gave an identity at all
   bool others_named = false;  // it gave one for its default position, and that is intact
   std::vector<bool> intact;   // by tenant of the request; true without an identity
-  uint64_t newest = 0;        // the highest xid that both have
+  uint64_t newest = 0;        // the highest xid that both have, and up to which the client has all of it
 
   // Behind it everything of the database may be new to the client.
   uint64_t end() const { return newest + 1; }

@@ -124,10 +124,12 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
       read_ring_locked(limit, &pull);
     }
   }
+  if (pull.items.empty() && parked_ && !reading_) read_ahead_locked(limit, &pull);
   if (!request_.notices) stop_at_unreadable_locked(&pull);
   if (phase_ == Phase::kEnded && pull.idle()) return end_;
   // A position inside of a transaction is the one in front of it.
-  const uint64_t read = !buffer_.empty() ? buffer_.front()->xid : parked_ ? core_->ring.end() : place_.xid;
+  uint64_t read = parked_ ? core_->ring.end() : place_.xid;
+  if (!buffer_.empty()) read = std::min(read, buffer_.front()->xid);
   position_ = std::max(position_, std::min(complete_locked(read), core_->ring.durable_end()));
   if (read >= withheld_to_) {
     withheld_from_ = UINT64_MAX;
@@ -176,8 +178,9 @@ void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
     pull->items.push_back(std::move(buffer_.front()));
     buffer_.pop_front();
   }
+  pull->ahead = buffer_ahead_;
   // The next page is read while this one is sent.
-  if (buffer_.empty() && place_.xid < core_->ring.start()) submit_page_locked();
+  if (buffer_.empty() && place_.xid < core_->ring.start() && !parked_) submit_page_locked();
 }
 
 void StreamImpl::read_ring_locked(ReadLimit limit, Pull* pull) {
@@ -189,6 +192,32 @@ void StreamImpl::read_ring_locked(ReadLimit limit, Pull* pull) {
       std::erase_if(pull->items, [&](const FeedItemPtr& item) REQUIRES_LOCK(core_->mutex) { return !wanted(*item); });
   }
   if (pull->items.empty()) park_locked();
+}
+
+// The rest of what is too much for one answer goes through the buffer, because the list forgets what the ring has.
+void StreamImpl::read_ahead_locked(ReadLimit limit, Pull* pull) {
+  if (!request_.ahead) return;
+  filter_.forget_ahead(core_->ring.end());
+  size_t bytes = 0;
+  while (const std::vector<FeedItemPtr>* parts = core_->ahead.find(&ahead_next_)) {
+    const FeedItem& first = *parts->front();
+    if (wants(first)) {
+      if (pull->items.size() >= limit.items_max || bytes >= limit.bytes_max) return;
+      for (const FeedItemPtr& item : *parts) {
+        const bool full =
+            pull->items.size() >= limit.items_max || (bytes > 0 && bytes + item->bytes() > limit.bytes_max);
+        if (full || !buffer_.empty()) {
+          buffer_.push_back(item);
+        } else {
+          pull->items.push_back(item);
+        }
+        bytes += item->bytes();
+      }
+      filter_.told_ahead(first.tenant, first.xid);
+      pull->ahead = buffer_ahead_ = true;
+    }
+    ++ahead_next_;
+  }
 }
 
 // A stream whose start lies ahead of the feed waits like any other; its filter keeps what comes before away.
@@ -389,6 +418,7 @@ Status StreamImpl::run_page(HistoryReader& reader) {
     if (status.ok()) {
       place_ = place;
       read_newest_ = std::move(newest);
+      buffer_ahead_ = false;
       std::ranges::move(items, std::back_inserter(buffer_));
     } else {
       end_locked(status);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +18,7 @@
 #include "base/snap_token.h"
 #include "base/status.h"
 #include "base/v1/base.pb.h"
+#include "engine/storage/horizon.h"
 #include "engine/storage/unreadable.h"
 
 namespace headgate::engine {
@@ -58,12 +60,23 @@ struct XidRange {
   uint64_t to = 0;
 };
 
+// How much a page may hold.
+struct PageLimit {
+  static constexpr size_t kNone = std::numeric_limits<size_t>::max();
+
+  PageLimit(size_t changes, size_t whole = kNone) : changes(changes), whole(whole) {}
+  size_t changes;  // about; never a part of a transaction
+  size_t whole;    // a transaction with more changes, or with very much in long values, is only named
+};
+
 struct HistoryPage {
   std::vector<HistoryTransaction> transactions;  // ascending by xid
   uint64_t next = 0;                             // everything below has been returned; equals range.to when complete
   // Of a page of all or of many tenants: the highest floor that a collector of ours had recorded of any tenant when the
   // page was read. Up to range.from it cannot have taken anything from the page.
   uint64_t highest_floor = 0;
+  // The transaction at `next`, when it alone is larger than PageLimit::whole; without its changes.
+  std::optional<HistoryTransaction> large = std::nullopt;
 };
 
 struct TenantFloor {
@@ -76,7 +89,8 @@ struct TenantFloor {
 // What a reader that follows the database gets at once.
 struct HistoryTail {
   uint64_t horizon = 0;
-  HistoryPage page;  // from where the reader stood; `next` may be below the horizon when there is more
+  HistoryPage page;   // from where the reader stood; `next` may be below the horizon when there is more
+  uint64_t xmax = 0;  // xids from here on had not begun; 0: not looked at
 };
 
 // Which history the database's xids belong to.
@@ -124,16 +138,19 @@ class HistoryReader {
   // The state at this moment: only engine transactions are listed as in progress. Its lowest entry (or xmax) is a
   // horizon. xids from xmax on had not begun.
   virtual StatusOr<PgSnapshot> now() = 0;
-  // Transactions of all tenants (empty `tenants`) or of the named ones within `range`; at most about `changes_max`
-  // changes, but never a part of a transaction. It may be empty although `next` is below range.to: ask again from
-  // there.
-  virtual StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, size_t changes_max) = 0;
+  // The same with what is known of those in progress. What has ended below xmax, later calls of page() see. On a
+  // standby xmax is the horizon, and nothing is in progress.
+  virtual StatusOr<Running> running() = 0;
+  // Transactions of all tenants (empty `tenants`) or of the named ones within `range`. It may be empty although `next`
+  // is below range.to: ask again from there.
+  virtual StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, PageLimit limit) = 0;
   // One answer per tenant, one statement for all. `xids[i]` 0 asks nothing about an xid.
   virtual StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> tenants,
                                                        std::span<const uint64_t> xids) = 0;
   // horizon() and the first page() behind `from` for all tenants, in one round trip as long as nothing unusual stands
   // in the way: a foreign transaction that holds the horizon back, a page that is too large, a standby.
-  virtual StatusOr<HistoryTail> tail(uint64_t from, size_t changes_max) = 0;
+  // `quiet`: nothing is likely to be there, so the horizon alone is asked for until it has moved.
+  virtual StatusOr<HistoryTail> tail(uint64_t from, PageLimit limit, bool quiet) = 0;
   // For each tenant the smallest xid above its entry in `after`, 0 when it has none; one statement for all.
   virtual StatusOr<std::vector<uint64_t>> next_after(std::span<const std::string> tenants,
                                                      std::span<const uint64_t> after) = 0;

@@ -352,14 +352,19 @@ bool PageReader::add_changes(pqxx::transaction_base& work, std::vector<HistoryTr
   return true;
 }
 
-StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::string> tenants, size_t changes_max) {
+StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::string> tenants, PageLimit limit) {
   if (range.from >= range.to) return HistoryPage{{}, range.to};
   pqxx::transaction<pqxx::repeatable_read, pqxx::read_only> work(connection_);
   size_t rows = std::clamp<size_t>(rows_per_page_, 1, kRowsPerPageMax);
   while (true) {
     Scan found = scan(work, range, tenants, rows);
     const bool single = found.transactions.size() <= 1;
-    const bool complete = add_changes(work, found.transactions, single ? 0 : changes_max * kOvershoot);
+    const size_t whole_max = limit.whole == PageLimit::kNone ? 0 : limit.whole;
+    const bool complete = add_changes(work, found.transactions, single ? whole_max : limit.changes * kOvershoot);
+    if (!complete && single) {
+      HistoryTransaction& large = found.transactions.front();
+      return HistoryPage{{}, large.xid, found.highest_floor, std::move(large)};
+    }
     if (!complete) {
       rows = std::max<size_t>(1, std::min(rows, found.transactions.size()) / kOvershoot);
       rows_per_page_ = rows;
@@ -367,7 +372,7 @@ StatusOr<HistoryPage> PageReader::read(XidRange range, std::span<const std::stri
     }
     size_t changes = 1;
     for (const HistoryTransaction& transaction : found.transactions) changes += transaction.changes.size();
-    if (changes < changes_max / 2 && grows_) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
+    if (changes < limit.changes / 2 && grows_) rows_per_page_ = std::min(kRowsPerPageMax, rows * 2);
     return HistoryPage{std::move(found.transactions), found.next, found.highest_floor};
   }
 }

@@ -20,7 +20,7 @@ class PageReader {
   // Whether life events are read. The table may appear while the connection is open: it is looked for until it is
   // there.
   bool has_lives(pqxx::transaction_base& work);
-  StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, size_t changes_max);
+  StatusOr<HistoryPage> read(XidRange range, std::span<const std::string> tenants, PageLimit limit);
 
   // One statement, hence one state: the snapshot it ran in, and all transactions from `from` up to what had ended below
   // everything in progress then, foreign transactions included.

@@ -25,6 +25,12 @@ uint64_t horizon(HistoryReader& reader) {
   return *value;
 }
 
+LockHolders holders(std::initializer_list<uint32_t> xids) {
+  LockHolders made;
+  for (const uint32_t xid : xids) made.xids[xid] = {};
+  return made;
+}
+
 // Other databases of the server, and its own workers, end their transactions soon.
 bool reaches(HistoryReader& reader, uint64_t xid) {
   return testing::wait_until([&] { return horizon(reader) > xid; });
@@ -59,14 +65,14 @@ TEST_SUITE("storage/history") {
   TEST_CASE("horizon: only those block that hold the lock and are still in progress") {
     const PgSnapshot before{100, 110, {100, 103, 107}};
     const PgSnapshot after{103, 115, {103, 107, 112}};
-    CHECK(horizon_of(engine_snapshot(before, {{103, 107, 112}}, after)) == 103);
-    CHECK(horizon_of(engine_snapshot(before, {{107}}, after)) == 107);
-    CHECK(horizon_of(engine_snapshot(before, {{100}}, after)) == 110);
+    CHECK(horizon_of(engine_snapshot(before, holders({103, 107, 112}), after)) == 103);
+    CHECK(horizon_of(engine_snapshot(before, holders({107}), after)) == 107);
+    CHECK(horizon_of(engine_snapshot(before, holders({100}), after)) == 110);
     CHECK(horizon_of(engine_snapshot(before, {}, after)) == 110);
     CHECK(horizon_of(engine_snapshot(before, {{}, true}, after)) == 103);
     const uint64_t epoch = uint64_t{3} << 32;
     const PgSnapshot wrapped{epoch + 5, epoch + 9, {epoch + 5}};
-    CHECK(horizon_of(engine_snapshot(wrapped, {{5}}, wrapped)) == epoch + 5);
+    CHECK(horizon_of(engine_snapshot(wrapped, holders({5}), wrapped)) == epoch + 5);
   }
 
   TEST_CASE("horizon: stays below every open engine transaction in all commit orders of three") {

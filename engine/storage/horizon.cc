@@ -25,6 +25,29 @@ PgSnapshot engine_snapshot(const PgSnapshot& before, const LockHolders& holders,
   return refined;
 }
 
+Running running_of(const PgSnapshot& refined, const LockHolders& holders) {
+  Running running{refined.xmax, {}};
+  for (const uint64_t xid : refined.in_progress) {
+    const auto found = holders.xids.find(static_cast<uint32_t>(xid));
+    running.transactions.push_back({xid, found == holders.xids.end() ? LockHolder{} : found->second});
+  }
+  return running;
+}
+
+bool Running::may_precede(int64_t tenant, uint64_t xid) const {
+  for (const RunningTransaction& one : transactions) {
+    if (one.xid >= xid) break;
+    const std::vector<int64_t>& tenants = one.holder.tenants;
+    const bool known = !tenants.empty() || !guarded(Guard::kUnknownWriters);
+    if (!known || std::ranges::find(tenants, tenant) != tenants.end()) return true;
+  }
+  return false;
+}
+
+bool Running::contains(uint64_t xid) const {
+  return std::ranges::binary_search(transactions, xid, {}, &RunningTransaction::xid);
+}
+
 uint64_t horizon_of(const PgSnapshot& snapshot) {
   return snapshot.in_progress.empty() ? snapshot.xmax : snapshot.in_progress.front();
 }

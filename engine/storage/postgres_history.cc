@@ -16,6 +16,7 @@
 #include "engine/storage/history_page.h"
 #include "engine/storage/horizon.h"
 #include "engine/storage/identity.h"
+#include "engine/storage/lock_holders.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/tenant_life.h"
 
@@ -26,22 +27,6 @@ namespace {
 constexpr Duration kHoldUpPatience{3};
 
 constexpr const char* kSnapshot = "SELECT pg_current_snapshot()::text, pg_is_in_recovery()";
-
-// One reading of pg_locks, so that a prepared transaction cannot slip from its session to its own entry between two.
-// A transaction writes `transactions` under exactly this lock mode. backend_xid covers the instant at which an xid
-// exists but not yet its lock.
-constexpr const char* kHolders = R"(
-WITH locks AS MATERIALIZED (
-  SELECT locktype, pid, virtualtransaction AS owner, transactionid AS xid FROM pg_locks
-  WHERE granted AND (locktype = 'transactionid' OR (locktype = 'relation' AND mode = 'RowExclusiveLock'
-    AND relation = 'transactions'::regclass
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))))
-SELECT x.xid::text, a.backend_xid::text
-FROM locks h
-LEFT JOIN locks x ON x.locktype = 'transactionid'
-  AND (x.pid = h.pid OR (x.pid IS NULL AND h.pid IS NULL AND x.owner = h.owner))
-LEFT JOIN pg_stat_activity a ON a.pid = h.pid
-WHERE h.locktype = 'relation')";
 
 // The row comparisons keep the planner on the indexes that lead with tenant_id, whatever it believes about a tenant.
 // $1 tenants, $2 xids; the {} are the tenant's recorded floor, where the table for it exists, and the table of lives.
@@ -117,27 +102,38 @@ class PostgresHistory : public HistoryReader {
       if (before.in_progress.empty() || before.xmin > horizon_) {
         horizon_ = std::max(horizon_, horizon_of(before));
       } else {
-        HG_ASSIGN_OR_RETURN(const PgSnapshot refined, refine(before));
-        horizon_ = std::max(horizon_, horizon_of(refined));
+        HG_ASSIGN_OR_RETURN(const Running running, refine(before));
+        horizon_ = std::max(horizon_, running.horizon());
       }
       return horizon_;
     });
   }
 
   StatusOr<PgSnapshot> now() override {
-    return guarded<PgSnapshot>([&]() -> StatusOr<PgSnapshot> {
-      HG_ASSIGN_OR_RETURN(PgSnapshot before, snapshot());
-      if (before.in_progress.empty()) return PgSnapshot{before.xmax, before.xmax, {}};
+    HG_ASSIGN_OR_RETURN(const Running found, running());
+    PgSnapshot snapshot{found.horizon(), found.xmax, {}};
+    for (const RunningTransaction& one : found.transactions) snapshot.in_progress.push_back(one.xid);
+    return snapshot;
+  }
+
+  StatusOr<Running> running() override {
+    return guarded<Running>([&]() -> StatusOr<Running> {
+      HG_ASSIGN_OR_RETURN(const PgSnapshot before, snapshot());
+      if (before.in_progress.empty()) return Running{before.xmax, {}};
       return refine(before);
     });
   }
 
-  StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, size_t changes_max) override {
-    return guarded<HistoryPage>([&] { return pages_.read(range, tenants, changes_max); });
+  StatusOr<HistoryPage> page(XidRange range, std::span<const std::string> tenants, PageLimit limit) override {
+    return guarded<HistoryPage>([&] { return pages_.read(range, tenants, limit); });
   }
 
-  StatusOr<HistoryTail> tail(uint64_t from, size_t changes_max) override {
-    return guarded<HistoryTail>([&] { return read_tail(from, changes_max); });
+  StatusOr<HistoryTail> tail(uint64_t from, PageLimit limit, bool quiet) override {
+    if (quiet) {
+      HG_ASSIGN_OR_RETURN(const uint64_t reached, horizon());
+      if (reached <= from) return HistoryTail{reached, {{}, from}, counter_};
+    }
+    return guarded<HistoryTail>([&] { return read_tail(from, limit); });
   }
 
   StatusOr<std::vector<TenantHistory>> tenants(std::span<const std::string> names,
@@ -303,7 +299,7 @@ class PostgresHistory : public HistoryReader {
     return now - held_up_since_ >= kHoldUpPatience;
   }
 
-  StatusOr<HistoryTail> read_tail(uint64_t from, size_t changes_max) {
+  StatusOr<HistoryTail> read_tail(uint64_t from, PageLimit limit) {
     if (!standby_) {
       HG_ASSIGN_OR_RETURN(PageReader::Tail tail, pages_.read_tail(from));
       if (tail.in_recovery) return unavailable("the database became a standby; its history is looked at again");
@@ -313,36 +309,31 @@ class PostgresHistory : public HistoryReader {
         const uint64_t reached = horizon_of(snapshot);
         if (reached > from) {
           horizon_ = std::max(horizon_, reached);
-          return HistoryTail{horizon_, {std::move(tail.transactions), reached, tail.highest_floor}};
+          return HistoryTail{horizon_, {std::move(tail.transactions), reached, tail.highest_floor}, snapshot.xmax};
         }
-        if (snapshot.xmax <= from || !held_up_for_long(reached)) return HistoryTail{horizon_, {{}, from}};
+        if (snapshot.xmax <= from || !held_up_for_long(reached))
+          return HistoryTail{horizon_, {{}, from}, snapshot.xmax};
       }
     }
     HG_ASSIGN_OR_RETURN(const uint64_t reached, horizon());
-    if (reached <= from) return HistoryTail{reached, {{}, from}};
-    HG_ASSIGN_OR_RETURN(HistoryPage found, page({from, reached}, {}, changes_max));
-    return HistoryTail{reached, std::move(found)};
+    if (reached <= from) return HistoryTail{reached, {{}, from}, counter_};
+    HG_ASSIGN_OR_RETURN(HistoryPage found, page({from, reached}, {}, limit));
+    return HistoryTail{reached, std::move(found), counter_};
   }
 
-  StatusOr<PgSnapshot> refine(PgSnapshot before) {
+  // What engine transactions were in progress at `before`, and at whose hands.
+  StatusOr<Running> refine(PgSnapshot before) {
     const LockHolders holders = lock_holders();
     if (!headgate::guarded(Guard::kLockOrder)) {
       HG_ASSIGN_OR_RETURN(before, snapshot());
     }
     HG_ASSIGN_OR_RETURN(const PgSnapshot after, snapshot());
-    return engine_snapshot(before, holders, after);
+    return running_of(engine_snapshot(before, holders, after), holders);
   }
 
   LockHolders lock_holders() {
-    LockHolders holders;
     pqxx::nontransaction work(connection_);
-    for (const pqxx::row& row : work.exec(kHolders)) {
-      if (row[0].is_null() && row[1].is_null()) holders.unknown = true;
-      for (int column = 0; column < 2; ++column) {
-        if (!row[column].is_null()) holders.xids.insert(static_cast<uint32_t>(number(row[column])));
-      }
-    }
-    return holders;
+    return read_lock_holders(work);
   }
 
   StatusOr<std::vector<TenantHistory>> read_tenants(std::span<const std::string> names,

@@ -22,7 +22,7 @@ class PostgresSchemas : public SchemaStore {
     const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::work work(connection);
       // A removal of the tenant comes before this or behind it, in the order as in the tables.
-      work.exec(fmt::format("SELECT pg_advisory_xact_lock_shared({})", tenant_lock(tenant)));
+      work.exec(share_tenant_sql(tenant));
       // Writers of one tenant take turns, so a version sorts behind every earlier one and the head cannot move between
       // the comparison and the insert. The next statement has a snapshot of its own and sees what the last one wrote.
       work.exec_params("SELECT pg_advisory_xact_lock(hashtext('headgate.schema'), hashtext($1))", tenant);

@@ -46,7 +46,7 @@ class PostgresTenants : public TenantStore {
       record_missed(connection, id);
       pqxx::work work(connection);
       // A removal of the same name gets its place in the order first, and whoever writes to the tenant comes later.
-      work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
+      work.exec(lock_tenant_sql(id));
       const bool recorded = begin_life(work);
       tenant = tenant_of(work.exec_params1(
           fmt::format("INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING {}", kTenantColumns), id, name));
@@ -63,7 +63,7 @@ class PostgresTenants : public TenantStore {
     const Status status = pool_->run([&](pqxx::connection_base& connection) {
       pqxx::work work(connection);
       // Writers of the tenant that have begun finish first, and those that follow wait.
-      work.exec(fmt::format("SELECT pg_advisory_xact_lock({})", tenant_lock(id)));
+      work.exec(lock_tenant_sql(id));
       const bool recorded = begin_life(work);
       if (work.exec_params("SELECT 1 FROM tenants WHERE id = $1 FOR UPDATE", id).empty()) {
         return api_error(base::v1::ERROR_CODE_NOT_FOUND);

@@ -16,6 +16,10 @@
 #include "base/v1/errors.pb.h"
 #include "engine/storage/datastore.h"
 
+// Held, shared, by every writer of an engine beside its tenant's lock: it says that the session's transactions change
+// nothing of other tenants. Any number that nobody else uses; as text, for statements.
+#define HG_WRITER_LOCK "7522537965574647666"
+
 namespace headgate::engine {
 
 // Errors of Pool as clients see them. ABORTED becomes SERIALIZATION, RESOURCE_EXHAUSTED stays, everything else becomes

@@ -54,7 +54,7 @@ std::string history(HistoryReader& reader, std::vector<std::string> tenants = {}
 }
 
 std::string tail(HistoryReader& reader) {
-  const auto found = reader.tail(0, 1000);
+  const auto found = reader.tail(0, 1000, false);
   REQUIRE_MESSAGE(found.ok(), describe(found.status()));
   return told(found->page.transactions);
 }

@@ -31,6 +31,16 @@ int64_t tenant_lock(const std::string& tenant) {
   return hash.value();
 }
 
+std::string lock_tenant_sql(const std::string& tenant) {
+  return fmt::format("SELECT pg_advisory_xact_lock_shared(" HG_WRITER_LOCK "), pg_advisory_xact_lock({})",
+                     tenant_lock(tenant));
+}
+
+std::string share_tenant_sql(const std::string& tenant) {
+  return fmt::format("SELECT pg_advisory_xact_lock_shared(" HG_WRITER_LOCK "), pg_advisory_xact_lock_shared({})",
+                     tenant_lock(tenant));
+}
+
 WriteLocks::WriteLocks(const std::string& tenant) : tenant_(tenant) {}
 
 void WriteLocks::add(char kind, std::initializer_list<const std::string*> parts) {

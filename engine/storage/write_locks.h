@@ -22,6 +22,11 @@ namespace headgate::engine {
 // The lock of everything a tenant owns.
 int64_t tenant_lock(const std::string& tenant);
 
+// The statement that takes it until the transaction ends, before that gets its xid.
+std::string lock_tenant_sql(const std::string& tenant);
+// The same, beside other writers.
+std::string share_tenant_sql(const std::string& tenant);
+
 class WriteLocks {
  public:
   explicit WriteLocks(const std::string& tenant);

@@ -47,11 +47,14 @@ std::vector<std::vector<std::string>> keys_of(const std::vector<Attribute>& attr
 // no other index can turn into a scan of the table or of a large entity, which would be tracked as a read of it.
 const char* const kPrepareWrites = R"sql(
 PREPARE headgate_lock_keys (bigint, bigint[]) AS
-SELECT pg_advisory_lock_shared($1), (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
+SELECT pg_advisory_lock_shared()sql" HG_WRITER_LOCK R"sql(), pg_advisory_lock_shared($1),
+  (SELECT count(pg_advisory_lock(k)) FROM unnest($2) AS k);
 
-PREPARE headgate_lock_key (bigint, bigint) AS SELECT pg_advisory_lock_shared($1), pg_advisory_lock($2);
+PREPARE headgate_lock_key (bigint, bigint) AS
+SELECT pg_advisory_lock_shared()sql" HG_WRITER_LOCK R"sql(), pg_advisory_lock_shared($1), pg_advisory_lock($2);
 
-PREPARE headgate_lock_tenant (bigint) AS SELECT pg_advisory_lock($1);
+PREPARE headgate_lock_tenant (bigint) AS
+SELECT pg_advisory_lock_shared()sql" HG_WRITER_LOCK R"sql(), pg_advisory_lock($1);
 
 PREPARE headgate_unlock AS SELECT pg_advisory_unlock_all();
 

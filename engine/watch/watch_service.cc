@@ -114,6 +114,7 @@ class WatchService : public base::v1::Watch::WithRawCallbackMethod_Watch<base::v
     auto session = std::make_shared<WatchSession>(door_.host(), context, limit, heartbeat(*context));
     return door_.begin(std::move(session), SessionHost::Kind::kWatch,
                        {.tenants = {{request.tenant_id(), request.snap_token()}},
+                        .ahead = true,
                         .incarnation = metadata(*context, "headgate-incarnation")});
   }
 
@@ -185,6 +186,7 @@ class FeedService : public FeedMethods {
   static StreamRequest translate(const v1::SubscribeRequest& request) {
     StreamRequest wanted{.notices = true,
                          .all_tenants = request.all_tenants(),
+                         .ahead = request.ahead(),
                          .earliest = request.default_start() == v1::START_POLICY_EARLIEST,
                          .others_token = request.default_snap_token(),
                          .incarnation = request.incarnation(),
@@ -195,7 +197,8 @@ class FeedService : public FeedMethods {
       wanted.tenants.push_back({.tenant = position.tenant_id(),
                                 .snap_token = position.snap_token(),
                                 .last = identity_of(position.last()),
-                                .quiet = position.quiet()});
+                                .quiet = position.quiet(),
+                                .ahead = position.ahead()});
     }
     return wanted;
   }

@@ -76,12 +76,14 @@ v1::TenantEvent::State state_of(const StreamNotice& notice) {
 }  // namespace
 
 void WatchSession::encode(const Pull& pull, Messages* out) {
+  if (!pull.items.empty() && !pull.items.back()->more_parts) reached_ = pull.items.back()->xid + 1;
   for (const FeedItemPtr& item : pull.items) out->push_back(response_of(item));
 }
 
 void WatchSession::encode_heartbeat(uint64_t position, const TransactionIdentity&, Messages* out) {
   base::v1::WatchResponse response;
-  response.mutable_changes()->set_snap_token(encode_position_token(position));
+  // Of one tenant, so what was told in front of the horizon counts.
+  response.mutable_changes()->set_snap_token(encode_position_token(std::max(position, reached_)));
   out->push_back(buffer_of(response));
 }
 
@@ -120,6 +122,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     transaction.set_snap_token(item->snap_token);
     transaction.set_started_at_us(item->started_at_us);
     transaction.set_changes(item->changes);
+    transaction.set_ahead(pull.ahead);
     if (item->unreadable != nullptr) {
       put_unreadable(*item->unreadable, transaction);
     } else if (item->life != nullptr) {
@@ -127,7 +130,7 @@ void FeedSession::encode(const Pull& pull, Messages* out) {
     }
   }
   const FeedItem& last = *pull.items.back();
-  implied_ = last.more_parts ? 0 : last.xid + 1;
+  if (!pull.ahead) implied_ = last.more_parts ? 0 : last.xid + 1;
   out->push_back(buffer_of(message));
 }
 

@@ -16,6 +16,9 @@ class WatchSession : public StreamSession {
  protected:
   void encode(const Pull& pull, Messages* out) override;
   void encode_heartbeat(uint64_t position, const TransactionIdentity& newest, Messages* out) override;
+
+ private:
+  uint64_t reached_ = 0;  // the position behind the last transaction sent
 };
 
 // headgate.v1.Feed: batches, events of tenants, and a heartbeat with the position that they do not tell themselves.

@@ -68,6 +68,7 @@ TenantStart SourcePlace::start_of(const std::string& name) const {
     start.last_xid = found->second.xid;
     start.last_started_at_us = found->second.started_at_us;
   }
+  start.ahead = !quiet && start.last_xid >= progress.position;
   return start;
 }
 

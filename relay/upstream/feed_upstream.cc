@@ -30,6 +30,7 @@ constexpr Duration kRecentAgeMax{24 * 3'600'000};
 pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSettings& settings) {
   pb::SubscribeRequest wire;
   wire.set_all_tenants(!request.tenants.exact());
+  wire.set_ahead(true);
   wire.set_default_start(request.default_start == StartPolicy::kEarliest ? pb::START_POLICY_EARLIEST
                                                                          : pb::START_POLICY_HEAD);
   const Progress& progress = request.progress;
@@ -52,6 +53,7 @@ pb::SubscribeRequest to_wire(const UpstreamRequest& request, const UpstreamSetti
     position->set_tenant_id(tenant);
     position->set_snap_token(start.snap_token);
     position->set_quiet(start.quiet);
+    position->set_ahead(start.ahead);
     if (start.last_xid != 0) to_wire({start.last_xid, start.last_started_at_us, tenant}, *position->mutable_last());
   }
   if (wire.all_tenants()) return wire;
@@ -192,7 +194,8 @@ class FeedMessages {
   // Of transactions alone: what a collector removes of tenants' lives, it removes without a word.
   void remember(const pb::Transaction& transaction) {
     const bool of_life = transaction.kind() != pb::Transaction::KIND_CHANGES;
-    if (of_life || transaction.more_parts() || transaction.started_at_us() == 0) return;
+    // Those ahead are compared as their tenants' last ones.
+    if (of_life || transaction.more_parts() || transaction.started_at_us() == 0 || transaction.ahead()) return;
     // What is sent again came before.
     if (!recent_.empty() && recent_.back().xid >= transaction.xid()) return;
     if (recent_.size() == kRecentMax) recent_.erase(recent_.begin());
@@ -231,8 +234,9 @@ class FeedMessages {
     const pb::Transaction& last = batch.transactions(batch.transactions_size() - 1);
     const bool complete = !last.more_parts();
     if (!events.empty() && !listener_.on_events(std::move(events))) return false;
-    // The stream is in order of xids over all tenants, so a complete transaction is a position too.
-    if (complete) {
+    // But for what is ahead, the stream is in order of xids over all tenants, so a complete transaction is a position
+    // too.
+    if (complete && !last.ahead()) {
       tell_progress({newest.xid + 1, encode_position_token(newest.xid + 1), incarnation_, std::move(newest)});
     }
     return true;

@@ -93,6 +93,7 @@ struct TenantStart {
   uint64_t last_xid = 0;  // of the last transaction that arrived of it, as Identity
   int64_t last_started_at_us = 0;
   bool quiet = false;  // everything up to the progress has arrived, so it may start at any later shared position
+  bool ahead = false;  // its last transaction lies in front of the progress: it says nothing of other tenants
 };
 
 struct UpstreamRequest {
