@@ -78,6 +78,26 @@ TEST_SUITE("robustness/guards_engine") {
     expect({check(guarded), check(bare)}, "transaction " + std::to_string(xid) + " is missing");
   }
 
+  TEST_CASE("unknown_writers: what is told beside a transaction that may be anybody's is out of order") {
+    HG_FLEET(fleet);
+    Pair pair = start_pair(*fleet, "unknown_writers");
+    EngineSession low(fleet->uri()), high(fleet->uri());
+    const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
+    const uint64_t xid = low.begin("acme");
+    low.add("low");
+    high.write("acme", "high");
+    REQUIRE(bare.wait_for(1, 20s));
+    CHECK(guarded.count() == 0);
+    low.commit();
+    high.write("acme", "last");
+    const Truth truth = read_truth(fleet->uri());
+    const auto check = [&](const WatchReader& reader) {
+      wait_for_all(reader, truth, 20s);
+      return check_stream(truth, "acme", kBeginning, reader.messages());
+    };
+    expect({check(guarded), check(bare)}, "transaction " + std::to_string(xid) + " is missing");
+  }
+
   TEST_CASE("lock_order: locks that are older than the snapshot do not tell who is in progress") {
     HG_FLEET(fleet);
     Pair pair = start_pair(*fleet, "lock_order");
