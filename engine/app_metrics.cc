@@ -1,5 +1,6 @@
 #include "engine/app_metrics.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace headgate::engine {
@@ -8,6 +9,11 @@ namespace {
 template <typename Read>
 std::function<double()> number(Read read) {
   return [read] { return static_cast<double>(read()); };
+}
+
+double unknown_holders(const FeedStats& feed) {
+  const auto unknown = [](const RunningTransaction& one) { return one.holder.tenants.empty(); };
+  return static_cast<double>(std::ranges::count_if(feed.holding, unknown));
 }
 
 }  // namespace
@@ -80,6 +86,14 @@ void add_feed_metrics(Metrics& m, const Feed& feed, const WatchServices& watch) 
   m.counter_from("headgate_engine_feed_unreadable_rows_total",
                  "Stored rows that are no values; each is a gap to its tenant's subscribers, and a line in the log.",
                  {}, of_feed(&FeedStats::unreadable_rows));
+  m.counter_from("headgate_engine_feed_ahead_total",
+                 "Transactions told in front of the horizon, which another tenant's held back.", {},
+                 of_feed(&FeedStats::ahead));
+  m.gauge_from("headgate_engine_feed_held_seconds", "How long transactions in progress have held the horizon back.", {},
+               of_feed(&FeedStats::held_seconds));
+  m.gauge_from("headgate_engine_feed_held_by_unknown",
+               "Transactions in progress that hold all tenants back, because nobody knows whose they are.", {},
+               number([&feed] { return unknown_holders(feed.stats()); }));
   m.gauge_from("headgate_engine_watch_streams", "Open streams.", {{"service", "watch"}},
                of_watch(&WatchStats::watch_streams));
   m.gauge_from("headgate_engine_watch_streams", "Open streams.", {{"service", "feed"}},
@@ -93,9 +107,19 @@ void add_feed_metrics(Metrics& m, const Feed& feed, const WatchServices& watch) 
 }
 
 nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watch) {
+  nlohmann::ordered_json holding = nlohmann::ordered_json::array();
+  for (const RunningTransaction& one : feed.holding) {
+    holding.push_back({{"xid", one.xid},
+                       {"pid", one.holder.backend},
+                       {"application", one.holder.application},
+                       {"all_tenants", one.holder.tenants.empty()}});
+  }
   return {{"connected", feed.connected},
           {"horizon", feed.horizon},
           {"horizon_lag", feed.horizon_lag},
+          {"held_seconds", feed.held_seconds},
+          {"held_by", std::move(holding)},
+          {"ahead", feed.ahead},
           {"ring_bytes", feed.ring_bytes},
           {"ring_messages", feed.ring_messages},
           {"streams", {{"watch", watch.watch_streams}, {"feed", watch.feed_streams}}},

@@ -2,7 +2,7 @@
 //
 // A writer of an engine holds its tenant's lock before it has its xid, so the server's list of locks tells whose every
 // transaction in progress is. What a tenant has committed can be told when nothing in progress below it may be the
-// tenant's (Running::may_precede): its own order is complete up to there. ops/decisions/0016 has the reasoning.
+// tenant's (Running::may_precede): its own order is complete up to there. ops/decisions/0018 has the reasoning.
 #pragma once
 
 #include <cstdint>

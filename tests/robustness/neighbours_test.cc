@@ -14,7 +14,7 @@ TEST_SUITE("robustness/neighbours") {
   // One Data.Delete of everything, which cannot end while somebody holds one of its rows.
   class LongDelete {
    public:
-    LongDelete(World & world, const std::string& tenant) : blocker_(world.database_uri()) {
+    LongDelete(World& world, const std::string& tenant) : blocker_(world.database_uri()) {
       blocker_.run("BEGIN");
       blocker_.run("SELECT FROM relation_tuples WHERE tenant_id = '" + tenant +
                    "' AND expired_tx_id = '9223372036854775807'::xid8 LIMIT 1 FOR UPDATE");
@@ -30,11 +30,13 @@ TEST_SUITE("robustness/neighbours") {
         failure_ = status.ok() ? "" : status.error_message();
         ended_ = true;
       });
-      // Its transaction has begun when it waits for the row. Inside of its own, the blocker would see one moment for ever.
+      // Its transaction has begun when it waits for the row. Inside of its own, the blocker would see one moment for
+      // ever.
       EngineSession look(world.database_uri());
       CHECK(wait_until([&] {
-        return look.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND"
-                          " wait_event_type = 'Lock' AND query LIKE 'UPDATE relation_tuples%'") != "0";
+        return look.value(
+                   "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND"
+                   " wait_event_type = 'Lock' AND query LIKE 'UPDATE relation_tuples%'") != "0";
       }));
     }
     bool ended() const { return ended_; }
@@ -62,9 +64,8 @@ TEST_SUITE("robustness/neighbours") {
   bool all_have(World & world, const std::string& tenant, size_t count) {
     return wait_until(
         [&] {
-          return std::ranges::all_of(world.subscribers(), [&](const auto& one) {
-            return changes_of(*one.second, tenant) >= count;
-          });
+          return std::ranges::all_of(world.subscribers(),
+                                     [&](const auto& one) { return changes_of(*one.second, tenant) >= count; });
         },
         20s);
   }
