@@ -8,6 +8,7 @@
 #include "base/http_server.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/refusals.h"
 #include "relay/admin/pages.h"
 #include "relay/delivery/distributor.h"
 #include "sinks/replaceable_sink.h"
@@ -227,14 +228,22 @@ Status App::serve(std::stop_token stop) {
 
 // Takes the token store over and starts the delivery; repeats that while the store is away.
 Status App::own_tokens(std::stop_token stop) {
+  constexpr Duration kTellAgain{60'000};
   Backoff backoff({Duration(100), Duration(5'000)}, random_seed());
+  std::string told;
+  MonotonicTime told_at{};
   const std::stop_callback leave(stop, [this] { parts_->tokens_stop.request_stop(); });
   for (;;) {
     const Status status = own_tokens_once();
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
     if (status.ok() || is_final(status)) return status;
-    if (backoff.attempts() == 0) log_warn("waiting_for_token_store", {{"error", describe(status)}});
-    parts_->enter("waiting_for_token_store", describe(status));
+    const std::string why = described_refusal(status);
+    if (why != told || system_clock().now() - told_at > kTellAgain) {
+      log_warn("waiting_for_token_store", {{"error", why}, {"attempts", backoff.attempts() + 1}});
+      told = why;
+      told_at = system_clock().now();
+    }
+    parts_->enter("waiting_for_token_store", why);
     if (!system_clock().sleep(backoff.next(), stop)) return make_status(StatusCode::kCancelled, "stopped");
   }
 }

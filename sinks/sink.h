@@ -39,8 +39,8 @@ struct Batch {
 
 // `written`: how many leading deliveries are durable. With an error the rest may or may not be there: the caller calls
 // write() again with the rest, and the sink must cope with what it already has.
-// Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED: try again. FAILED_PRECONDITION: fenced by a newer owner.
-// INVALID_ARGUMENT: the first delivery that is not written can never be accepted (too large, refused by an ACL …).
+// FAILED_PRECONDITION: fenced by a newer owner. INVALID_ARGUMENT: the first delivery that is not written can never be
+// accepted, as one that is too large. Any other code: try again; base/refusals.h tells what kind of refusal it is.
 struct WriteResult {
   size_t written = 0;
   Status status;

@@ -1,5 +1,7 @@
 #include "base/postgres/connect.h"
 
+#include <absl/strings/match.h>
+#include <absl/strings/str_replace.h>
 #include <absl/strings/str_split.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,6 +10,7 @@
 
 #include "base/postgres/errors.h"
 #include "base/postgres/resolve.h"
+#include "base/refusals.h"
 #include "base/settings.h"
 
 namespace headgate {
@@ -140,6 +143,7 @@ std::string error_of(PGconn* connection) {
   std::string text;
   const std::vector<std::string> lines = absl::StrSplit(PQerrorMessage(connection), '\n', absl::SkipWhitespace());
   for (const std::string& line : lines) {
+    if (absl::StartsWith(line, "LOCATION:")) continue;
     text += (text.empty() ? "" : "; ") + line.substr(line.find_first_not_of(" \t"));
   }
   return mask_secrets(text);
@@ -147,8 +151,19 @@ std::string error_of(PGconn* connection) {
 
 Status away(std::string_view reason) { return unavailable("{}: {}", kDatabaseAway, reason); }
 
+// Of "FATAL:  28P01: password authentication failed ...": what kind of refusal that is.
+RefusalKind kind_in(std::string_view text) {
+  constexpr std::string_view kFatal = "FATAL:  ";
+  const size_t at = text.find(kFatal);
+  const RefusalRow* row =
+      at == std::string_view::npos ? nullptr : find_refusal(ServerKind::kPostgres, text.substr(at + kFatal.size(), 5));
+  return row == nullptr ? RefusalKind::kAway : row->kind;
+}
+
 Status log_in(PGconn* connection, Duration limit, std::stop_token stop) {
   if (connection == nullptr) return status_of(StatusCode::kResourceExhausted, "no memory for a connection");
+  // Only so a refusal tells its SQLSTATE, which is the same in every language.
+  PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
   MonotonicTime end = std::chrono::steady_clock::now() + limit;
   PostgresPollingStatusType state =
       PQstatus(connection) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
@@ -195,12 +210,15 @@ StatusOr<PgHandle> connect_libpq(const PostgresSettings& settings, std::stop_tok
     for (const Parameters& one : addresses.ok() ? *addresses : std::vector<Parameters>{}) {
       PgHandle made = start(settings, one);
       const Status status = log_in(made.get(), limit, stop);
-      if (status.ok()) return made;
+      if (status.ok()) {
+        PQsetErrorVerbosity(made.get(), PQERRORS_DEFAULT);
+        return made;
+      }
       if (status.code() != StatusCode::kUnavailable) return status;
       refuse(message_of(status).substr(kDatabaseAway.size() + 2));
     }
   }
-  return away(refusals);
+  return with_refusal(away(refusals), kind_in(refusals));
 }
 
 StatusOr<std::unique_ptr<PgConnection>> connect_postgres(const PostgresSettings& settings, std::stop_token stop) {
@@ -215,6 +233,15 @@ StatusOr<std::unique_ptr<PgConnection>> connect_postgres(const PostgresSettings&
 }
 
 Status check_postgres_uri(const std::string& uri) { return parse(uri).status(); }
+
+std::string postgres_role(const std::string& uri) {
+  const StatusOr<Options> told = parse(uri);
+  if (told.ok() && !option(*told, "user").empty()) return option(*told, "user");
+  const Options usual(PQconndefaults());
+  return usual == nullptr ? "" : option(usual, "user");
+}
+
+std::string quoted_name(const std::string& name) { return '"' + absl::StrReplaceAll(name, {{"\"", "\"\""}}) + '"'; }
 
 bool same_postgres_place(const std::string& one, const std::string& other) {
   const StatusOr<Options> a = parse(one), b = parse(other);

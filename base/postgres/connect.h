@@ -43,6 +43,10 @@ StatusOr<PgHandle> connect_libpq(const PostgresSettings& settings, std::stop_tok
 
 // Whether libpq understands the uri; connects to nothing. The text names no value of it.
 Status check_postgres_uri(const std::string& uri);
+// Who logs in with it; the name of this process' user when neither the uri nor PGUSER tells.
+std::string postgres_role(const std::string& uri);
+// As a name in a statement, whatever is in it.
+std::string quoted_name(const std::string& name);
 // Whether both name the same servers and database, whoever logs in there and however it proves that. False when one
 // cannot be read.
 bool same_postgres_place(const std::string& one, const std::string& other);

@@ -2,6 +2,8 @@
 
 #include <pqxx/pqxx>
 
+#include "base/refusals.h"
+
 namespace headgate {
 namespace {
 
@@ -29,7 +31,9 @@ std::string plain(std::string_view text) {
 Status status_of_sqlstate(const std::string& state, std::string_view message) {
   // The server's errors of a session that is not set up come without one.
   if (state.empty()) return make_status(StatusCode::kInternal, plain(message));
-  return status_of(code_of(state), "SQLSTATE {}: {}", state, plain(message));
+  const RefusalRow* row = find_refusal(ServerKind::kPostgres, state);
+  return with_refusal(status_of(code_of(state), "SQLSTATE {}: {}", state, plain(message)),
+                      row == nullptr ? RefusalKind::kAway : row->kind);
 }
 
 Status status_of_postgres_exception() {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/redis/errors.h"
+#include "base/refusals.h"
 
 namespace headgate::redis {
 namespace {
@@ -31,7 +32,7 @@ void Connection::close() {
 
 Status Connection::at_server(const Status& status) const {
   if (status.ok() || status.code() == StatusCode::kCancelled) return status;
-  return status_of(status.code(), "redis at {}: {}", name_, message_of(status));
+  return reworded(status, fmt::format("redis at {}: {}", name_, message_of(status)));
 }
 
 Status Connection::open(std::stop_token stop) {

@@ -1,7 +1,8 @@
 #include "base/redis/errors.h"
 
-#include <array>
 #include <charconv>
+
+#include "base/refusals.h"
 
 namespace headgate::redis {
 namespace {
@@ -9,51 +10,47 @@ namespace {
 bool begins(std::string_view text, std::string_view word) { return text.substr(0, word.size()) == word; }
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-bool speaks_of_rights(std::string_view text) {
-  // The last two are how a script and a server without users say it.
-  return begins(text, "NOPERM") || begins(text, "NOAUTH") || begins(text, "WRONGPASS") ||
-         has(text, "The user executing the script") || has(text, "invalid password") || has(text, "ERR AUTH ");
+// How scripts put it that run into an error of a command, by the word that the command itself would have used.
+std::string_view in_plain_words(std::string_view text) {
+  if (has(text, "The user executing the script")) return "NOPERM";
+  if (has(text, "invalid password")) return "WRONGPASS";
+  return text;
 }
 
-bool names_the_command(std::string_view text) {
-  return has(text, "string exceeds maximum allowed size") || has(text, "invalid bulk length") ||
-         has(text, "invalid multibulk length") || has(text, "too big bulk") || has(text, "too big mbulk");
-}
-
-std::string_view advice_for(std::string_view text) {
-  struct Advice {
-    std::string_view word;
-    std::string_view text;
-  };
-  static constexpr std::array<Advice, 9> kAdvice = {{
-      {"NOPERM", "; give the user the commands and keys that sinks/redis/README.md names (ACL SETUSER)"},
-      {"NOAUTH", "; set user and password"},
-      {"WRONGPASS", "; check user and password"},
-      {"OOM", "; raise maxmemory, or keep less with the sink's max_length"},
-      {"MOVED", "; the server is a node of a cluster: set mode: cluster and name some nodes in addresses"},
-      {"ASK", "; the server is a node of a cluster: set mode: cluster and name some nodes in addresses"},
-      {"CROSSSLOT", "; the keys need one hash tag"},
-      {"WRONGTYPE", "; something else stands under this key: move it away, or choose another prefix"},
-      {"READONLY", "; this is a replica: with Sentinel set mode: sentinel"},
-  }};
-  for (const Advice& advice : kAdvice) {
-    if (begins(text, advice.word)) return advice.text;
+// "this user has no permissions to run the 'xadd' command", "... to access one of the keys ...": what would allow it.
+std::string grant_in(std::string_view text) {
+  constexpr std::string_view kRun = " to run the '";
+  if (const size_t at = text.find(kRun); at != std::string_view::npos) {
+    const std::string_view name = text.substr(at + kRun.size());
+    return fmt::format("; for example: ACL SETUSER USER +{}", name.substr(0, name.find('\'')));
   }
-  return {};
+  if (has(text, "channel")) return "; for example: ACL SETUSER USER &PREFIX:*";
+  return has(text, "key") ? "; for example: ACL SETUSER USER ~PREFIX:*" : "";
+}
+
+std::string_view how_of(RefusalKind kind) {
+  switch (kind) {
+    case RefusalKind::kRights: return "does not allow this";
+    case RefusalKind::kLimit:
+    case RefusalKind::kQuota: return "has no room";
+    case RefusalKind::kEvent: return "cannot take this";
+    default: return "refuses for now";
+  }
 }
 
 }  // namespace
 
 Status status_of_error(std::string_view text, std::string_view server) {
-  const auto make = [&](StatusCode code, std::string_view how) {
-    return status_of(code, "redis at {} {}: {}{}", server, how, text, advice_for(text));
+  const auto make = [&](StatusCode code, std::string_view how, std::string_view help = {}) {
+    return status_of(code, "redis at {} {}: {}{}{}", server, how, text, help.empty() ? "" : "; ", help);
   };
   if (begins(text, "FENCED")) return make(StatusCode::kFailedPrecondition, "has a newer owner");
   if (begins(text, "STORE_LOST")) return make(StatusCode::kDataLoss, "was emptied");
-  if (begins(text, "OOM") || begins(text, "MISCONF")) return make(StatusCode::kResourceExhausted, "refuses to write");
-  if (speaks_of_rights(text)) return make(StatusCode::kPermissionDenied, "does not allow this");
-  if (names_the_command(text)) return make(StatusCode::kInvalidArgument, "cannot take this");
-  return make(StatusCode::kUnavailable, "refuses for now");
+  const RefusalRow* row = find_refusal(ServerKind::kRedis, in_plain_words(text));
+  if (row == nullptr) return make(StatusCode::kUnavailable, "refuses for now");
+  std::string help(row->help);
+  if (begins(text, "NOPERM")) help += grant_in(text);
+  return with_refusal(make(code_of(row->kind), how_of(row->kind), help), row->kind);
 }
 
 bool speaks_of_place(std::string_view text) {

@@ -1,4 +1,4 @@
-// What an error reply of Redis means: the one place that decides.
+// What an error reply of Redis means, by the table of base/refusals.h.
 //
 // Nearly all of them speak of the server's state, of rights or of a place in the cluster: another try may succeed, and
 // the event that met them is as good as any other. INVALID_ARGUMENT is left to what names the command itself.
@@ -12,13 +12,9 @@
 
 namespace headgate::redis {
 
-// UNAVAILABLE        LOADING, READONLY, MASTERDOWN, NOREPLICAS, CLUSTERDOWN, MOVED, ASK, CROSSSLOT, TRYAGAIN, BUSY,
-//                    NOSCRIPT, WRONGTYPE ... and whatever is not known
-// PERMISSION_DENIED  NOPERM, NOAUTH, WRONGPASS
-// RESOURCE_EXHAUSTED OOM, MISCONF
+// The code of the refusal's kind, UNAVAILABLE for what the table does not know.
 // FAILED_PRECONDITION  FENCED (our scripts)
-// DATA_LOSS          STORE_LOST (our scripts)
-// INVALID_ARGUMENT   the command is larger than the server takes
+// DATA_LOSS            STORE_LOST (our scripts)
 // `server` stands in the text.
 Status status_of_error(std::string_view text, std::string_view server);
 

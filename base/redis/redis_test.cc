@@ -42,7 +42,7 @@ TEST_SUITE("redis/values") {
           "CLUSTERDOWN The cluster is down", "READONLY You can't write against a read only replica.",
           "LOADING Redis is loading the dataset in memory", "MASTERDOWN Link with MASTER is down",
           "NOREPLICAS Not enough good replicas to write.", "TRYAGAIN Multiple keys request during rehashing of slot",
-          "BUSY Redis is busy running a script", "NOSCRIPT No matching script", "ERR max number of clients reached",
+          "BUSY Redis is busy running a script", "NOSCRIPT No matching script",
           "WRONGTYPE Operation against a key holding the wrong kind of value", "ERR something new"}) {
       CHECK_MESSAGE(code(text) == StatusCode::kUnavailable, text);
     }
@@ -52,6 +52,7 @@ TEST_SUITE("redis/values") {
       CHECK_MESSAGE(code(text) == StatusCode::kPermissionDenied, text);
     }
     CHECK(code("OOM command not allowed when used memory > 'maxmemory'.") == StatusCode::kResourceExhausted);
+    CHECK(code("ERR max number of clients reached") == StatusCode::kResourceExhausted);
     CHECK(code("MISCONF Redis is configured to save RDB snapshots") == StatusCode::kResourceExhausted);
     CHECK(code("ERR string exceeds maximum allowed size (512MB)") == StatusCode::kInvalidArgument);
     CHECK(message_of(status_of_error("MOVED 1 h:2", "h:1")).find("mode: cluster") != std::string::npos);

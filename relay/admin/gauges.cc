@@ -112,6 +112,12 @@ class RelayGauges : public prometheus::Collectable {
         scrape.add(here ? 1 : 0, {{"sink", sink.name}, {"state", state_word(state)}});
       }
     }
+    scrape.family("headgate_relay_sink_refused", "1 while the sink's server refuses, by the kind of refusal");
+    for (const SinkStatus& sink : all) {
+      for (const RefusalKind kind : kRefusalKinds) {
+        scrape.add(sink.refusal == kind ? 1 : 0, {{"sink", sink.name}, {"reason", std::string(refusal_word(kind))}});
+      }
+    }
     scrape.family("headgate_relay_stopped_tenants", "Tenants that stand still in a sink, by the reason");
     for (const SinkStatus& sink : all) {
       for (const auto& [reason, count] : sink.stopped_reasons) {

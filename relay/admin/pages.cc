@@ -45,6 +45,7 @@ json source_json(const SessionStatus& source, int64_t now_us) {
   return {{"state", state_word(source.state)},
           {"state_seconds", seconds_since(now_us, source.since_us)},
           {"last_error", source.last_error},
+          {"refusal", source.refusal ? refusal_word(*source.refusal) : ""},
           {"incarnation", source.incarnation},
           {"ordered", source.ordered},
           {"position", source.position},
@@ -63,6 +64,9 @@ json sink_json(const SinkStatus& sink, int64_t now_us) {
           {"state_seconds", seconds_since(now_us, sink.since_us)},
           {"last_error", sink.last_error},
           {"last_error_seconds", seconds_since(now_us, sink.last_error_us)},
+          {"refusal", sink.refusal ? refusal_word(*sink.refusal) : ""},
+          {"refusal_seconds", sink.refusal ? seconds_since(now_us, sink.refused_since_us) : 0.0},
+          {"commit_error", sink.commit_error},
           {"bytes_behind", sink.bytes_behind},
           {"bytes_in_hand", sink.bytes_in_hand},
           {"uncommitted", sink.uncommitted},
@@ -115,6 +119,12 @@ StatusOr<std::optional<TenantQuery>> tenant_query(const std::map<std::string, st
     return invalid_argument("limit is '{}'; it must be a number from 1 to {}", limit, kPageMax);
   }
   return std::optional(asked);
+}
+
+std::string refused_text(const SinkStatus& sink, int64_t now_us) {
+  if (!sink.refusal) return "";
+  return fmt::format(", refused ({}) for {:.0f} s", refusal_word(*sink.refusal),
+                     seconds_since(now_us, sink.refused_since_us));
 }
 
 HttpResponse text_page(int status, std::string text) { return {status, kText, std::move(text) + "\n"}; }
@@ -201,14 +211,17 @@ HttpResponse ready_page(const RelayView& view, const ReadinessAnswer& answer, bo
                                            : report.epoch == 0 ? "not owned yet"
                                                                : fmt::format("owned, epoch {}", report.epoch));
   if (report.source.has_value()) {
-    text += fmt::format("\nsource: {}, opened {} times{}", state_word(report.source->state), report.source->opened,
+    text += fmt::format("\nsource: {}{}, opened {} times{}", state_word(report.source->state),
+                        report.source->refusal ? fmt::format(" ({})", refusal_word(*report.source->refusal)) : "",
+                        report.source->opened,
                         report.source->last_error.empty() ? "" : ", last error: " + report.source->last_error);
   }
   size_t stopped = 0;
   for (const SinkStatus& sink : report.sinks) {
     stopped += sink.stopped_tenants;
-    text += fmt::format("\nsink {}: {}{}", sink.name, state_word(sink.state),
+    text += fmt::format("\nsink {}: {}{}{}", sink.name, state_word(sink.state), refused_text(sink, report.now_us),
                         sink.state == SinkState::kLive || sink.last_error.empty() ? "" : ": " + sink.last_error);
+    if (!sink.commit_error.empty()) text += "; the token store does not take its cursors: " + sink.commit_error;
     if (sink.max_event_bytes > 0 && sink.max_event_bytes < report.source_event_bytes) {
       text += fmt::format("; takes events of {} bytes at most, the source may send {}", sink.max_event_bytes,
                           report.source_event_bytes);

@@ -2,6 +2,22 @@
 
 namespace headgate::relay {
 
+namespace {
+
+// In the order of RefusalKind, all there from the start on.
+std::vector<Counter*> refusal_counters(Metrics& metrics, const std::string& name, const std::string& help,
+                                       const Labels& labels) {
+  std::vector<Counter*> counters;
+  for (const RefusalKind kind : kRefusalKinds) {
+    Labels with_reason = labels;
+    with_reason["reason"] = refusal_word(kind);
+    counters.push_back(&metrics.counter(name, help, with_reason));
+  }
+  return counters;
+}
+
+}  // namespace
+
 SinkMetrics::SinkMetrics(Metrics& metrics, const std::string& sink)
     : events_(
           metrics.counter("headgate_relay_sink_events_total", "Events that the sink acknowledged", {{"sink", sink}})),
@@ -13,6 +29,9 @@ SinkMetrics::SinkMetrics(Metrics& metrics, const std::string& sink)
                                "Events not delivered because their tenant is stopped in this sink", {{"sink", sink}})),
       write_failures_(metrics.counter("headgate_relay_sink_write_failures_total", "Writes that the sink refused",
                                       {{"sink", sink}})),
+      refusals_(refusal_counters(metrics, "headgate_relay_sink_refusals_total",
+                                 "Attempts to open or to write that the sink's server refused, by the kind of refusal",
+                                 {{"sink", sink}})),
       cursors_(metrics.counter("headgate_relay_cursors_committed_total", "Cursors committed to the token store",
                                {{"sink", sink}})),
       commit_failures_(metrics.counter("headgate_relay_commit_failures_total",
@@ -59,6 +78,9 @@ SessionMetrics::SessionMetrics(Metrics& metrics, const std::string& session)
       gaps_(metrics.counter("headgate_relay_gaps_total", "GAP events made because history was lost at the source",
                             {{"session", session}})),
       failures_(metrics.counter("headgate_relay_tenant_failures_total", "Tenants whose start the source refused",
-                                {{"session", session}})) {}
+                                {{"session", session}})),
+      refusals_(refusal_counters(metrics, "headgate_relay_source_refusals_total",
+                                 "Streams that ended or could not be opened, by the kind of refusal",
+                                 {{"session", session}})) {}
 
 }  // namespace headgate::relay

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/metrics.h"
+#include "base/refusals.h"
 
 namespace headgate::relay {
 
@@ -16,6 +18,7 @@ class SinkMetrics {
   void on_duplicates(size_t events) { duplicates_.Increment(static_cast<double>(events)); }
   void on_dropped_of_stopped_tenant() { dropped_.Increment(); }
   void on_write_failed() { write_failures_.Increment(); }
+  void on_refused(RefusalKind kind) { refusals_.at(static_cast<size_t>(kind))->Increment(); }
   void on_committed(size_t cursors, double seconds);
   void on_commit_failed() { commit_failures_.Increment(); }
   void on_poison() { poison_.Increment(); }
@@ -31,6 +34,7 @@ class SinkMetrics {
   Counter& duplicates_;
   Counter& dropped_;
   Counter& write_failures_;
+  std::vector<Counter*> refusals_;  // by RefusalKind
   Counter& cursors_;
   Counter& commit_failures_;
   Counter& poison_;
@@ -54,6 +58,7 @@ class SessionMetrics {
   void on_ended() { ends_.Increment(); }
   void on_gap() { gaps_.Increment(); }
   void on_tenant_failed() { failures_.Increment(); }
+  void on_refused(RefusalKind kind) { refusals_.at(static_cast<size_t>(kind))->Increment(); }
 
  private:
   Counter& opens_;
@@ -61,6 +66,7 @@ class SessionMetrics {
   Counter& ends_;
   Counter& gaps_;
   Counter& failures_;
+  std::vector<Counter*> refusals_;  // by RefusalKind
 };
 
 }  // namespace headgate::relay

@@ -127,13 +127,14 @@ Duration Session::wait_after(const Status& status) {
     MutexLock lock(mutex_);
     ++status_.retries;
   }
+  if (!status.ok()) note_refusal(refusal_kind(status));
   switch (reaction_to(status)) {
     case Reaction::kResync: return history_lost(status);
     case Reaction::kStop:
       if (!status.ok()) {
-        // Refused, as with a wrong key: no use in hurry, but somebody may repair it while we run.
+        // Refused, as with a wrong key: somebody may repair it while we run.
         change_state(State::kWaiting, describe(status));
-        return std::max(asked, settings_.backoff.max);
+        return std::max(asked, backoff_.next());
       }
       [[fallthrough]];
     default:
@@ -186,6 +187,7 @@ void Session::on_opened(const std::string& incarnation, bool ordered) {
     status_.incarnation = incarnation;
     status_.ordered = ordered;
   }
+  note_refusal(std::nullopt);
   change_state(SessionStatus::State::kOpen, "");
   if (snapshot_new_) snapshot_new_tenants();
 }
@@ -353,6 +355,12 @@ void Session::change_state(SessionStatus::State state, const std::string& error)
                              {"error", error}});
   status_.state = state;
   status_.since_us = now;
+}
+
+void Session::note_refusal(std::optional<RefusalKind> kind) {
+  if (kind) metrics_.on_refused(*kind);
+  MutexLock lock(mutex_);
+  status_.refusal = kind;
 }
 
 SessionStatus Session::status() const {

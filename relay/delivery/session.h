@@ -32,6 +32,7 @@ struct SessionStatus {
   State state = State::kConnecting;
   int64_t since_us = 0;
   std::string last_error;
+  std::optional<RefusalKind> refusal;  // while it waits: of which kind last_error is
   std::string incarnation;
   bool ordered = false;
   uint64_t position = 0;
@@ -96,6 +97,7 @@ class Session : private UpstreamListener {
   // Whether the tenant stands still by the policy.
   void note_failed(const std::string& tenant, bool failed);
   void change_state(SessionStatus::State state, const std::string& error);
+  void note_refusal(std::optional<RefusalKind> kind);
 
   const Parts parts_;
   const SessionSettings settings_;

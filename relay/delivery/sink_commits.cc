@@ -32,6 +32,7 @@ bool SinkWorker::settle_commit(const std::optional<Committer::Outcome>& outcome)
     if (!outcome->status.ok()) place_.put_back(outcome->updates);
     if (outcome->status.code() == StatusCode::kDataLoss) place_.put_back(all_of(place_));
     status_.uncommitted = committer_.uncommitted();
+    status_.commit_error = outcome->status.ok() ? "" : described_refusal(outcome->status);
   }
   if (outcome->status.code() == StatusCode::kFailedPrecondition) {
     fenced(outcome->status);

@@ -53,6 +53,7 @@ bool SinkWorker::tell_losses(std::stop_token stop) {
 // The first delivery that is left can never be accepted: a GAP takes its place, under its number.
 bool SinkWorker::poison(size_t index, const Status& status, std::stop_token stop) {
   metrics_.on_poison();
+  metrics_.on_refused(RefusalKind::kEvent);
   sinks::Delivery& delivery = pending_[index];
   const EventPtr refused = delivery.event;
   log_error("poison_event", {{"sink", name_},

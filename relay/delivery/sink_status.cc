@@ -20,6 +20,39 @@ const char* state_word(SinkState state) {
   return "unknown";
 }
 
+void SinkWorker::note_refusal(const Status& error, bool writing) {
+  constexpr Duration kTellAgain{60'000};
+  RefusalKind kind = refusal_kind(error);
+  // Without an event at hand it is the settings that the server does not take.
+  if (kind == RefusalKind::kEvent && !writing) kind = RefusalKind::kVersion;
+  metrics_.on_refused(kind);
+  const MonotonicTime now = parts_.clock.now();
+  int64_t since_us = 0;
+  bool is_new = false;
+  {
+    MutexLock lock(mutex_);
+    is_new = status_.refusal != kind;
+    if (!status_.refusal) status_.refused_since_us = parts_.clock.unix_micros();
+    status_.refusal = kind;
+    since_us = status_.refused_since_us;
+  }
+  if (!is_new && now - refusal_told_ < kTellAgain) return;
+  refusal_told_ = now;
+  log_warn("sink_refused", {{"sink", name_},
+                            {"reason", refusal_word(kind)},
+                            {"error", describe(error)},
+                            {"for_ms", (parts_.clock.unix_micros() - since_us) / 1000},
+                            {"action", "try again"}});
+}
+
+void SinkWorker::settle() {
+  {
+    MutexLock lock(mutex_);
+    status_.refusal.reset();
+  }
+  change_state(catch_up_ ? SinkState::kCatchingUp : SinkState::kLive);
+}
+
 size_t SinkWorker::source_event_bytes() const {
   return settings_.source_event_bytes != 0 ? settings_.source_event_bytes : parts_.hub.event_bytes_max();
 }

@@ -75,7 +75,10 @@ void SinkWorker::join() {
 }
 
 void SinkWorker::run(std::stop_token stop) {
-  if (open(stop) && begin_to_send(stop)) loop(stop);
+  if (open(stop)) {
+    retry_.reset();
+    if (begin_to_send(stop)) loop(stop);
+  }
   catch_up_.reset();
   reader_.reset();
   if (!fenced_) commit_at_end();
@@ -87,15 +90,13 @@ void SinkWorker::run(std::stop_token stop) {
 bool SinkWorker::open(std::stop_token stop) {
   while (!stop.stop_requested() && !fenced_) {
     const Status status = open_once(stop);
-    if (status.ok()) {
-      retry_.reset();
-      return true;
-    }
+    if (status.ok()) return true;
     if (status.code() == StatusCode::kFailedPrecondition) {
       fenced(status);
       return false;
     }
     change_state(SinkState::kRetrying, status);
+    note_refusal(status, false);
     if (draining_) return false;
     parts_.clock.sleep(retry_.next(), stop);
   }
@@ -346,9 +347,9 @@ SinkWorker::Flush SinkWorker::on_write_failed(const Status& status, size_t done,
     return poison(done, status, stop) ? Flush::kDone : Flush::kLeave;
   }
   change_state(SinkState::kRetrying, status);
+  note_refusal(status, true);
   if (!commit_when_due(true, stop)) return Flush::kLeave;
-  const bool hopeless = reaction_to(status) == Reaction::kStop;
-  if (!parts_.clock.sleep(hopeless ? settings_.retry.max : retry_.next(), stop)) return Flush::kLeave;
+  if (!parts_.clock.sleep(retry_.next(), stop)) return Flush::kLeave;
   if (needs_reopening(status)) {
     if (!open(stop)) return Flush::kLeave;
     // The sink may hold more, or less, than we know: what is pending is read and numbered again.

@@ -130,8 +130,11 @@ class SinkWorker {
   bool commit_when_due(bool idle, std::stop_token stop);
   void commit_at_end();
   void fenced(const Status& status);
-  void settle() { change_state(catch_up_ ? SinkState::kCatchingUp : SinkState::kLive); }
   void note_error(const Status& error);
+  // The sink's server refused: what kind of refusal it is goes into the status, the metrics and, not too often, the
+  // log.
+  void note_refusal(const Status& error, bool writing);
+  void settle();
   void change_state(SinkState state, const Status& error = ok_status());
 
   const Parts parts_;
@@ -161,6 +164,7 @@ class SinkWorker {
   std::map<std::string, int64_t> resumed_at_us_;  // when it was last asked for
   bool last_write_unknown_ = false;               // the end came while the sink had not answered
   MonotonicTime next_beat_{};
+  MonotonicTime refusal_told_{};
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> finished_{false};

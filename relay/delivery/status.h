@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/refusals.h"
 #include "sinks/sink.h"
 
 namespace headgate::relay {
@@ -29,6 +31,11 @@ struct SinkStatus {
   int64_t since_us = 0;
   std::string last_error;
   int64_t last_error_us = 0;
+  // While the sink's server refuses: of which kind that is, as last_error tells it, and since when.
+  std::optional<RefusalKind> refusal;
+  int64_t refused_since_us = 0;
+  // While the token store does not take this sink's cursors: why.
+  std::string commit_error;
   size_t bytes_behind = 0;   // published to the ring and not yet read by this sink
   size_t bytes_in_hand = 0;  // read and not yet acknowledged
   size_t uncommitted = 0;    // acknowledged events that the token store does not know yet

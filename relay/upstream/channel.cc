@@ -3,6 +3,7 @@
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include "base/refusals.h"
 #include "base/settings_text.h"
 #include "base/v1/service.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
@@ -91,6 +92,9 @@ Status to_status(const grpc::Status& status) {
   if (const std::string reason = reason_of(status); !reason.empty()) text += " (" + reason + ")";
   const Duration wait = retry_info(status);
   Status made = make_status(static_cast<StatusCode>(status.error_code()), text);
+  if (const RefusalRow* row = find_refusal(ServerKind::kUpstream, code_name(made.code()))) {
+    made = with_refusal(std::move(made), row->kind);
+  }
   return wait.count() > 0 ? with_retry_delay(std::move(made), wait) : made;
 }
 
@@ -117,6 +121,18 @@ StatusOr<std::vector<std::string>> list_tenants(const std::shared_ptr<grpc::Chan
     request.set_continuous_token(response.continuous_token());
   } while (!request.continuous_token().empty());
   return names;
+}
+
+Status ask_for_life(const std::shared_ptr<grpc::Channel>& channel, const ChannelMaker& maker, Duration timeout) {
+  grpc::ClientContext context;
+  maker.authorize(context);
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  base::v1::TenantListRequest request;
+  request.set_page_size(1);
+  base::v1::TenantListResponse response;
+  const Status status = to_status(base::v1::Tenancy::NewStub(channel)->List(&context, request, &response));
+  const bool silent = status.code() == StatusCode::kDeadlineExceeded || status.code() == StatusCode::kUnavailable;
+  return silent ? status : ok_status();
 }
 
 }  // namespace headgate::relay

@@ -5,6 +5,7 @@
 
 #include "base/guard.h"
 #include "base/log.h"
+#include "base/refusals.h"
 
 namespace headgate::sinks {
 namespace {
@@ -36,6 +37,11 @@ constexpr std::array<std::string_view, 21> kOwnOptions = {"acks",
                                                           "enable.auto.commit",
                                                           "max.in.flight.requests.per.connection"};
 
+bool is_about_rights(rd_kafka_resp_err_t error) {
+  const RefusalRow* row = find_refusal(ServerKind::kKafka, rd_kafka_err2name(error));
+  return row != nullptr && row->kind == RefusalKind::kRights;
+}
+
 // `client` names the sink by its client.id; there is none yet while a configuration is being made.
 void log_line(const rd_kafka_t* client, int level, const char* facility, const char* text) {
   const char* name = client == nullptr ? "" : rd_kafka_name(client);
@@ -46,6 +52,16 @@ void log_line(const rd_kafka_t* client, int level, const char* facility, const c
   } else {
     log_debug("kafka_client", {{"client", name}, {"facility", facility}, {"text", text}});
   }
+}
+
+// What says why outlives what only says that.
+void note_error(rd_kafka_t*, int error, const char* reason, void* opaque) {
+  auto* owner = static_cast<KafkaOwner*>(opaque);
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  if (owner == nullptr || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;
+  if (is_about_rights(owner->last_error) && !is_about_rights(code)) return;
+  owner->last_error = code;
+  owner->last_text = reason;
 }
 
 StatusOr<KafkaOwned<rd_kafka_conf_t>> configure(const Options& own, const KafkaSettings& settings) {
@@ -111,7 +127,8 @@ std::map<std::string, std::string> kafka_option_faults(const KafkaSettings& sett
   return faults;
 }
 
-StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque) {
+StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback,
+                                               KafkaOwner* owner) {
   const char* const idempotent = guarded(Guard::kKafkaIdempotence) ? "true" : "false";
   Options own = {
       {"acks", "all"},
@@ -135,7 +152,8 @@ StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, De
   }
   HG_ASSIGN_OR_RETURN(KafkaOwned<rd_kafka_conf_t> conf, configure(own, settings));
   rd_kafka_conf_set_dr_msg_cb(conf.get(), callback);
-  rd_kafka_conf_set_opaque(conf.get(), opaque);
+  rd_kafka_conf_set_error_cb(conf.get(), &note_error);
+  rd_kafka_conf_set_opaque(conf.get(), owner);
   return make_client(RD_KAFKA_PRODUCER, std::move(conf));
 }
 
@@ -149,45 +167,51 @@ StatusOr<KafkaOwned<rd_kafka_t>> make_tail_consumer(const KafkaSettings& setting
   return make_client(RD_KAFKA_CONSUMER, std::move(conf));
 }
 
-Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop) {
+Status await_broker(rd_kafka_t* client, const KafkaOwner& owner, const KafkaSettings& settings, std::stop_token stop) {
+  const std::string tried = fmt::format("reach a broker of '{}'", settings.brokers);
   const auto deadline = std::chrono::steady_clock::now() + settings.connect_timeout;
   while (!stop.stop_requested()) {
     const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, nullptr, &raw, 200);
     const KafkaOwned<const rd_kafka_metadata_t> metadata(raw);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
-    if (std::chrono::steady_clock::now() > deadline) {
-      return unavailable("kafka: no broker of '{}' answers: {}", settings.brokers, rd_kafka_err2str(error));
+    rd_kafka_poll(client, 0);
+    const bool over = std::chrono::steady_clock::now() > deadline;
+    if (is_about_rights(owner.last_error) || (over && owner.last_error != RD_KAFKA_RESP_ERR_NO_ERROR)) {
+      return status_of_kafka(owner.last_error, owner.last_text, tried);
     }
+    // However it is put, nobody answers.
+    if (over) return status_of_kafka(RD_KAFKA_RESP_ERR__TRANSPORT, rd_kafka_err2str(error), tried);
   }
   return make_status(StatusCode::kCancelled, "stopped");
 }
 
+Status naming_right(Status status, const KafkaSettings& settings, std::string_view operation,
+                    std::string_view resource) {
+  if (status.code() != StatusCode::kPermissionDenied) return status;
+  const auto user = settings.options.find("sasl.username");
+  return reworded(
+      status, fmt::format("{}: kafka-acls.sh --bootstrap-server {} --add --allow-principal User:{} --operation {} {}",
+                          message_of(status), settings.brokers.substr(0, settings.brokers.find(',')),
+                          user == settings.options.end() ? "NAME" : user->second, operation, resource));
+}
+
 Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried) {
-  const char* text = rd_kafka_err2str(error);
-  switch (error) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR: return ok_status();
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-      return invalid_argument("kafka: cannot {}: {}; raise message_bytes_max and the topic's max.message.bytes", tried,
-                              text);
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-      return status_of(StatusCode::kPermissionDenied, "kafka: cannot {}: {}; grant the right, it is tried again", tried,
-                       text);
-    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION: return invalid_argument("kafka: cannot {}: {}", tried, text);
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-      return unavailable("kafka: cannot {}: {}; create the topic, or set create_topics", tried, text);
-    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-    case RD_KAFKA_RESP_ERR__TIMED_OUT:
-      return status_of(StatusCode::kDeadlineExceeded, "kafka: cannot {}: {}", tried, text);
-    default: return unavailable("kafka: cannot {}: {}", tried, text);
+  return status_of_kafka(error, rd_kafka_err2str(error), tried);
+}
+
+Status status_of_kafka(rd_kafka_resp_err_t error, std::string_view text, const std::string& tried) {
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
+  const RefusalRow* row = find_refusal(ServerKind::kKafka, rd_kafka_err2name(error));
+  const RefusalKind kind = row == nullptr ? RefusalKind::kAway : row->kind;
+  StatusCode code = code_of(kind);
+  // A producer that met a limit is closed like any other that failed, and opens again.
+  if (code == StatusCode::kResourceExhausted) code = StatusCode::kUnavailable;
+  if (error == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT || error == RD_KAFKA_RESP_ERR__TIMED_OUT) {
+    code = StatusCode::kDeadlineExceeded;
   }
+  const std::string_view help = row == nullptr ? "" : row->help;
+  return with_refusal(status_of(code, "kafka: cannot {}: {}{}{}", tried, text, help.empty() ? "" : "; ", help), kind);
 }
 
 }  // namespace headgate::sinks

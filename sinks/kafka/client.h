@@ -35,11 +35,18 @@ using KafkaOwned = std::unique_ptr<T, KafkaDeleter>;
 inline constexpr std::string_view kIdempotent = "idempotent";
 inline constexpr std::string_view kTransactional = "transactional";
 
-// Called for every message once its fate is known; the opaque is the one of produce.
+// Who uses a client. The client tells here what it hears beside its answers, as that nobody lets it in; in polls.
+struct KafkaOwner {
+  rd_kafka_resp_err_t last_error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  std::string last_text;
+};
+
+// Called for every message once its fate is known; the opaque is the KafkaOwner.
 using DeliveryCallback = void (*)(rd_kafka_t* client, const rd_kafka_message_t* message, void* opaque);
 
 // INVALID_ARGUMENT names the option that librdkafka does not take. Neither connects.
-StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback, void* opaque);
+StatusOr<KafkaOwned<rd_kafka_t>> make_producer(const KafkaSettings& settings, DeliveryCallback callback,
+                                               KafkaOwner* owner);
 StatusOr<KafkaOwned<rd_kafka_t>> make_tail_consumer(const KafkaSettings& settings);
 
 // INVALID_ARGUMENT for a mode that is not there, or an option that would break the sink's promise.
@@ -48,11 +55,17 @@ Status check_kafka_settings(const KafkaSettings& settings);
 // What is wrong with `options`, by name: unknown, out of range, refused by the library or reserved for the sink.
 std::map<std::string, std::string> kafka_option_faults(const KafkaSettings& settings);
 
-// Waits until a broker answers. UNAVAILABLE after the connect time-out.
-Status await_broker(rd_kafka_t* client, const KafkaSettings& settings, std::stop_token stop);
+// Waits until a broker answers. PERMISSION_DENIED when none lets us in, UNAVAILABLE after the connect time-out.
+Status await_broker(rd_kafka_t* client, const KafkaOwner& owner, const KafkaSettings& settings, std::stop_token stop);
 
-// INVALID_ARGUMENT for what can never be accepted, PERMISSION_DENIED for a right that is missing, DEADLINE_EXCEEDED for
-// time-outs, else UNAVAILABLE.
+// Adds the command that grants what PERMISSION_DENIED is about, for example "Write" on "--topic 'x'".
+Status naming_right(Status status, const KafkaSettings& settings, std::string_view operation,
+                    std::string_view resource);
+
+// By the table of base/refusals.h: INVALID_ARGUMENT for what can never be accepted, PERMISSION_DENIED for a right that
+// is missing, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
 Status status_of_kafka(rd_kafka_resp_err_t error, const std::string& tried);
+// `text`: what is told instead of the library's words.
+Status status_of_kafka(rd_kafka_resp_err_t error, std::string_view text, const std::string& tried);
 
 }  // namespace headgate::sinks

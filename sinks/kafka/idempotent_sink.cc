@@ -1,6 +1,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "base/refusals.h"
 #include "sinks/kafka/modes.h"
 #include "sinks/kafka/topics.h"
 
@@ -52,6 +53,8 @@ class IdempotentSink : public Sink {
     std::unordered_map<std::string, Run> runs;
     std::map<std::string, Cursor> found;
     HG_ASSIGN_OR_RETURN(const std::set<std::string> untouched, read_back_tails(topics, &runs, &stored, stop));
+    // Who may write to no topic at all is told so by now.
+    HG_RETURN_IF_ERROR(producer_.fatal());
     for (const auto& [tenant, cursor] : stored) {
       // A topic that never had a record is not the one that we have written to. A tenant whose name makes no topic has
       // never had an event here.
@@ -82,8 +85,12 @@ class IdempotentSink : public Sink {
     Status status = produce_all(batch, deadline, stop);
     const Status acknowledged = producer_.await_all(deadline, stop);
     if (status.ok()) status = acknowledged;
-    if (producer_.waiting() > 0 || producer_.failed()) give_up(batch);
-    return result(batch, status);
+    if (producer_.waiting() > 0 || producer_.failed()) {
+      const Status fatal = producer_.fatal();
+      give_up(batch);
+      return result(batch, status, fatal);
+    }
+    return result(batch, status, ok_status());
   }
 
   Status heartbeat(const Heartbeat& heartbeat, std::stop_token stop) override {
@@ -91,7 +98,7 @@ class IdempotentSink : public Sink {
     const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
     Status status = producer_.produce_heartbeat(heartbeat, deadline, stop);
     if (status.ok()) status = producer_.await_all(deadline, stop);
-    if (status.ok() && producer_.failed()) status = unavailable("kafka: a heartbeat was refused");
+    if (status.ok() && producer_.failed()) status = producer_.failure("publish a heartbeat");
     if (!status.ok()) close();
     return status;
   }
@@ -127,7 +134,8 @@ class IdempotentSink : public Sink {
     }
   }
 
-  WriteResult result(const Batch& batch, Status status) {
+  // `fatal`: of the producer that is gone.
+  WriteResult result(const Batch& batch, Status status, const Status& fatal) {
     const std::vector<Outcome>& outcomes = producer_.outcomes();
     size_t written = 0;
     while (written < outcomes.size() && outcomes[written].state == Outcome::kStored) ++written;
@@ -142,11 +150,14 @@ class IdempotentSink : public Sink {
       // Nothing was said about this one itself; another one's failure ended the batch.
       if (status.ok()) status = unavailable("kafka: an event of the same batch failed; the rest is sent again");
       if (first.state != Outcome::kUnsent && status.code() == StatusCode::kInvalidArgument) {
-        status = unavailable("kafka: {}", message_of(status));
+        status = with_refusal(unavailable("kafka: {}", message_of(status)), RefusalKind::kAway);
       }
       return {written, status};
     }
-    status = status_of_kafka(first.error, fmt::format("publish event {}", event_id(batch.deliveries[written])));
+    if (first.error == RD_KAFKA_RESP_ERR__FATAL && !fatal.ok()) return {written, fatal};
+    status =
+        naming_right(status_of_kafka(first.error, fmt::format("publish event {}", event_id(batch.deliveries[written]))),
+                     settings_, "Write", fmt::format("--topic '{}'", *first.topic));
     if (status.code() == StatusCode::kInvalidArgument && !careful_) {
       // The broker refuses whole requests; sent one by one it becomes clear which event is meant.
       careful_ = true;

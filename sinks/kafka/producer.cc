@@ -1,5 +1,7 @@
 #include "sinks/kafka/producer.h"
 
+#include <array>
+
 #include "sinks/kafka/limits.h"
 #include "sinks/kafka/topics.h"
 
@@ -21,7 +23,8 @@ Status EventProducer::open(std::stop_token stop) {
   close();
   HG_ASSIGN_OR_RETURN(client_, make_producer(settings_, &EventProducer::on_delivery, this));
   warned_ = false;
-  Status status = await_broker(client_.get(), settings_, stop);
+  last_error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  Status status = await_broker(client_.get(), *this, settings_, stop);
   // The only topic there is: whether it can be used is known before an event comes.
   if (status.ok() && !routes_.topic.needs_tenant()) {
     const auto name = routes_.topic.render_tenant("");
@@ -71,7 +74,7 @@ void EventProducer::begin(size_t messages) {
 
 // Runs inside our polls.
 void EventProducer::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
-  auto& producer = *static_cast<EventProducer*>(opaque);
+  auto& producer = *static_cast<EventProducer*>(static_cast<KafkaOwner*>(opaque));
   const auto index = reinterpret_cast<uintptr_t>(message->_private);
   if (index >= producer.outcomes_.size() || producer.outcomes_[index].state != Outcome::kWaiting) return;
   Outcome& outcome = producer.outcomes_[index];
@@ -98,6 +101,22 @@ Status EventProducer::await(size_t count, size_t bytes, MonotonicTime deadline, 
     }
   }
   return ok_status();
+}
+
+Status EventProducer::fatal() const {
+  std::array<char, 512> text{};
+  const rd_kafka_resp_err_t error = rd_kafka_fatal_error(client_.get(), text.data(), text.size());
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return ok_status();
+  const std::string topic = routes_.topic.needs_tenant() ? "..." : routes_.topic.render_tenant("").value_or("...");
+  return naming_right(status_of_kafka(error, text.data(), "go on"), settings_, "Write",
+                      fmt::format("--topic '{}'", topic));
+}
+
+Status EventProducer::failure(const std::string& tried) const {
+  for (const Outcome& outcome : outcomes_) {
+    if (outcome.state == Outcome::kFailed) return status_of_kafka(outcome.error, tried);
+  }
+  return unavailable("kafka: cannot {}", tried);
 }
 
 Status EventProducer::make_room(MonotonicTime deadline, std::stop_token stop) {

@@ -16,7 +16,7 @@
 
 namespace headgate::sinks {
 
-class EventProducer {
+class EventProducer : private KafkaOwner {
  public:
   struct Outcome {
     enum State { kUnsent, kWaiting, kStored, kFailed } state = kUnsent;
@@ -63,6 +63,11 @@ class EventProducer {
   const std::vector<Outcome>& outcomes() const { return outcomes_; }
   size_t waiting() const { return waiting_; }
   bool failed() const { return failed_; }
+  // Why the client can do nothing any more, as when it may not write to any topic; OK while it can. REQUIRES:
+  // is_open().
+  Status fatal() const;
+  // Why the first message of the batch failed that did. REQUIRES: failed().
+  Status failure(const std::string& tried) const;
 
  private:
   // Of the present client; without a handle when there was none since.

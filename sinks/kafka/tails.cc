@@ -78,10 +78,9 @@ class TailReader {
                      told ? ": " : "", told ? rd_kafka_err2str(last_error_) : "");
   }
 
-  static Status refused(rd_kafka_resp_err_t error, const std::string& topic) {
-    return status_of_kafka(error, fmt::format("read the end of topic '{}' back (needs the rights DESCRIBE and READ on "
-                                              "it, as well as WRITE)",
-                                              topic));
+  Status refused(rd_kafka_resp_err_t error, const std::string& topic) const {
+    return naming_right(status_of_kafka(error, fmt::format("read the end of topic '{}' back", topic)), settings_,
+                        "Read", fmt::format("--topic '{}'", topic));
   }
 
   void add_to_list(const std::string& topic, int32_t partition, int64_t offset) {

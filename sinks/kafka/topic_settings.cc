@@ -34,8 +34,11 @@ StatusOr<TopicSettings> settings_of(rd_kafka_t* client, const Described& what, c
   const bool topic = what.kind == Described::Kind::kTopic;
   rd_kafka_ConfigResource_t* raw =
       rd_kafka_ConfigResource_new(topic ? RD_KAFKA_RESOURCE_TOPIC : RD_KAFKA_RESOURCE_BROKER, what.name.c_str());
-  const std::string tried = fmt::format("read the settings of {} '{}' (needs DESCRIBE_CONFIGS on {})",
-                                        topic ? "topic" : "broker", what.name, topic ? "it" : "the cluster");
+  const std::string tried = fmt::format("read the settings of {} '{}'", topic ? "topic" : "broker", what.name);
+  const auto named = [&](Status status) {
+    return naming_right(std::move(status), settings, "DescribeConfigs",
+                        topic ? fmt::format("--topic '{}'", what.name) : "--cluster");
+  };
   if (raw == nullptr) return invalid_argument("kafka: cannot {}", tried);
   const KafkaOwned<rd_kafka_ConfigResource_t> wanted(raw);
   const KafkaOwned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client));
@@ -53,7 +56,7 @@ StatusOr<TopicSettings> settings_of(rd_kafka_t* client, const Described& what, c
     const auto* resources =
         rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
     if (count == 0) return unavailable("kafka: cannot {}: no answer", tried);
-    HG_RETURN_IF_ERROR(status_of_kafka(rd_kafka_ConfigResource_error(resources[0]), tried));
+    HG_RETURN_IF_ERROR(named(status_of_kafka(rd_kafka_ConfigResource_error(resources[0]), tried)));
     return entries_of(resources[0]);
   }
   return make_status(StatusCode::kCancelled, "stopped");

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include <array>
+#include "base/refusals.h"
 
 namespace headgate::sinks {
 namespace {
@@ -51,7 +51,9 @@ StatusOr<TopicFacts> await_topic(rd_kafka_t* client, const std::string& topic, c
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
       error = error_of(raw->topics[0]);
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return facts_of(*raw);
-      if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) return status_of_kafka(error, tried);
+      if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        return naming_right(status_of_kafka(error, tried), settings, "Write", fmt::format("--topic '{}'", topic));
+      }
     }
     if (std::chrono::steady_clock::now() > start + patience) return status_of_kafka(error, tried);
     rd_kafka_poll(client, kSliceMs);
@@ -86,7 +88,9 @@ Status create_topic(rd_kafka_t* client, const std::string& topic, const KafkaSet
   std::array<char, 512> error{};
   rd_kafka_NewTopic_t* raw = rd_kafka_NewTopic_new(topic.c_str(), settings.partitions, settings.replication_factor,
                                                    error.data(), error.size());
-  if (raw == nullptr) return invalid_argument("kafka: topic '{}': {}", topic, error.data());
+  if (raw == nullptr) {
+    return with_refusal(unavailable("kafka: topic '{}': {}", topic, error.data()), RefusalKind::kTopology);
+  }
   const KafkaOwned<rd_kafka_NewTopic_t> wanted(raw);
   for (const auto& [key, value] : settings.topic_config) rd_kafka_NewTopic_set_config(raw, key.c_str(), value.c_str());
   const KafkaOwned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client));
@@ -103,9 +107,9 @@ Status create_topic(rd_kafka_t* client, const std::string& topic, const KafkaSet
     const auto* results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
     const rd_kafka_resp_err_t code = count == 0 ? RD_KAFKA_RESP_ERR__FAIL : rd_kafka_topic_result_error(results[0]);
     if (code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return ok_status();
-    const Status status = status_of_kafka(code, tried);
-    // It is the broker that has something against the topic; no event is to blame.
-    return status.code() == StatusCode::kInvalidArgument ? unavailable("{}", message_of(status)) : status;
+    const char* told = count == 0 ? nullptr : rd_kafka_topic_result_error_string(results[0]);
+    const Status status = status_of_kafka(code, told == nullptr ? rd_kafka_err2str(code) : told, tried);
+    return naming_right(status, settings, "Create", fmt::format("--topic '{}'", topic));
   }
   return make_status(StatusCode::kCancelled, "stopped");
 }

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "base/refusals.h"
 #include "sinks/kafka/modes.h"
 #include "sinks/kafka/topics.h"
 
@@ -19,6 +20,11 @@ constexpr int kTransactionSliceMs = 100;
 bool is_fenced(rd_kafka_resp_err_t error) {
   return error == RD_KAFKA_RESP_ERR__FENCED || error == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
          error == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+}
+
+// Given up with the rest of the transaction: not what was wrong.
+bool is_purged(rd_kafka_resp_err_t error) {
+  return error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
 }
 
 // One small partition that keeps the last cursor of each tenant.
@@ -89,7 +95,7 @@ class TransactionalSink : public Sink {
         repeat("begin a transaction", deadline, stop, [&] { return rd_kafka_begin_transaction(producer_.client()); });
     if (status.ok()) status = producer_.produce_heartbeat(heartbeat, deadline, stop);
     if (status.ok()) status = producer_.await_all(deadline, stop);
-    if (status.ok() && producer_.failed()) status = unavailable("kafka: a heartbeat was refused");
+    if (status.ok() && producer_.failed()) status = of_server(producer_.failure("publish a heartbeat"));
     if (status.ok()) {
       status = repeat("commit a transaction", deadline, stop,
                       [&] { return rd_kafka_commit_transaction(producer_.client(), kTransactionSliceMs); });
@@ -112,9 +118,17 @@ class TransactionalSink : public Sink {
 
   Status begin_session(std::stop_token stop) {
     const auto deadline = std::chrono::steady_clock::now() + settings_.write_timeout;
-    HG_RETURN_IF_ERROR(repeat("begin to use transactions", deadline, stop,
-                              [&] { return rd_kafka_init_transactions(producer_.client(), kTransactionSliceMs); }));
+    HG_RETURN_IF_ERROR(
+        naming_right(repeat("begin to use transactions", deadline, stop,
+                            [&] { return rd_kafka_init_transactions(producer_.client(), kTransactionSliceMs); }),
+                     settings_, "Write", fmt::format("--transactional-id '{}'", settings_.transactional_id)));
     return producer_.open_topic(settings_.cursor_topic, of_cursor_topic(settings_), TopicUse::kCursors, stop);
+  }
+
+  // A transaction as a whole names no event.
+  static Status of_server(Status status) {
+    if (status.code() != StatusCode::kInvalidArgument) return status;
+    return with_refusal(unavailable("{}", message_of(status)), RefusalKind::kAway);
   }
 
   // The library goes on where a call that took too long left off.
@@ -123,12 +137,12 @@ class TransactionalSink : public Sink {
     for (;;) {
       const KafkaOwned<rd_kafka_error_t> error(call());
       if (error == nullptr) return ok_status();
-      if (!rd_kafka_error_is_retriable(error.get())) {
-        return unavailable("kafka: cannot {}: {}", tried, rd_kafka_error_string(error.get()));
-      }
+      const Status status =
+          of_server(status_of_kafka(rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()), tried));
+      if (!rd_kafka_error_is_retriable(error.get())) return status;
       if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
       if (std::chrono::steady_clock::now() > deadline) {
-        return unavailable("kafka: cannot {} within write_timeout: {}", tried, rd_kafka_error_string(error.get()));
+        return reworded(status, fmt::format("{} (within write_timeout)", message_of(status)));
       }
     }
   }
@@ -181,22 +195,40 @@ class TransactionalSink : public Sink {
                                                   number++, deadline, stop));
     }
     HG_RETURN_IF_ERROR(producer_.await_all(deadline, stop));
-    if (producer_.failed()) return unavailable("kafka: the transaction was refused");
+    if (producer_.failed()) return why_refused();
     return repeat("commit a transaction", deadline, stop,
                   [&] { return rd_kafka_commit_transaction(producer_.client(), kTransactionSliceMs); });
+  }
+
+  // When no message tells, it is the transaction that failed, as for a topic that may not be added to it. Another one
+  // cannot be begun then, and the refusal of that says why.
+  Status why_refused() {
+    const KafkaOwned<rd_kafka_error_t> error(rd_kafka_begin_transaction(producer_.client()));
+    if (error == nullptr || rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__STATE) {
+      return unavailable("kafka: the transaction was refused");
+    }
+    const EventProducer::Outcome& first = producer_.outcomes().front();
+    const std::string events = first.topic == nullptr ? "" : fmt::format(" --topic '{}'", *first.topic);
+    return naming_right(of_server(status_of_kafka(rd_kafka_error_code(error.get()), rd_kafka_error_string(error.get()),
+                                                  "write a transaction")),
+                        settings_, "Write", fmt::format("--topic '{}'{}", settings_.cursor_topic, events));
   }
 
   // Nothing of the transaction may be there, or all of it; the next producer and the cursor topic tell.
   WriteResult give_up(const Batch& batch, const Plan& plan, Status status, std::stop_token stop) {
     bool is_replaced = is_fenced(rd_kafka_fatal_error(producer_.client(), nullptr, 0));
     Status refused;
-    for (size_t i = 0; i < plan.indexes.size(); ++i) {
+    for (size_t i = 0; i < producer_.outcomes().size(); ++i) {
       const EventProducer::Outcome& outcome = producer_.outcomes()[i];
-      if (outcome.state != EventProducer::Outcome::kFailed) continue;
+      if (outcome.state != EventProducer::Outcome::kFailed || is_purged(outcome.error)) continue;
       is_replaced = is_replaced || is_fenced(outcome.error);
       if (!refused.ok()) continue;
-      const std::string tried = fmt::format("publish event {}", event_id(batch.deliveries[plan.indexes[i]]));
-      refused = status_of_kafka(outcome.error, tried);
+      // Behind the events come their tenants' cursors.
+      refused = i < plan.indexes.size()
+                    ? status_of_kafka(outcome.error,
+                                      fmt::format("publish event {}", event_id(batch.deliveries[plan.indexes[i]])))
+                    : of_server(status_of_kafka(outcome.error, "write cursors"));
+      refused = naming_right(refused, settings_, "Write", fmt::format("--topic '{}'", *outcome.topic));
     }
     close();
     if (is_replaced) return {0, judge(batch.fence, stop)};

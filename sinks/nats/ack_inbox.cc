@@ -3,17 +3,14 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "base/refusals.h"
+
 namespace headgate::sinks {
 namespace {
 
 // Numbers of the JetStream API's errors.
-constexpr int kInsufficientResources = 10023;
-constexpr int kMemoryExceeded = 10028;
-constexpr int kStorageExceeded = 10047;
-constexpr int kMessageTooLarge = 10054;
 constexpr int kWrongLastMessageId = 10070;
 constexpr int kWrongLastSequence = 10071;
-constexpr int kStoreFailed = 10077;
 
 PublishAnswer parse_failure(std::string_view json) {
   PublishAnswer answer;
@@ -22,19 +19,11 @@ PublishAnswer parse_failure(std::string_view json) {
   const int code = error.value("err_code", 0);
   const std::string text = error.value("description", std::string(json.substr(0, 200)));
   answer.wrong_sequence = code == kWrongLastSequence || code == kWrongLastMessageId;
-  switch (code) {
-    case kMessageTooLarge:
-      answer.status = invalid_argument("jetstream: {}; raise the stream's max_msg_size", text);
-      break;
-    case kInsufficientResources:
-    case kMemoryExceeded:
-    case kStorageExceeded:
-    case kStoreFailed:
-      answer.status = status_of(StatusCode::kResourceExhausted,
-                                "jetstream: {}; raise the stream's limits or the server's storage", text);
-      break;
-    default: answer.status = unavailable("jetstream: {} (error {})", text, code);
-  }
+  const RefusalRow* row = find_refusal(ServerKind::kNats, std::to_string(code));
+  const RefusalKind kind = row == nullptr ? RefusalKind::kAway : row->kind;
+  const std::string_view help = row == nullptr ? "" : row->help;
+  answer.status = with_refusal(
+      status_of(code_of(kind), "jetstream: {} (error {}){}{}", text, code, help.empty() ? "" : "; ", help), kind);
   return answer;
 }
 
@@ -71,7 +60,6 @@ StatusOr<std::optional<PublishAnswer>> AckInbox::next(Duration timeout) {
   natsMsg* raw = nullptr;
   const natsStatus status = natsSubscription_NextMsg(&raw, subscription_.get(), timeout.count());
   if (status == NATS_TIMEOUT) return std::optional<PublishAnswer>();
-  if (status == NATS_NO_RESPONDERS) return unavailable("jetstream: no stream takes the subject");
   HG_RETURN_IF_ERROR(status_of_nats(status, "read acknowledgements"));
   const NatsOwned<natsMsg> message(raw);
   const std::string_view place = std::string_view(natsMsg_GetSubject(raw)).substr(prefix_.size());
@@ -83,7 +71,7 @@ StatusOr<std::optional<PublishAnswer>> AckInbox::next(Duration timeout) {
   }
   PublishAnswer answer;
   if (natsMsg_IsNoResponders(raw)) {
-    answer.status = unavailable("jetstream: no stream takes the subject");
+    answer.status = status_of_nats(NATS_NO_RESPONDERS, "publish to JetStream");
   } else {
     answer = parse_publish_answer({natsMsg_GetData(raw), static_cast<size_t>(natsMsg_GetDataLength(raw))});
   }

@@ -23,7 +23,8 @@ struct NatsDeleter {
 template <typename T>
 using NatsOwned = std::unique_ptr<T, NatsDeleter>;
 
-// Blocks for the connect time-out at most, for each server in turn. UNAVAILABLE when none answers.
+// Blocks for the connect time-out at most, for each server in turn. UNAVAILABLE when none answers, PERMISSION_DENIED
+// when it lets nobody in with these credentials.
 StatusOr<NatsOwned<natsConnection>> connect_to_nats(const NatsConnectionSettings& settings);
 
 Status set_header(natsMsg* message, const std::string& name, const std::string& value);
@@ -34,7 +35,11 @@ std::string header_of(natsMsg* message, const std::string& name);
 // be published to. Known once a flush has returned, because the server sends them before its answer.
 Status refusal_of(natsConnection* connection);
 
-// INVALID_ARGUMENT for a message over the server's limit, DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE.
+// By the table of base/refusals.h: INVALID_ARGUMENT for a message over the server's limit, PERMISSION_DENIED,
+// DEADLINE_EXCEEDED for time-outs, else UNAVAILABLE. To be asked on the thread of the call that failed, right behind
+// it.
 Status status_of_nats(natsStatus status, std::string_view tried);
+// Of a call to JetStream's API that answered `code`, 0 without one.
+Status status_of_jetstream(natsConnection* connection, natsStatus status, int code, std::string_view tried);
 
 }  // namespace headgate::sinks

@@ -22,7 +22,8 @@ Status JetStreamSink::look(Tenant& tenant) {
   tenant.held.reset();
   tenant.epoch = 0;
   if (status == NATS_NOT_FOUND || code == kMessageNotFound) return ok_status();
-  HG_RETURN_IF_ERROR(status_of_nats(status, "read the last message of a tenant"));
+  HG_RETURN_IF_ERROR(status_of_jetstream(connection_.get(), status, static_cast<int>(code),
+                                         fmt::format("read the last message of '{}'", tenant.subject)));
   tenant.last = natsMsg_GetSequence(raw);
   tenant.epoch = std::strtoull(text_or(header_of(raw, kJetStreamEpochHeader), "0").c_str(), nullptr, 10);
   const auto found = read_back([&](std::string_view name) -> std::optional<std::string> {
@@ -70,7 +71,8 @@ Status JetStreamSink::find_unknown(const std::map<std::string, Cursor>& stored, 
   jsErrCode code{};
   const natsStatus status = js_GetStreamInfo(&raw, context_.get(), settings_.stream.c_str(), &options, &code);
   const NatsOwned<jsStreamInfo> info(raw);
-  HG_RETURN_IF_ERROR(status_of_nats(status, fmt::format("list the subjects of stream '{}'", settings_.stream)));
+  HG_RETURN_IF_ERROR(status_of_jetstream(connection_.get(), status, static_cast<int>(code),
+                                         fmt::format("list the subjects of stream '{}'", settings_.stream)));
   const jsStreamStateSubjects* subjects = info->State.Subjects;
   for (int i = 0; subjects != nullptr && i < subjects->Count; ++i) {
     const auto id = subject_.tenant_of(subjects->List[i].Subject);

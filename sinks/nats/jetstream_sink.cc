@@ -76,8 +76,8 @@ Status JetStreamSink::ensure_stream() {
   }
   const NatsOwned<jsStreamInfo> info(raw);
   if (status != NATS_OK) {
-    return unavailable("jetstream: stream '{}': {} (error {})", settings_.stream, natsStatus_GetText(status),
-                       static_cast<int>(code));
+    return status_of_jetstream(connection_.get(), status, static_cast<int>(code),
+                               fmt::format("use stream '{}'", settings_.stream));
   }
   stream_last_ = info->State.LastSeq;
   room_.update(*info);
@@ -220,11 +220,11 @@ Status JetStreamSink::take_answers(Round& round, size_t waiting_max, MonotonicTi
       continue;
     }
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
+    // What may not be published is told apart from any message, and nobody else will answer it.
+    HG_RETURN_IF_ERROR(refusal_of(connection_.get()));
     if (std::chrono::steady_clock::now() > deadline) {
-      const char* last_error = nullptr;
-      natsConnection_GetLastError(connection_.get(), &last_error);
-      return status_of(StatusCode::kDeadlineExceeded, "jetstream: {} events are not acknowledged in time {}",
-                       round.waiting, last_error == nullptr ? "" : last_error);
+      return status_of(StatusCode::kDeadlineExceeded, "jetstream: {} events are not acknowledged in time",
+                       round.waiting);
     }
   }
   return ok_status();

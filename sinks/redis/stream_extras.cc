@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/redis/errors.h"
+#include "base/refusals.h"
 #include "sinks/redis/stream_script.h"
 
 namespace headgate::sinks {
@@ -45,7 +46,7 @@ Status StreamIndex::list(const std::vector<std::string>& names, std::stop_token 
                  names.begin() + static_cast<ptrdiff_t>(end));
     const auto reply = client_.command(index, words, stop);
     if (!reply.ok()) {
-      return status_of(reply.status().code(), "the index of streams '{}': {}", index, message_of(reply.status()));
+      return reworded(reply.status(), fmt::format("the index of streams '{}': {}", index, message_of(reply.status())));
     }
     listed_.insert(names.begin() + static_cast<ptrdiff_t>(begin), names.begin() + static_cast<ptrdiff_t>(end));
   }

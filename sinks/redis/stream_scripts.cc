@@ -5,6 +5,7 @@
 
 #include "base/guard.h"
 #include "base/redis/errors.h"
+#include "base/refusals.h"
 #include "sinks/redis/stream_script.h"
 
 namespace headgate::sinks {
@@ -154,7 +155,7 @@ void StreamScripts::settle(StreamBatch& batch, const Sent& sent, const redisRepl
   if (run.elsewhere.empty() && (redis::redirect_of(text) || text.substr(0, 8) == "TRYAGAIN")) run.elsewhere = text;
   const Status status = redis::status_of_error(text, connection_->name());
   batch.set(run, sent.begin, sent.end,
-            status_of(status.code(), "stream '{}': {}", run.keys.stream, message_of(status)));
+            reworded(status, fmt::format("stream '{}': {}", run.keys.stream, message_of(status))));
 }
 
 }  // namespace headgate::sinks

@@ -28,8 +28,13 @@ double rate_since(Clock::time_point begin, size_t count) {
 
 const WireEvent& event_at(const BareRun& run, size_t i) { return run.events[i % run.events.size()]; }
 
+struct StoredCount : sinks::KafkaOwner {
+  size_t stored = 0;
+};
+
 void on_kafka_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
-  if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) ++*static_cast<size_t*>(opaque);
+  if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    ++static_cast<StoredCount*>(static_cast<sinks::KafkaOwner*>(opaque))->stored;
 }
 
 sinks::NatsOwned<natsConnection> nats_connection(const BareRun& run) {
@@ -138,8 +143,8 @@ double produce_to_kafka(const BareRun& run, sinks::KafkaSettings settings) {
   settings.brokers = run.address;
   settings.partitions = 4;
   const bool in_transactions = settings.mode == sinks::kTransactional;
-  size_t stored = 0;
-  const auto made = sinks::make_producer(settings, &on_kafka_delivery, &stored);
+  StoredCount count;
+  const auto made = sinks::make_producer(settings, &on_kafka_delivery, &count);
   demand(made.ok(), "make a producer");
   rd_kafka_t* producer = made->get();
   const std::string topic = run.prefix + ".bare";
@@ -162,8 +167,8 @@ double produce_to_kafka(const BareRun& run, sinks::KafkaSettings settings) {
     if (i % 256 == 0) rd_kafka_poll(producer, 0);
   }
   if (in_transactions) demand_done(rd_kafka_commit_transaction(producer, kTransactionMs), "commit: ");
-  while (stored < run.count && Clock::now() - begin < std::chrono::seconds(120)) rd_kafka_poll(producer, 50);
-  demand(stored == run.count, "deliver everything to kafka");
+  while (count.stored < run.count && Clock::now() - begin < std::chrono::seconds(120)) rd_kafka_poll(producer, 50);
+  demand(count.stored == run.count, "deliver everything to kafka");
   return rate_since(begin, run.count);
 }
 
