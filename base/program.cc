@@ -26,6 +26,7 @@ struct Flags {
   bool check = false;
   bool print = false;
   bool reference = false;
+  bool sql = false;
 };
 
 void add_options(CLI::App& cli, const Program::Text& text, Flags& flags) {
@@ -35,6 +36,8 @@ void add_options(CLI::App& cli, const Program::Text& text, Flags& flags) {
   cli.add_option("--port-file", flags.port_file, text.port_file_help);
   cli.add_flag("--check-config", flags.check, "check the settings and leave");
   cli.add_flag("--print-config", flags.print, "print the settings in force, without secrets, and leave");
+  cli.add_flag("--print-sql", flags.sql,
+               "print what a database administrator may run in PostgreSQL beforehand, and leave");
   cli.add_flag("--settings", flags.reference, "print a table of all settings and leave");
 }
 
@@ -97,7 +100,7 @@ int run_program(Program& program, int argc, char** argv) {
   std::vector<std::string> warnings;
   const Status status = program.load(flags.config_file, warnings);
   for (const std::string& warning : warnings) {
-    const bool logged = status.ok() && !flags.check && !flags.print;
+    const bool logged = status.ok() && !flags.check && !flags.print && !flags.sql;
     if (!logged) std::fprintf(stderr, "%s: warning: %s\n", text.name.c_str(), warning.c_str());
   }
   if (!status.ok()) {
@@ -105,8 +108,9 @@ int run_program(Program& program, int argc, char** argv) {
     return kExitSettings;
   }
   if (flags.print) std::fputs(program.print().c_str(), stdout);
-  if (!flags.print && flags.check) std::puts("the settings are good");
-  if (flags.check || flags.print) return kExitDone;
+  if (flags.sql) std::fputs(program.print_sql().c_str(), stdout);
+  if (!flags.print && !flags.sql && flags.check) std::puts("the settings are good");
+  if (flags.check || flags.print || flags.sql) return kExitDone;
 #ifdef NDEBUG
   // Debian's abseil looks for deadlocks at each lock, and gRPC takes dozens of its locks for a call.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

@@ -48,6 +48,8 @@ class Program {
   virtual Status load(const std::string& file, std::vector<std::string>& warnings) = 0;
   // The settings in force, without secrets.
   virtual std::string print() const = 0;
+  // What somebody else may run in PostgreSQL beforehand, for a role that may create nothing there.
+  virtual std::string print_sql() const = 0;
   virtual const LogSettings& log() const = 0;
   // How long run() may take to return once `stop` is requested. Then the process ends all the same: base/last_resort.h.
   virtual Duration stop_limit() const = 0;

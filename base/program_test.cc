@@ -26,6 +26,7 @@ class FakeProgram : public Program {
     ++reloads;
     return SettingsChanges{};
   }
+  std::string print_sql() const override { return "CREATE nothing;\n"; }
   const LogSettings& log() const override { return log_; }
   Status run(std::stop_token stop, const std::function<void(const BoundPorts&)>& on_ports) override {
     ran = true;

@@ -138,15 +138,17 @@ void App::reload(const EngineConfig& config) { authenticator_->replace(accepted_
 Status App::prepare_database(std::stop_token stop) {
   Backoff backoff({.initial = Duration(200), .max = Duration(5'000)}, random_seed());
   const std::stop_callback on_stop(stop, [this] { parts_->pool->stop(); });
+  const Duties duties{config_.has_role("write"), config_.has_role("watch"), config_.gc.enabled};
   for (;;) {
     Status status;
     if (config_.database.auto_migrate) {
       MigrationSettings settings;
       settings.uri = config_.database.uri;
       settings.connect_timeout = config_.database.connect_timeout;
+      settings.duties = duties;
       status = migrate_database(settings, stop);
     } else {
-      status = parts_->pool->run([](pqxx::connection_base& connection) { return check_database(connection); });
+      status = parts_->pool->run([&](pqxx::connection_base& connection) { return check_database(connection, duties); });
     }
     // Behind a pooler that lends by transaction the engine would be ready, and most of its writes would fail.
     if (status.ok()) status = check_sessions({config_.database.uri, config_.database.connect_timeout}, stop);

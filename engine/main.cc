@@ -2,8 +2,10 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/postgres/connect.h"
 #include "base/program.h"
 #include "engine/app.h"
+#include "engine/storage/rights.h"
 
 namespace headgate::engine {
 namespace {
@@ -25,6 +27,7 @@ class EngineProgram : public Program {
     return ok_status();
   }
   std::string print() const override { return print_config(config_); }
+  std::string print_sql() const override { return preparation_sql(postgres_role(config_.database.uri)); }
   const LogSettings& log() const override { return config_.log; }
   Duration stop_limit() const override {
     return config_.server.drain_window + config_.server.shutdown_timeout + Duration(5'000);

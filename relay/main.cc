@@ -25,6 +25,11 @@ class RelayProgram : public Program {
     return ok_status();
   }
   std::string print() const override { return print_config(config_); }
+  std::string print_sql() const override {
+    return config_.tokens.kind == TokenStoreKind::kPostgres
+               ? preparation_sql(config_.tokens.postgres)
+               : "-- Only a token store in PostgreSQL (tokens.kind) needs something there.\n";
+  }
   const LogSettings& log() const override { return config_.log; }
   Duration stop_limit() const override { return config_.drain_timeout + Duration(10'000); }
 

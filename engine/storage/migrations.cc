@@ -6,7 +6,9 @@
 #include "base/postgres/connect.h"
 #include "base/postgres/errors.h"
 #include "base/socket_watchdog.h"
+#include "engine/storage/own_tables.h"
 #include "engine/storage/permify_tables.h"
+#include "engine/storage/rights.h"
 
 namespace headgate::engine {
 
@@ -16,83 +18,6 @@ constexpr int kServerVersionMin = 130008;
 constexpr Duration kLockGrace{2'000};
 // Any number that nobody else uses; the same in all versions of this program.
 constexpr int64_t kMigrationLock = 0x68656164'67617465;
-
-// One step of our own layout. What it makes is looked for before it is made: a role that may use it need not be allowed
-// to make it.
-struct OwnObjects {
-  int version;
-  const char* newest;  // what the step makes last
-  const char* sql;
-};
-
-constexpr OwnObjects kFirst = {1, "headgate.gc_floors_by_floor", R"sql(
-CREATE TABLE IF NOT EXISTS headgate.migrations (
-  version int PRIMARY KEY,
-  applied_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE IF NOT EXISTS headgate.gc_floors (
-  tenant_id varchar PRIMARY KEY,
-  floor xid8 NOT NULL,
-  recorded_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE INDEX IF NOT EXISTS gc_floors_by_floor ON headgate.gc_floors (floor);
-CREATE TABLE IF NOT EXISTS headgate.gc_holds (
-  holder text,
-  tenant_id varchar,
-  position xid8 NOT NULL,
-  expires_at timestamptz NOT NULL,
-  PRIMARY KEY (holder, tenant_id)
-);
-CREATE TABLE IF NOT EXISTS headgate.incarnations (
-  id text PRIMARY KEY,
-  first_xid xid8 NOT NULL,
-  seen_at timestamptz NOT NULL DEFAULT now()
-);
-INSERT INTO headgate.migrations (version) VALUES (1) ON CONFLICT DO NOTHING;
-)sql"};
-
-// The tenants that are there now are known without an event: their creation is not news.
-constexpr OwnObjects kLives = {2, "headgate.tenants_known", R"sql(
-CREATE TABLE IF NOT EXISTS headgate.tenant_life (
-  xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
-  tenant_id varchar NOT NULL,
-  kind smallint NOT NULL,
-  started_at timestamptz NOT NULL DEFAULT now(),
-  schema_version varchar NOT NULL DEFAULT '',
-  previous_schema_version varchar NOT NULL DEFAULT '',
-  late boolean NOT NULL DEFAULT false
-);
-CREATE INDEX IF NOT EXISTS tenant_life_by_tenant ON headgate.tenant_life (tenant_id, xid);
-CREATE TABLE IF NOT EXISTS headgate.tenants_known (
-  tenant_id varchar PRIMARY KEY,
-  created_at timestamp,
-  schema_version varchar NOT NULL
-);
-INSERT INTO headgate.tenants_known (tenant_id, created_at, schema_version)
-SELECT t.id, t.created_at, COALESCE((SELECT s.version::varchar FROM schema_definitions s WHERE s.tenant_id = t.id
-                                     ORDER BY s.version DESC LIMIT 1), '')
-FROM tenants t ON CONFLICT DO NOTHING;
-INSERT INTO headgate.migrations (version) VALUES (2) ON CONFLICT DO NOTHING;
-)sql"};
-
-struct Index {
-  const char* name;
-  const char* table;
-  const char* rows;
-  bool needed;  // without the others, pages of much that one filter names cost more
-};
-constexpr char kExpiredRows[] = "(tenant_id, expired_tx_id) WHERE expired_tx_id <> '9223372036854775807'::xid8";
-constexpr char kByType[] = "(tenant_id, entity_type, id, created_tx_id, expired_tx_id)";
-constexpr Index kIndexes[] = {
-    {"headgate_relation_tuples_expired", "relation_tuples", kExpiredRows, true},
-    {"headgate_attributes_expired", "attributes", kExpiredRows, true},
-    {"headgate_relation_tuples_type", "relation_tuples", kByType, false},
-    {"headgate_relation_tuples_entity", "relation_tuples",
-     "(tenant_id, entity_type, entity_id, id, created_tx_id, expired_tx_id)", false},
-    {"headgate_relation_tuples_subject", "relation_tuples",
-     "(tenant_id, subject_type, subject_id, id, created_tx_id, expired_tx_id)", false},
-    {"headgate_attributes_type", "attributes", kByType, false},
-};
 
 std::string value(pqxx::connection_base& connection, const std::string& sql) {
   pqxx::nontransaction work(connection);
@@ -128,17 +53,6 @@ StatusOr<bool> has_tables(pqxx::connection_base& connection) {
   return true;
 }
 
-void create_tables(pqxx::connection_base& connection) {
-  pqxx::work work(connection);
-  work.exec(kPermifyTables);
-  // Nobody waits for empty tables.
-  for (const Index& index : kIndexes) {
-    work.exec(fmt::format("CREATE INDEX {} ON {} {}", index.name, index.table, index.rows));
-  }
-  work.commit();
-  log_info("database_created", {{"migration", kPermifyMigration}});
-}
-
 // A dump takes the rows along, but not the server's counter of xids. New transactions would sort before old ones: their
 // rows would be invisible, and no stream would carry them.
 Status check_counter(pqxx::connection_base& connection) {
@@ -165,8 +79,28 @@ bool has(pqxx::connection_base& connection, const OwnObjects& objects) {
 // What the role may not do, somebody else has to.
 Status needs_owner(pqxx::connection_base& connection, std::string_view what, std::string_view cure) {
   return status_of(StatusCode::kFailedPrecondition,
-                   "the role {} may not create {}; let a role that may do it run once: {}",
+                   "the role {} may not create {}; let a role that may do it run once: {} (or all that "
+                   "headgate-engine --print-sql prints)",
                    value(connection, "SELECT quote_ident(current_user)"), what, cure);
+}
+
+Status create_tables(pqxx::connection_base& connection) {
+  try {
+    pqxx::work work(connection);
+    work.exec(kPermifyTables);
+    // Nobody waits for empty tables.
+    for (const Index& index : kIndexes) {
+      work.exec(fmt::format("CREATE INDEX {} ON {} {}", index.name, index.table, index.rows));
+    }
+    work.commit();
+  } catch (const pqxx::insufficient_privilege&) {
+    return needs_owner(connection, "Permify's tables",
+                       value(connection,
+                             "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', current_schema(), "
+                             "current_user)"));
+  }
+  log_info("database_created", {{"migration", kPermifyMigration}});
+  return ok_status();
 }
 
 Status create_schema(pqxx::connection_base& connection) {
@@ -212,7 +146,7 @@ Status create_index(pqxx::connection_base& connection, const Index& index) {
   const std::string valid = value(
       connection, fmt::format("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}')", index.name));
   if (valid == "t") return ok_status();
-  const std::string sql = fmt::format("CREATE INDEX CONCURRENTLY {} ON {} {}", index.name, index.table, index.rows);
+  const std::string sql = create_index_sql(index);
   try {
     pqxx::nontransaction work(connection);
     if (valid == "f") {
@@ -246,10 +180,11 @@ void set_up(pqxx::connection_base& connection) {
   if (connection.server_version() >= 140000) connection.set_variable("client_connection_check_interval", "2000");
 }
 
-Status migrate(pqxx::connection_base& connection) {
+Status migrate(pqxx::connection_base& connection, const Duties& duties) {
   HG_RETURN_IF_ERROR(check_server(connection));
+  HG_RETURN_IF_ERROR(check_rights(connection, duties));
   HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
-  if (!present) create_tables(connection);
+  if (!present) HG_RETURN_IF_ERROR(create_tables(connection));
   HG_RETURN_IF_ERROR(check_counter(connection));
   HG_RETURN_IF_ERROR(create_own_objects(connection));
   for (const Index& index : kIndexes) {
@@ -275,21 +210,22 @@ Status migrate_database(const MigrationSettings& settings, std::stop_token stop)
       set_up(*connection);
       HG_RETURN_IF_ERROR(take_lock(*connection, settings.lock_timeout, stop));
     }
-    return migrate(*connection);
+    return migrate(*connection, settings.duties);
   } catch (...) {
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
     return status_of_postgres_exception();
   }
 }
 
-Status check_database(pqxx::connection_base& connection) {
+Status check_database(pqxx::connection_base& connection, const Duties& duties) {
   try {
     HG_RETURN_IF_ERROR(check_server(connection));
+    HG_RETURN_IF_ERROR(check_rights(connection, duties));
     HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
     if (present && has_own_objects(connection)) return check_counter(connection);
     return make_status(StatusCode::kFailedPrecondition,
                        "the database has not been prepared for Headgate; start an engine with database.auto_migrate "
-                       "against the primary once");
+                       "against the primary once, or let somebody run there what headgate-engine --print-sql prints");
   } catch (...) {
     return status_of_postgres_exception();
   }

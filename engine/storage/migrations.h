@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "engine/storage/rights.h"
 
 namespace headgate::engine {
 
@@ -34,16 +35,17 @@ struct MigrationSettings {
   std::string uri;  // as in PoolSettings
   Duration connect_timeout{5'000};
   Duration lock_timeout{15 * 60'000};  // UNAVAILABLE when another process migrates for longer
+  Duties duties = {};
 };
 
 // FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, the tables are those of an
-// older Permify (which has to migrate them itself), the rows are ahead of the server's counter of transactions, or the
-// role may not create what is missing. Only what is missing is created.
+// older Permify (which has to migrate them itself), the rows are ahead of the server's counter of transactions, the
+// role may not create what is missing, or lacks a right that it needs later. Only what is missing is created.
 // UNAVAILABLE when the database is away.
 // CANCELLED, soon, when stopped.
 Status migrate_database(const MigrationSettings& settings, std::stop_token stop);
 
 // The same checks without changing anything, for processes that must not or cannot change the layout.
-Status check_database(pqxx::connection_base& connection);
+Status check_database(pqxx::connection_base& connection, const Duties& duties = {});
 
 }  // namespace headgate::engine

@@ -181,7 +181,10 @@ TEST_SUITE("storage/migrations") {
     database->execute("CREATE SCHEMA headgate");
     const Status no_tables = migrate_database({.uri = uri}, {});
     CHECK(no_tables.code() == StatusCode::kFailedPrecondition);
-    CHECK(message_of(no_tables).find("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role) != std::string::npos);
+    CHECK(message_of(no_tables).find("GRANT USAGE ON SCHEMA headgate TO " + role) != std::string::npos);
+    database->execute("GRANT USAGE ON SCHEMA headgate TO " + role);
+    CHECK(message_of(migrate_database({.uri = uri}, {})).find("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role) !=
+          std::string::npos);
     database->execute("GRANT USAGE, CREATE ON SCHEMA headgate TO " + role);
     CHECK(migrate_database({.uri = uri}, {}).ok());
     // What is there is not made again, so the right to make it may go.
@@ -194,6 +197,11 @@ TEST_SUITE("storage/migrations") {
     // Tables of another role: the index is the owner's to make.
     database->execute("DROP INDEX headgate_attributes_expired");
     database->execute("ALTER TABLE attributes OWNER TO postgres");
+    const Status no_rights = migrate_database({.uri = uri}, {});
+    CHECK(message_of(no_rights).find("GRANT SELECT, INSERT, UPDATE, DELETE ON attributes TO " + role) !=
+          std::string::npos);
+    database->execute("GRANT SELECT, INSERT, UPDATE, DELETE ON attributes TO " + role);
+    database->execute("GRANT USAGE ON SEQUENCE attributes_id_seq TO " + role);
     const Status no_index = migrate_database({.uri = uri}, {});
     CHECK(no_index.code() == StatusCode::kFailedPrecondition);
     CHECK(message_of(no_index).find("CREATE INDEX CONCURRENTLY headgate_attributes_expired") != std::string::npos);

@@ -10,8 +10,10 @@
 #include "base/postgres/array_text.h"
 #include "base/postgres/connect.h"
 #include "base/postgres/errors.h"
+#include "base/refusals.h"
 #include "base/socket_watchdog.h"
 #include "relay/tokens/ownership.h"
+#include "relay/tokens/postgres_tables.h"
 #include "relay/tokens/store_settings.h"
 
 namespace headgate::relay {
@@ -19,31 +21,6 @@ namespace headgate::relay {
 namespace {
 
 constexpr Duration kGrace{2'000};
-
-// What is missing is made, and nothing else is touched: a role that may only read and write is enough once all is
-// there. Columns that came later have defaults, so that an older relay can go on with the table. What they say belongs
-// to the cursor only while described_xid and described_sequence are its own; the older relay leaves them behind.
-struct Piece {
-  const char* missing;  // a condition
-  const char* make;
-};
-constexpr Piece kPieces[] = {
-    {"to_regnamespace('headgate') IS NULL", "CREATE SCHEMA IF NOT EXISTS headgate"},
-    {"to_regclass('headgate.relay_owners') IS NULL",
-     "CREATE TABLE IF NOT EXISTS headgate.relay_owners (scope text PRIMARY KEY, owner text NOT NULL, "
-     "epoch bigint NOT NULL, since timestamptz NOT NULL DEFAULT now())"},
-    {"to_regclass('headgate.relay_cursors') IS NULL",
-     "CREATE TABLE IF NOT EXISTS headgate.relay_cursors (scope text NOT NULL, sink text NOT NULL, "
-     "tenant text NOT NULL, snap_token text NOT NULL, xid bigint NOT NULL, part bigint NOT NULL, "
-     "more_parts boolean NOT NULL, sequence bigint NOT NULL, incarnation text NOT NULL, "
-     "updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (scope, sink, tenant)) WITH (fillfactor = 70)"},
-    {"(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('headgate.relay_cursors') AND NOT attisdropped "
-     "AND attname IN ('identity', 'snapshot', 'described_xid', 'described_sequence')) < 4",
-     "ALTER TABLE headgate.relay_cursors ADD COLUMN IF NOT EXISTS identity text NOT NULL DEFAULT '', "
-     "ADD COLUMN IF NOT EXISTS snapshot text NOT NULL DEFAULT '', "
-     "ADD COLUMN IF NOT EXISTS described_xid bigint NOT NULL DEFAULT 0, "
-     "ADD COLUMN IF NOT EXISTS described_sequence bigint NOT NULL DEFAULT 0"},
-};
 
 // $3: the least epoch.
 constexpr const char* kAcquire =
@@ -84,17 +61,12 @@ std::string commit_statement() {
   return sql;
 }
 
-// Says what was tried, and which statement was refused for want of a right. REQUIRES: called inside a catch block.
+// Says what was tried. REQUIRES: called inside a catch block.
 Status status_of_exception(const std::string& what) {
-  std::string refused;
-  try {
-    throw;
-  } catch (const pqxx::insufficient_privilege& error) {
-    refused = fmt::format("; refused was: {}", error.query());
-  } catch (...) {
-  }
   const Status status = status_of_postgres_exception();
-  return status_of(status.code(), "cannot {}: {}{}", what, message_of(status), refused);
+  const bool rights = status.code() == StatusCode::kPermissionDenied;
+  return reworded(status, fmt::format("cannot {}: {}{}", what, message_of(status),
+                                      rights ? "; docs/rights.md and headgate-relay --print-sql list the rights" : ""));
 }
 
 // Ends the wait of libpq at once: whoever reads from the socket gets an error.
@@ -110,10 +82,7 @@ class PostgresStore : public TokenStore {
       : scope_(std::move(scope)), settings_(std::move(settings)), stop_(std::move(stop)) {}
 
   Status initialize() {
-    return run("prepare the tables", [](pqxx::connection_base& connection) {
-      prepare_tables(connection);
-      return ok_status();
-    });
+    return run("prepare the tables", [](pqxx::connection_base& connection) { return prepare_tables(connection); });
   }
 
   StatusOr<Fence> acquire(const std::string& owner) override {
@@ -202,20 +171,10 @@ class PostgresStore : public TokenStore {
     }
   }
 
-  static void prepare_tables(pqxx::connection_base& connection) {
-    pqxx::work work(connection);
-    // Two relays that start together would race for the same catalogue rows.
-    work.exec("SELECT pg_advisory_xact_lock(4839201, 1)");
-    for (const Piece& piece : kPieces) {
-      if (work.exec1(fmt::format("SELECT {}", piece.missing))[0].as<bool>()) work.exec(piece.make);
-    }
-    work.commit();
-  }
-
   // The store is not ours as it stands: FAILED_PRECONDITION when a newer owner is there, else it was lost.
   Status claim(pqxx::connection_base& connection, uint64_t stored, const Fence& fence) REQUIRES_LOCK(mutex_) {
     if (ownership(stored, fence) == Ownership::kTakenOver) return fenced(fence.epoch);
-    prepare_tables(connection);
+    HG_RETURN_IF_ERROR(prepare_tables(connection));
     pqxx::nontransaction work(connection);
     if (work.exec_params(kClaim, scope_, owner_, static_cast<int64_t>(fence.epoch)).empty()) return fenced(fence.epoch);
     losses_.add();
@@ -229,7 +188,7 @@ class PostgresStore : public TokenStore {
     try {
       if (connection_ == nullptr || !connection_->is_open()) {
         if (const Status status = connect(); !status.ok()) {
-          return status_of(status.code(), "cannot {}: {}", what, message_of(status));
+          return reworded(status, fmt::format("cannot {}: {}", what, message_of(status)));
         }
       }
       const auto watch = watchdog_.watch(connection_->sock(), settings_.statement_timeout + kGrace);

@@ -46,6 +46,8 @@ StatusOr<std::unique_ptr<TokenStore>> make_token_store(const TokenStoreSettings&
 StatusOr<std::unique_ptr<TokenStore>> make_sqlite_store(const std::string& scope, const SqliteStoreSettings& settings);
 StatusOr<std::unique_ptr<TokenStore>> make_postgres_store(const std::string& scope,
                                                           const PostgresStoreSettings& settings, std::stop_token stop);
+// For psql: everything that the first start of a PostgreSQL store would make, and the rights of the role in the uri.
+std::string preparation_sql(const PostgresStoreSettings& settings);
 StatusOr<std::unique_ptr<TokenStore>> make_redis_store(const std::string& scope, const RedisStoreSettings& settings,
                                                        std::stop_token stop);
 
