@@ -44,5 +44,7 @@ std::string reason_of(const grpc::Status& status);
 // All pages of Tenancy.List.
 StatusOr<std::vector<std::string>> list_tenants(const std::shared_ptr<grpc::Channel>& channel,
                                                 const ChannelMaker& maker, Duration timeout);
+// OK for any answer at all, also a refusal; DEADLINE_EXCEEDED or UNAVAILABLE without one.
+Status ask_for_life(const std::shared_ptr<grpc::Channel>& channel, const ChannelMaker& maker, Duration timeout);
 
 }  // namespace headgate::relay

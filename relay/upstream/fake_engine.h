@@ -4,6 +4,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <map>
@@ -24,7 +25,9 @@ class FakeEngine {
   struct Options {
     bool feed = true;
     bool heartbeats = true;
-    std::string key;  // required when not empty
+    std::string key = {};  // required when not empty
+    // A Watch stream that was opened on a tenant without a transaction says nothing for ever.
+    bool like_permify = false;
   };
 
   FakeEngine() : FakeEngine(Options{}) {}
@@ -85,6 +88,11 @@ class FakeEngine {
   void refuse(const std::string& tenant, grpc::Status status) {
     std::lock_guard lock(mutex_);
     refused_[tenant] = std::move(status);
+  }
+  // The same for Watch streams that name a token.
+  void refuse_token(const std::string& tenant, grpc::Status status) {
+    std::lock_guard lock(mutex_);
+    refused_tokens_[tenant] = std::move(status);
   }
   void mute(bool value) { muted_ = value; }
 
@@ -195,13 +203,16 @@ class FakeEngine {
     ++opened_[tenant];
     tokens_[tenant] = request.snap_token();
     if (!refused_[tenant].ok()) return refused_[tenant];
+    if (!request.snap_token().empty() && !refused_tokens_[tenant].ok()) return refused_tokens_[tenant];
+    const bool has_rows = std::any_of(log_.begin(), log_.end(), [&](const Row& row) { return row.tenant == tenant; });
+    const bool hangs = options_.like_permify && request.snap_token().empty() && !has_rows;
     const int round = round_;
     const uint64_t start = request.snap_token().empty() ? head() : xid_of(request.snap_token());
     ++standing_;
     size_t sent = 0;
     while (!context.IsCancelled() && !stopping_ && round == round_) {
       for (; sent < log_.size(); ++sent) {
-        if (log_[sent].tenant != tenant || log_[sent].xid <= start) continue;
+        if (hangs || log_[sent].tenant != tenant || log_[sent].xid <= start) continue;
         base::v1::WatchResponse response;
         response.mutable_changes()->ParseFromString(changes_of(log_[sent].xid));
         writer.Write(response);
@@ -259,6 +270,7 @@ class FakeEngine {
   std::vector<Row> log_;
   std::set<std::string> tenants_;
   std::map<std::string, grpc::Status> refused_;
+  std::map<std::string, grpc::Status> refused_tokens_;
   std::map<std::string, int> opened_;
   std::map<std::string, std::string> tokens_;
   headgate::v1::SubscribeRequest last_subscribe_;

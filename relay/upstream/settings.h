@@ -43,6 +43,8 @@ struct UpstreamSettings {
   Duration watch_keepalive{330'000};
   // A tenant without events restarts at a token that is at least this old, given that all streams stood meanwhile.
   Duration quiet_token_age{60'000};
+  // A stream from the head that has said nothing for so long is opened again: see WatchRun::renew_silent().
+  Duration silent_start{10'000};
   // How long a run waits at its end for the calls that it cancelled; what has not ended by then is left behind.
   Duration stream_end_max{5'000};
 };

@@ -32,25 +32,39 @@ bool concerns_all(const grpc::Status& status) {
 WatchRun::WatchRun(Parts parts, const UpstreamRequest& request, UpstreamListener& listener)
     : parts_(parts), request_(request), listener_(listener), random_(random_seed()), unhealthy_at_(parts.clock.now()) {
   for (const auto& channel : parts_.channels) stubs_.push_back(base::v1::Watch::NewStub(channel));
+  heard_.resize(parts_.channels.size());
 }
 
 Status WatchRun::run(std::stop_token stop) {
-  std::jthread lister;
-  if (request_.tenants.exact()) {
-    inbox_->put(TenantsListed{request_.tenants.patterns});
-  } else {
-    lister = std::jthread([this](std::stop_token end) { list_in_turns(end); });
-  }
+  std::jthread asker([this](std::stop_token end) { ask_in_turns(end); });
   loop(stop);
-  lister.request_stop();
+  asker.request_stop();
   end_streams();
   if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
   return enough_ ? make_status(StatusCode::kCancelled, "the listener has enough") : fatal_;
 }
 
-void WatchRun::list_in_turns(std::stop_token stop) {
+// Lists the tenants, and asks each connection whether it still leads somewhere: one that was swallowed says nothing,
+// and plain Watch servers forbid pings that would tell soon.
+void WatchRun::ask_in_turns(std::stop_token stop) {
+  const bool lists = !request_.tenants.exact();
+  if (!lists) inbox_->put(TenantsListed{request_.tenants.patterns});
+  std::vector<int> unanswered(parts_.channels.size());
   do {
-    inbox_->put(TenantsListed{list_tenants(parts_.channels.front(), parts_.maker, parts_.settings.call_timeout)});
+    for (size_t i = 0; i < parts_.channels.size() && !stop.stop_requested(); ++i) {
+      Status answer;
+      if (i == 0 && lists) {
+        auto names = list_tenants(parts_.channels[i], parts_.maker, parts_.settings.call_timeout);
+        answer = names.status();
+        inbox_->put(TenantsListed{std::move(names)});
+      } else {
+        answer = ask_for_life(parts_.channels[i], parts_.maker, parts_.settings.call_timeout);
+      }
+      unanswered[i] = answer.code() == StatusCode::kDeadlineExceeded ? unanswered[i] + 1 : 0;
+      inbox_->put(ChannelProbed{i, unanswered[i]});
+      // The others can wait for the next turn; this one should be asked again soon.
+      if (unanswered[i] > 0) break;
+    }
   } while (parts_.clock.sleep(parts_.settings.tenant_poll, stop));
 }
 
@@ -66,6 +80,7 @@ void WatchRun::loop(std::stop_token stop) {
     hand_over();
     if (!opened_) continue;
     open_due();
+    renew_silent();
     tell_progress();
   }
 }
@@ -74,6 +89,16 @@ void WatchRun::on_note(WatchNote& note) {
   if (const auto* message = std::get_if<WatchMessage>(&note)) on_message(message->tenant);
   if (const auto* ended = std::get_if<WatchEnded>(&note)) on_ended(*ended);
   if (const auto* listed = std::get_if<TenantsListed>(&note)) on_listed(*listed);
+  if (const auto* probed = std::get_if<ChannelProbed>(&note)) on_probed(*probed);
+}
+
+void WatchRun::on_probed(const ChannelProbed& probed) {
+  constexpr int kUnansweredMax = 2;
+  const bool heard = parts_.clock.now() - heard_[probed.channel] < parts_.settings.call_timeout;
+  if (probed.unanswered < kUnansweredMax || heard || !fatal_.ok()) return;
+  silent_ = true;
+  fatal_ = unavailable("the upstream does not answer {} calls in a row, nor say anything; its streams are opened anew",
+                       probed.unanswered);
 }
 
 void WatchRun::on_listed(const TenantsListed& listed) {
@@ -105,6 +130,7 @@ void WatchRun::add_tenant(const std::string& name) {
     tenant.token = token->second.snap_token;
   } else if (!first_list_) {
     tenant.token = seed_token_;
+    tenant.foreign = !seed_token_.empty();
     // An empty token starts at the head, and may miss what was written before the stream stands.
     if (seed_token_.empty()) log_warn("tenant_starts_at_head", {{"tenant", name}, {"why", "no older token is known"}});
   } else if (request_.default_start == StartPolicy::kEarliest) {
@@ -125,6 +151,7 @@ void WatchRun::on_message(const std::string& name) {
   Tenant& tenant = tenants_.at(name);
   base::v1::DataChanges& changes = *tenant.stream->message().mutable_changes();
   tenant.attempt = 0;
+  heard_[tenant.channel] = parts_.clock.now();
   if (tenant.at_head && !tenant.removed && !changes.snap_token().empty()) tell_start_at_head(name, tenant);
   taken_.push_back(tenant.stream.get());
   if (tenant.removed || changes.snap_token().empty()) return;  // a keep-alive carries no position
@@ -132,6 +159,7 @@ void WatchRun::on_message(const std::string& name) {
   tenant.part = xid == tenant.xid ? tenant.part + 1 : 0;
   tenant.xid = xid;
   tenant.token = changes.snap_token();
+  tenant.foreign = false;
   newest_token_ = tenant.token;
   auto event = std::make_shared<Event>();
   event->tenant = name;
@@ -157,11 +185,19 @@ void WatchRun::on_ended(const WatchEnded& ended) {
   Tenant& tenant = tenants_.at(ended.tenant);
   tenant.stream.reset();
   --open_;
+  if (std::exchange(tenant.renewing, false) && !tenant.removed) {
+    due_.emplace(parts_.clock.now(), ended.tenant);
+    return;
+  }
   unhealthy_at_ = parts_.clock.now();
   if (tenant.removed) return;
   const Status status = to_status(ended.status);
   if (concerns_all(ended.status)) {
     fatal_ = status;
+  } else if (reaction_to(status) == Reaction::kResync && std::exchange(tenant.foreign, false)) {
+    // The server does not take tokens of others; the head is left, and is told.
+    tenant.token.clear();
+    schedule(ended.tenant, Duration(0));
   } else if (reaction_to(status) == Reaction::kResync) {
     tenant.failed = true;
     hand_over();
@@ -180,10 +216,43 @@ void WatchRun::open_due() {
     const auto found = tenants_.find(name);
     if (found == tenants_.end() || found->second.removed || found->second.stream != nullptr) continue;
     Tenant& tenant = found->second;
-    base::v1::Watch::Stub& stub = *stubs_[next_stub_++ % stubs_.size()];
+    tenant.channel = next_stub_++ % stubs_.size();
+    base::v1::Watch::Stub& stub = *stubs_[tenant.channel];
     tenant.at_head = tenant.token.empty();
+    tenant.opened_at = now;
+    tenant.seed = tenant.at_head ? newest_token_ : "";
     tenant.stream = WatchStream::start(stub, parts_.maker, name, tenant.token, inbox_);
     ++open_;
+  }
+}
+
+// Permify never begins the stream of a tenant that had no transaction when it was opened, and says nothing of it. So a
+// stream from the head that stays silent is opened once more: at a token of somebody else as soon as there is one, and
+// the tenant is told that what was before is missing; until then at the head, a few at a time.
+void WatchRun::renew_silent() {
+  constexpr size_t kLooksMax = 64;
+  size_t renewals = 8;
+  const MonotonicTime now = parts_.clock.now();
+  auto it = tenants_.upper_bound(renewed_);
+  for (size_t looks = std::min(kLooksMax, tenants_.size()); looks > 0 && !enough_; --looks, ++it) {
+    if (it == tenants_.end()) it = tenants_.begin();
+    auto& [name, tenant] = *it;
+    renewed_ = name;
+    const bool silent = tenant.stream != nullptr && tenant.at_head && !tenant.removed && !tenant.renewing;
+    if (!silent || now - tenant.opened_at < parts_.settings.silent_start) continue;
+    if (!newest_token_.empty()) {
+      hand_over();
+      tenant.at_head = false;
+      tenant.foreign = true;
+      tenant.token = tenant.seed.empty() ? newest_token_ : tenant.seed;
+      tenant.xid = xid_of(tenant.token);
+      listener_.on_tenant_starts_later({name, "STARTED_AT_HEAD",
+                                        "the stream began at the head, since no token of this tenant was known",
+                                        tenant.token});
+    }
+    tenant.renewing = true;
+    tenant.stream->cancel();
+    if (--renewals == 0) return;
   }
 }
 
@@ -219,7 +288,12 @@ void WatchRun::tell_progress() {
     old = std::move(samples_.front());
     samples_.pop_front();
   }
-  if (old.has_value() && due_.empty() && unhealthy_at_ < old->at) listener_.on_progress({0, old->token, ""});
+  if (!old.has_value() || !due_.empty() || unhealthy_at_ >= old->at) return;
+  // A stream from the head that has said nothing may be one that never will.
+  const bool in_doubt = std::any_of(tenants_.begin(), tenants_.end(), [](const auto& entry) {
+    return entry.second.at_head && !entry.second.removed && !entry.second.failed;
+  });
+  if (!in_doubt) listener_.on_progress({0, old->token, ""});
 }
 
 // Cancelled calls end at once, unless something hangs inside of gRPC; the next run must not hang with it.

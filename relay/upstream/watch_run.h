@@ -23,6 +23,8 @@ class WatchRun {
 
   WatchRun(Parts parts, const UpstreamRequest& request, UpstreamListener& listener);
   Status run(std::stop_token stop);
+  // A connection had stopped to answer, so the run ended; what comes next needs other connections.
+  bool was_silent() const { return silent_; }
 
  private:
   struct Tenant {
@@ -33,6 +35,11 @@ class WatchRun {
     int attempt = 0;
     bool failed = false;
     bool at_head = false;  // the stream began at the head: what was before its first message is missing
+    bool foreign = false;  // the token is another tenant's, used as a point in time
+    bool renewing = false;
+    std::string seed;  // the newest token of others when a stream from the head was opened
+    size_t channel = 0;
+    MonotonicTime opened_at{};
     bool removed = false;
     int missing = 0;  // lists in a row that did not name it
   };
@@ -41,16 +48,18 @@ class WatchRun {
     std::string token;
   };
 
-  void list_in_turns(std::stop_token stop);
+  void ask_in_turns(std::stop_token stop);
   void loop(std::stop_token stop);
   void on_note(WatchNote& note);
   void on_listed(const TenantsListed& listed);
+  void on_probed(const ChannelProbed& probed);
   void on_message(const std::string& name);
   void tell_start_at_head(const std::string& name, Tenant& tenant);
   void on_ended(const WatchEnded& ended);
   void add_tenant(const std::string& name);
   void remove_tenant(const std::string& name, Tenant& tenant);
   void open_due();
+  void renew_silent();
   void schedule(const std::string& name, Duration wait);
   Duration full_jitter(int attempt);
   void hand_over();
@@ -78,6 +87,9 @@ class WatchRun {
   std::string seed_token_;  // older than any tenant that is not known yet
   std::deque<Sample> samples_;
   MonotonicTime unhealthy_at_;
+  std::vector<MonotonicTime> heard_;  // by channel: when the last message came
+  std::string renewed_;               // the tenant whose stream was last looked at
+  bool silent_ = false;
 };
 
 }  // namespace headgate::relay

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,16 +26,23 @@ struct WatchEnded {
 struct TenantsListed {
   StatusOr<std::vector<std::string>> names;
 };
-using WatchNote = std::variant<WatchMessage, WatchEnded, TenantsListed>;
+// A connection has not answered so many questions in a row; 0: it answers.
+struct ChannelProbed {
+  size_t channel = 0;
+  int unanswered = 0;
+};
+using WatchNote = std::variant<WatchMessage, WatchEnded, TenantsListed, ChannelProbed>;
 
-// Bounded by its writers: a stream reads its next message only when the last one was taken, and of lists, which come
-// whether or not anybody takes them, only the newest is kept.
+// Bounded by its writers: a stream reads its next message only when the last one was taken, and of lists and probes,
+// which come whether or not anybody takes them, only the newest is kept.
 class WatchInbox {
  public:
   void put(WatchNote note) {
     MutexLock lock(mutex_);
     if (auto* list = std::get_if<TenantsListed>(&note)) {
       listed_ = std::move(*list);
+    } else if (const auto* probed = std::get_if<ChannelProbed>(&note)) {
+      probed_[probed->channel] = probed->unanswered;
     } else {
       notes_.push_back(std::move(note));
     }
@@ -44,9 +52,13 @@ class WatchInbox {
   // be younger.
   std::deque<WatchNote> take(Duration timeout, std::stop_token stop) {
     MutexLock lock(mutex_);
-    changed_.wait_for(mutex_, stop, timeout,
-                      [&]() REQUIRES_LOCK(mutex_) { return !notes_.empty() || listed_.has_value(); });
+    changed_.wait_for(mutex_, stop, timeout, [&]() REQUIRES_LOCK(mutex_) {
+      return !notes_.empty() || listed_.has_value() || !probed_.empty();
+    });
     std::deque<WatchNote> all = std::exchange(notes_, {});
+    for (const auto& [channel, unanswered] : std::exchange(probed_, {})) {
+      all.emplace_back(ChannelProbed{channel, unanswered});
+    }
     if (listed_.has_value()) all.emplace_front(std::move(*std::exchange(listed_, std::nullopt)));
     return all;
   }
@@ -56,6 +68,7 @@ class WatchInbox {
   Condition changed_;
   std::deque<WatchNote> notes_ GUARDED_BY(mutex_);
   std::optional<TenantsListed> listed_ GUARDED_BY(mutex_);
+  std::map<size_t, int> probed_ GUARDED_BY(mutex_);
 };
 
 // Lives at least until gRPC is done with it; who has got its WatchEnded note needs it no more. Who will not wait for

@@ -4,12 +4,14 @@
 // the rest. A stream reads its next message once the last one was taken, so a slow listener holds the engine back. What
 // the inbox holds is therefore bounded by one message a stream.
 //
-// Cannot be noticed from outside, and is not guarded against yet: a server that goes on with a stream whose position it
-// has forgotten, and says nothing.
+// Connections that were swallowed are replaced (WatchRun::on_probed). Cannot be noticed from outside, and is not
+// guarded against yet: a server that goes on with a stream whose position it has forgotten, and says nothing.
 #pragma once
 
-#include <optional>
+#include <memory>
+#include <vector>
 
+#include "base/mutex.h"
 #include "relay/upstream/channel.h"
 #include "relay/upstream/connection_watch.h"
 
@@ -27,12 +29,18 @@ class WatchUpstream : public Upstream {
   void set_key(const std::string& key) override { maker_.set_key(key); }
 
  private:
+  std::vector<std::shared_ptr<grpc::Channel>> channels() const;
+  // In place of connections that do not answer any more, unless somebody else has replaced them already.
+  void renew(const std::vector<std::shared_ptr<grpc::Channel>>& silent);
+  void connect() REQUIRES_LOCK(mutex_);
+
   const UpstreamSettings settings_;
   const ChannelMaker maker_;
   TokenBucket& budget_;
   Clock& clock_;
-  std::vector<std::shared_ptr<grpc::Channel>> channels_;
-  std::optional<ConnectionWatch> connections_;
+  mutable Mutex mutex_;
+  std::vector<std::shared_ptr<grpc::Channel>> channels_ GUARDED_BY(mutex_);
+  std::unique_ptr<ConnectionWatch> connections_ GUARDED_BY(mutex_);
 };
 
 }  // namespace headgate::relay
