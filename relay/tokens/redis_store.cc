@@ -3,6 +3,8 @@
 // none; without persistence a restart of Redis loses the place.
 #include "base/mutex.h"
 #include "base/redis/client.h"
+#include "base/redis/rights.h"
+#include "base/refusals.h"
 #include "relay/tokens/ownership.h"
 #include "relay/tokens/store_settings.h"
 
@@ -45,6 +47,9 @@ constexpr const char* kCommitScript = R"(
     end
   end
   return 1)";
+
+constexpr redis::NeededCommand kNeeded[] = {
+    {"hget", "f"}, {"hset", "f v"}, {"hdel", "f"}, {"hgetall", ""}, {"sadd", "m"}};
 
 constexpr char kSeparator = '\t';
 
@@ -98,6 +103,8 @@ class RedisStore : public TokenStore {
 
   StatusOr<Fence> acquire(const std::string& owner) override {
     MutexLock lock(mutex_);
+    take_fresh_settings();
+    HG_RETURN_IF_ERROR(redis::check_commands(*client_, base_, kNeeded, stop_));
     HG_ASSIGN_OR_RETURN(Reply reply,
                         call({"EVAL", kAcquireScript, "1", owner_key(), owner, std::to_string(least_epoch())}));
     return Fence{std::strtoull(text_of(*reply).c_str(), nullptr, 10)};
@@ -174,7 +181,7 @@ class RedisStore : public TokenStore {
     const std::vector<std::string_view> words(arguments.begin(), arguments.end());
     auto reply = client_->command(base_, words, stop_);
     if (reply.ok()) return reply;
-    return status_of(reply.status().code(), "the token store: {}; check tokens.redis", message_of(reply.status()));
+    return reworded(reply.status(), fmt::format("the token store: {}; check tokens.redis", message_of(reply.status())));
   }
 
   const std::stop_token stop_;

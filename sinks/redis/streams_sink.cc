@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/redis/client.h"
 #include "base/redis/errors.h"
+#include "base/redis/rights.h"
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/redis/redis_sinks.h"
 #include "sinks/redis/stream_batch.h"
@@ -15,6 +16,12 @@ namespace headgate::sinks {
 namespace {
 
 constexpr size_t kTenantsPerLook = 256;
+// As docs/rights.md lists them; without watch, multi and exec there are scripts only.
+constexpr redis::NeededCommand kNeeded[] = {
+    {"exists", ""},       {"get", ""},           {"set", "v"},         {"hget", "f"},     {"hmget", "f"},
+    {"hset", "f v"},      {"hdel", "f"},         {"hscan", "0"},       {"del", ""},       {"xadd", "* f v"},
+    {"xinfo|stream", ""}, {"xtrim", "maxlen 1"}, {"xrevrange", "+ -"}, {"xsetid", "1-1"}, {"xdel", "1-1"},
+    {"sadd", "m"},        {"sismember", "m"},    {"sscan", "0"}};
 
 class StreamsSink : public Sink {
  public:
@@ -30,7 +37,10 @@ class StreamsSink : public Sink {
 
   Status open(std::stop_token stop) override {
     HG_RETURN_IF_ERROR(client_.open(stop));
-    const Status status = index_.opened(stop);
+    // What is only needed after a loss should not be missing just then.
+    Status status =
+        routes_.index().empty() ? ok_status() : redis::check_commands(client_, routes_.index(), kNeeded, stop);
+    if (status.ok()) status = index_.opened(stop);
     if (!status.ok()) client_.close();
     return status;
   }

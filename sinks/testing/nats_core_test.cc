@@ -85,6 +85,18 @@ TEST_SUITE("nats/core_sink") {
     REQUIRE(subscriber->wait_for(2, std::chrono::seconds(10)));
     for (const auto& event : subscriber->received()) CHECK(event.tenant == "good");
   }
+  TEST_CASE("core: a name and a password in the url may be percent-encoded") {
+    std::string reason;
+    const auto server = start_nats(&reason, "authorization { users = [{user: \"re:lay\", password: \"p@ss/%\"}] }\n");
+    if (server == nullptr) HG_SKIP(reason);
+    NatsConnectionSettings settings;
+    settings.url = "nats://re%3Alay:p%40ss%2F%25@" + server->address();
+    CHECK(connect_to_nats(settings).ok());
+    settings.url = "nats://re%3Alay:other%20one@" + server->address();
+    const Status refused = connect_to_nats(settings).status();
+    CHECK(refused.code() == StatusCode::kPermissionDenied);
+    CHECK(message_of(refused).find("other") == std::string::npos);
+  }
   TEST_CASE("core: the sink may be closed at any time") {
     HG_NATS(server);
     check_close(core_contract(server, false));

@@ -262,47 +262,13 @@ TEST_SUITE("redis/rights") {
       CHECK(refused.status.code() == StatusCode::kPermissionDenied);
       CHECK(message_of(refused.status).find("NOPERM") != std::string::npos);
     }
-    CHECK_FALSE(place.open()->write({{&deliveries[3], 1}, kSharedFence}, {}).status.ok());
+    CHECK((*make_redis_streams_sink("redis", {}, place.settings))->open({}).code() == StatusCode::kPermissionDenied);
     CHECK_FALSE(sink->recover({{"a", cursor_of(deliveries[2])}}, {}).ok());
     run_command(server, {"ACL", "SETUSER", "relay", "resetkeys", "~" + place.settings.prefix + ":*"});
     REQUIRE(sink->write({{&deliveries[3], 97}, kSharedFence}, {}).written == 97);
     place.settings.connection = connection_to(server.port());
     CHECK(place.stored(100)["a"] == dense(100));
     run_command(server, {"ACL", "DELUSER", "relay"});
-  }
-
-  TEST_CASE("rights: the commands that the README names are enough") {
-    HG_REDIS(server);
-    for (const std::string& stream : {RedisStreamsSettings().stream, SharedPlace(server).settings.stream}) {
-      CAPTURE(stream);
-      SharedPlace place(server, stream);
-      place.settings.max_length = 1'000'000;
-      std::vector<std::string> words{"ACL",  "SETUSER", "narrow", "on", ">npw", "~" + place.settings.prefix + ":*",
-                                     "-@all"};
-      for (const char* allowed :
-           {"eval",  "evalsha", "script|load", "exists",       "get",   "set",       "time",  "hget",
-            "hmget", "hset",    "xadd",        "xinfo|stream", "xtrim", "xrevrange", "sadd",  "sismember",
-            "del",   "hscan",   "xsetid",      "xdel",         "hdel",  "sscan",     "watch", "multi",
-            "exec",  "discard", "publish",     "ping",         "select"}) {
-        words.push_back(std::string("+") + allowed);
-      }
-      run_command(server, std::vector<std::string_view>(words.begin(), words.end()));
-      place.settings.connection.user = "narrow";
-      place.settings.connection.password = "npw";
-      const auto deliveries = sample_deliveries({"a"}, 100, 20);
-      const auto sink = place.open();
-      REQUIRE(sink->write({{&deliveries[0], 3}, kSharedFence}, {}).written == 3);
-      REQUIRE(sink->write({{&deliveries[3], 97}, kSharedFence}, {}).written == 97);
-      CHECK(sink->heartbeat({1'100, "t", "1-1", 1, {}}, {}).ok());
-      CHECK(sink->recover(cursors_of(deliveries), {}).value() == cursors_of(deliveries));
-      // What was lost as a whole, and in part.
-      auto ahead = cursors_of(deliveries);
-      ahead["a"].sequence += 1;
-      CHECK(sink->recover(ahead, {}).value() == cursors_of(deliveries));
-      run_command(server, {"DEL", place.settings.prefix + ":{a}:changes"});
-      CHECK(sink->recover(ahead, {}).ok());
-      run_command(server, {"ACL", "DELUSER", "narrow"});
-    }
   }
 
   TEST_CASE("rights: a password that is changed is PERMISSION_DENIED") {

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tests/support/kafka_acls.h"
 #include "tests/support/test_main.h"
 
 namespace headgate::sinks {
@@ -152,7 +153,9 @@ std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& c
       std::move(folder), port, TestServer::Options{"nats-server", argv, log, [port] { return port_answers(port); }});
 }
 
-std::unique_ptr<TestServer> start_kafka(std::string* reason) {
+namespace {
+
+std::unique_ptr<TestServer> start_broker(std::string* reason, int sasl_port) {
   if (!in_path("java")) {
     *reason = "no Java on this machine";
     return nullptr;
@@ -164,9 +167,17 @@ std::unique_ptr<TestServer> start_kafka(std::string* reason) {
     return nullptr;
   }
   const int port = testing::free_port();
+  const int controller = testing::free_port();
   const std::string properties = folder->path() + "/server.properties";
   const std::string jars = kafka_libs().string() + "/*";
-  testing::write_file(properties, kafka_properties(folder->path(), port, testing::free_port()));
+  std::string text = kafka_properties(folder->path(), port, controller);
+  if (sasl_port != 0) {
+    const std::string client = "PLAINTEXT://127.0.0.1:" + std::to_string(port);
+    // Of a key that is there twice the last counts.
+    text += testing::acl_properties(client + ",CONTROLLER://127.0.0.1:" + std::to_string(controller), client,
+                                    "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT", sasl_port);
+  }
+  testing::write_file(properties, text);
   run_for_output({"java", "-XX:TieredStopAtLevel=1", "-cp", jars, "kafka.tools.StorageTool", "format", "-t",
                   "Kheadgatetestcluster1A", "-c", properties},
                  folder->path() + "/format.log");
@@ -179,6 +190,15 @@ std::unique_ptr<TestServer> start_kafka(std::string* reason) {
   };
   testing::used_server("kafka 3.9.1");
   return std::make_unique<TestServer>(std::move(folder), port, TestServer::Options{"kafka", argv, log, ready});
+}
+
+}  // namespace
+
+std::unique_ptr<TestServer> start_kafka(std::string* reason) { return start_broker(reason, 0); }
+
+KafkaWithAcls start_kafka_with_acls(std::string* reason) {
+  const int port = testing::free_port();
+  return {start_broker(reason, port), port};
 }
 
 }  // namespace headgate::sinks

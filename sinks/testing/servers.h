@@ -46,5 +46,12 @@ std::unique_ptr<TestServer> start_redis(std::string* reason, const std::vector<s
 std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& config = "");
 // A broker in KRaft mode. Fetches its jars with Maven into the user's cache at the first use.
 std::unique_ptr<TestServer> start_kafka(std::string* reason);
+// One that also listens for users who may do only what is granted: tests/support/kafka_acls.h.
+struct KafkaWithAcls {
+  std::unique_ptr<TestServer> server;
+  int sasl_port = 0;
+  std::string sasl_address() const { return "127.0.0.1:" + std::to_string(sasl_port); }
+};
+KafkaWithAcls start_kafka_with_acls(std::string* reason);
 
 }  // namespace headgate::sinks

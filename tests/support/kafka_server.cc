@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/support/kafka_acls.h"
+
 namespace headgate::testing {
 
 namespace fs = std::filesystem;
@@ -62,8 +64,29 @@ KafkaServer::KafkaServer(const std::string& folder, const std::string& jars, con
   advertise(proxied_port_);
 }
 
+void KafkaServer::write_properties() const {
+  std::string text = properties(folder_, port_, proxied_port_, controller_port_, advertised_port_);
+  if (users_port_ != 0) {
+    const auto listeners = [&](int proxied) {
+      return fmt::format("PLAINTEXT://127.0.0.1:{},PROXIED://127.0.0.1:{}", port_, proxied);
+    };
+    // Of a key that is there twice the last counts.
+    text += acl_properties(fmt::format("{},CONTROLLER://127.0.0.1:{}", listeners(proxied_port_), controller_port_),
+                           listeners(advertised_port_), "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
+                           users_port_);
+  }
+  write_file(folder_ + "/server.properties", text);
+}
+
 void KafkaServer::advertise(int proxy_port) {
-  write_file(folder_ + "/server.properties", properties(folder_, port_, proxied_port_, controller_port_, proxy_port));
+  advertised_port_ = proxy_port;
+  write_properties();
+}
+
+std::string KafkaServer::listen_for_users() {
+  users_port_ = free_port();
+  write_properties();
+  return "127.0.0.1:" + std::to_string(users_port_);
 }
 
 std::unique_ptr<KafkaServer> KafkaServer::make(const std::string& folder, std::string* reason) {

@@ -19,6 +19,9 @@ class KafkaServer : public Program {
   int proxied_port() const { return proxied_port_; }
   // Where that proxy listens. Before the first start.
   void advertise(int proxy_port);
+  // Opens one more listener, for users who may do only what is granted (kafka_acls.h), and returns its address. Before
+  // the first start.
+  std::string listen_for_users();
 
  private:
   struct Ports {
@@ -27,11 +30,14 @@ class KafkaServer : public Program {
     int controller = 0;
   };
   KafkaServer(const std::string& folder, const std::string& jars, const Ports& ports);
+  void write_properties() const;
 
   const std::string folder_;
   const int port_;
   const int proxied_port_;
   const int controller_port_;
+  int advertised_port_ = 0;
+  int users_port_ = 0;
 };
 
 }  // namespace headgate::testing

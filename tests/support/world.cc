@@ -165,6 +165,7 @@ void World::prepare_kafka() {
   if (options_.own_kafka || options_.proxied.contains("kafka")) {
     own_kafka_ = KafkaServer::make(folder_.path() + "/kafka", &reason);
     if (own_kafka_ != nullptr) kafka_ = relay_kafka_ = own_kafka_->address();
+    if (own_kafka_ != nullptr && options_.kafka_users) kafka_users_ = own_kafka_->listen_for_users();
     if (own_kafka_ != nullptr && options_.proxied.contains("kafka")) {
       const int port = route("kafka", own_kafka_->proxied_port());
       own_kafka_->advertise(port);

@@ -82,6 +82,7 @@ struct WorldOptions {
   std::map<std::string, std::string> sink_yaml{};
   bool own_postgres = false;  // a server that the test may kill
   bool own_kafka = false;     // likewise; a broker behind a proxy is always its own
+  bool kafka_users = false;   // with own_kafka: also a listener for users who may do only what is granted
   std::map<std::string, std::string> relay_env{};
 };
 
@@ -103,6 +104,7 @@ class World {
   // Only when the options ask for them.
   PostgresServer& postgres() { return *postgres_; }
   KafkaServer& kafka_server() { return *own_kafka_; }
+  const std::string& kafka_users() const { return kafka_users_; }
   FaultProxy& proxy(const std::string& edge) { return *proxies_.at(edge); }
   EngineClient& client() { return *client_; }
   const std::string& folder() const { return folder_.path(); }
@@ -144,6 +146,7 @@ class World {
   std::string tokens_uri_;
   std::string engine_address_;
   std::string relay_kafka_;
+  std::string kafka_users_;
   int relay_redis_port_ = 0;
   int tokens_redis_port_ = 0;
   int relay_nats_port_ = 0;
