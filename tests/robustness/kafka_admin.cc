@@ -50,6 +50,19 @@ void change_topic(const std::string& brokers, const std::string& topic, const st
   if (!failure.empty()) throw std::runtime_error("cannot change the topic: " + failure);
 }
 
+void create_topic(const std::string& brokers, const std::string& topic, int partitions) {
+  const auto client = connect(brokers);
+  const Owned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
+  std::array<char, 512> error{};
+  rd_kafka_NewTopic_t* wanted = rd_kafka_NewTopic_new(topic.c_str(), partitions, 1, error.data(), error.size());
+  const Owned<rd_kafka_NewTopic_t> owned(wanted, rd_kafka_NewTopic_destroy);
+  rd_kafka_CreateTopics(client.get(), &wanted, 1, nullptr, queue.get());
+  const Owned<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kTimeoutMs), rd_kafka_event_destroy);
+  if (event == nullptr || rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    throw std::runtime_error("cannot create the topic " + topic);
+  }
+}
+
 size_t count_topics(const std::string& brokers, const std::string& start) {
   const auto client = connect(brokers);
   const rd_kafka_metadata_t* raw = nullptr;

@@ -9,6 +9,8 @@ namespace headgate::testing {
 void change_topic(const std::string& brokers, const std::string& topic, const std::string& key,
                   const std::string& value);
 
+void create_topic(const std::string& brokers, const std::string& topic, int partitions);
+
 // How many topics begin with `start`.
 size_t count_topics(const std::string& brokers, const std::string& start);
 
