@@ -45,7 +45,6 @@ void add_connection_metrics(Metrics& m, const std::function<ListenerStats()>& st
     m.counter_from(refused, help, {{"limit", kRefusalNames[why]}},
                    number([stats, why] { return stats().refused[why]; }));
   }
-  m.counter_from(refused, help, {{"limit", "resources"}}, number([stats] { return stats().sent_away; }));
   m.counter_from("headgate_engine_connections_ended_for_memory_total",
                  "Connections ended because memory rose and nothing came of what they sent.", {},
                  number([stats] { return stats().ended_for_memory; }));

@@ -7,22 +7,28 @@ namespace {
 
 constexpr Duration kWindow{5'000};
 constexpr size_t kGrowth = 2 << 20;  // since the last end, or the next one waits: what was ended needs time to go
-// Input becomes messages of a few times its size. What becomes more is no message.
-constexpr double kMessageFactor = 16;
-constexpr double kSmall = 16 << 10;  // below it nobody is blamed
-constexpr double kLarge = 16 << 20;  // several of the largest requests
+constexpr Duration kDeafPause{100};  // likewise, when calls are not answered
+// Input becomes messages of a few times its size. What becomes more is no message; what becomes much more is harm.
+constexpr double kMessageFactor = 16, kHarmFactor = 64;
+constexpr double kPerCall = 64 << 10;  // that a call is allowed to take
+constexpr double kSmall = 16 << 10;    // below it nobody is blamed
 constexpr double kMiddle = 1 << 20;
 
 int64_t balance(const ConnectionUse& one) {
   return static_cast<int64_t>(one.received) - static_cast<int64_t>(one.sent);
 }
 
+// What is more than small calls are allowed. It explains memory of a few times its size.
+double large_bytes(const ConnectionUse& one) {
+  return std::max(0.0, static_cast<double>(balance(one)) - static_cast<double>(one.admitted) * kPerCall);
+}
+
 }  // namespace
 
-bool MemoryGuard::look(size_t resident_bytes) {
+bool MemoryGuard::look(size_t resident_bytes, bool deaf) {
   const MonotonicTime now = clock_.now();
   resident_ = resident_bytes;
-  calm_over_ = false;
+  window_over_ = false;
   if (!window_since_) {
     window_since_ = now;
     least_ = least_before_ = resident_bytes;
@@ -32,43 +38,68 @@ bool MemoryGuard::look(size_t resident_bytes) {
     window_since_ = now;
     least_before_ = least_;
     least_ = resident_bytes;
-    calm_over_ = true;
+    window_over_ = true;
   }
   const size_t floor = std::min(least_, least_before_);
   rise_ = resident_bytes - std::min(resident_bytes, floor);
   at_last_end_ = std::min(at_last_end_, resident_bytes);
-  return rise_ > rise_max_ / 3 && resident_bytes >= at_last_end_ + kGrowth;
+  deaf_ = deaf;
+  if (deaf_ && (!last_end_ || now - *last_end_ >= kDeafPause)) return true;
+  return rise_ > rise_max_ / 4 && resident_bytes >= at_last_end_ + kGrowth;
 }
 
 void MemoryGuard::begin(const std::vector<ConnectionUse>& all) {
+  large_before_ = large_;
+  large_ = large_input(all);
   // During a rise the marks of before it are what tells who made it.
-  if (rise_ > rise_max_ / 3) return;
+  if (rise_ > rise_max_ / 4) return;
   marks_.clear();
   for (const ConnectionUse& one : all) marks_[one.id] = balance(one);
+}
+
+void MemoryGuard::left(const ConnectionUse& one) { left_large_ += large_bytes(one); }
+
+double MemoryGuard::large_input(const std::vector<ConnectionUse>& all) const {
+  double sum = left_large_;
+  for (const ConnectionUse& one : all) sum += large_bytes(one);
+  return sum;
 }
 
 double MemoryGuard::unexplained(const ConnectionUse& one) const {
   const auto mark = marks_.find(one.id);
   const int64_t since = balance(one) - (mark == marks_.end() ? 0 : mark->second);
-  return since <= 0 ? 0 : static_cast<double>(since) / static_cast<double>(1 + one.admitted);
+  const auto calls = static_cast<double>(one.admitted);
+  return std::max(0.0, static_cast<double>(since) - calls * kPerCall) / (1 + calls);
 }
 
-std::optional<uint64_t> MemoryGuard::worst(const std::vector<ConnectionUse>& all) {
-  double most = 0, sum = 0;
-  std::optional<uint64_t> id;
+std::vector<uint64_t> MemoryGuard::worst(const std::vector<ConnectionUse>& all) {
+  double most = 0;
+  size_t peer = 0;
   for (const ConnectionUse& one : all) {
     const double bytes = unexplained(one);
-    sum += bytes;
     if (bytes <= most) continue;
     most = bytes;
-    id = one.id;
+    peer = one.peer;
   }
-  const auto rise = static_cast<double>(rise_);
-  const bool much = rise_ > rise_max_ && sum * kMessageFactor < rise && most >= kSmall;
-  const bool more_than_messages = rise_ > 4 * rise_max_ && most >= kMiddle;
-  if (!much && !more_than_messages && most < kLarge) return std::nullopt;
+  if (!to_blame(most, large_input(all) - large_before_)) return {};
+  last_end_ = clock_.now();
   at_last_end_ = resident_;
-  return id;
+  std::vector<uint64_t> ids;
+  for (const ConnectionUse& one : all) {
+    if (one.peer == peer && unexplained(one) >= std::max(kSmall, most / 2)) ids.push_back(one.id);
+  }
+  return ids;
+}
+
+bool MemoryGuard::to_blame(double most, double large) const {
+  if (most < kSmall) return false;
+  if (deaf_ && most >= kMiddle) return true;
+  if (rise_ <= rise_max_ / 4) return false;
+  const auto rise = static_cast<double>(rise_), allowed = static_cast<double>(rise_max_);
+  // One connection that is about to fill memory with what it sends: by default the size of two of the largest requests.
+  if (most >= allowed / 12) return true;
+  if (rise > 4 * allowed) return most >= kMiddle;
+  return large * (rise > allowed ? kMessageFactor : kHarmFactor) < rise;
 }
 
 }  // namespace headgate::engine

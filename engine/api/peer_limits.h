@@ -19,8 +19,8 @@ struct ConnectionLimits {
 };
 
 // Why a connection is not taken.
-enum class Refusal { kNone, kInAll, kOfPeer, kRate };
-inline constexpr std::array<const char*, 4> kRefusalNames = {"none", "all", "peer", "rate"};
+enum class Refusal { kNone, kInAll, kOfPeer, kRate, kNoDescriptor };
+inline constexpr std::array<const char*, 5> kRefusalNames = {"none", "all", "peer", "rate", "resources"};
 
 class PeerLimits {
  public:

@@ -59,6 +59,12 @@ bool SelfCall::is_own(const PeerAddress& peer) const {
   return peer.port == port_ && peer.port != 0 && peer.host == peer_address(to_).host;
 }
 
+Duration SelfCall::under_way() const {
+  const MonotonicTime since = since_;
+  if (since == MonotonicTime{}) return Duration(0);
+  return std::chrono::duration_cast<Duration>(system_clock().now() - since);
+}
+
 Status SelfCall::ask(Duration limit) {
   const MonotonicTime until = system_clock().now() + limit;
   const bool v6 = to_.ss_family == AF_INET6;
@@ -73,7 +79,9 @@ Status SelfCall::ask(Duration limit) {
     return unavailable("the gRPC port cannot be asked: {}", std::strerror(errno));
   }
   port_ = peer_address(own).port;
+  since_ = system_clock().now();
   Status status = call(socket, until);
+  since_ = MonotonicTime{};
   port_ = 0;
   if (status.ok()) answered_ = system_clock().now();
   return status;

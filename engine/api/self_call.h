@@ -27,6 +27,8 @@ class SelfCall {
   Status ask(Duration limit);
   // The same with patience: a failure counts once the last answer is older than `patience`.
   Status ask_patiently(Duration limit, Duration patience);
+  // How long the one under way has waited; 0: none is. Thread-safe.
+  Duration under_way() const;
   // Whether this connection is the one under way. Thread-safe.
   bool is_own(const PeerAddress& peer) const;
 
@@ -35,6 +37,7 @@ class SelfCall {
 
   const sockaddr_storage to_;
   std::atomic<int> port_{0};  // of the socket under way, which keeps it from others
+  std::atomic<MonotonicTime> since_{MonotonicTime{}};
   std::optional<MonotonicTime> answered_;
 };
 

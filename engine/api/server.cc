@@ -43,11 +43,9 @@ void set_keepalive(grpc::ServerBuilder& builder, const ServerSettings& settings)
 ListenerSettings listener_settings(const ServerSettings& settings) {
   return {.address = settings.address,
           .port = settings.port,
-          .limits = settings.connections,
+          .connections = {settings.connections, settings.memory_rise_max, settings.admitted},
           .reserved_descriptors = settings.reserved_descriptors,
-          .unacknowledged_max = settings.keepalive_timeout,
-          .memory_rise_max = settings.memory_rise_max,
-          .admitted = settings.admitted};
+          .unacknowledged_max = settings.keepalive_timeout};
 }
 
 void pass_on(grpc::experimental::ExternalConnectionAcceptor& acceptor, Descriptor socket) {
