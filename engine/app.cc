@@ -162,6 +162,7 @@ Status App::build() {
   Parts& parts = *parts_;
   DatastoreSettings settings;
   settings.retries_max = config_.database.max_retries;
+  settings.deletion_rows_max = static_cast<size_t>(config_.database.max_data_per_delete);
   settings.lane = {config_.server.waiting_max, config_.server.waiting_bytes_max};
   HG_ASSIGN_OR_RETURN(parts.store, make_postgres_datastore(parts.pool, settings));
   build_feed();

@@ -73,6 +73,10 @@ void describe(Settings& s, DatabaseConfig& c) {
   s.duration("statement_timeout", c.statement_timeout, "longest statement", 1ms);
   s.flag("auto_migrate", c.auto_migrate, "create or complete the tables at start");
   s.integer("max_data_per_write", c.max_data_per_write, "tuples and attributes of one write", 1, 1'000'000);
+  s.integer("max_data_per_delete", c.max_data_per_delete,
+            "tuples and attributes that one deletion may match; it holds its tenant's writers up and must end within "
+            "statement_timeout",
+            1, 100'000'000);
   s.integer("max_retries", c.max_retries, "how often a write that could not be serialised is repeated", 0, 1000);
   s.integer("watch_buffer_size", c.watch_buffer_size, "messages handed to one stream and not yet sent", 1, 100'000);
   s.require(!c.uri.empty(), "uri", "must be set");

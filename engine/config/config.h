@@ -57,6 +57,7 @@ struct DatabaseConfig {
   Duration statement_timeout{30'000};
   bool auto_migrate = true;
   int max_data_per_write = 1000;
+  int max_data_per_delete = 500'000;
   int max_retries = 10;
   int watch_buffer_size = 100;
 };

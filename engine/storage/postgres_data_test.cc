@@ -134,6 +134,32 @@ TEST_SUITE("storage/data") {
     CHECK(values_of(fixture, *fixture.store.reader->head("a")) == "n=\b\x01;");
   }
 
+  TEST_CASE("remove: a deletion that could not end in time is refused before it locks or changes anything") {
+    HG_POSTGRES(database);
+    StorageFixture fixture(*database, {.deletion_rows_max = 3});
+    DataWriter& writer = *fixture.store.writer;
+    std::vector<base::v1::Tuple> tuples;
+    for (const char* id : {"1", "2", "3", "4"}) tuples.push_back(tuple_of("doc", id, "owner", "x"));
+    REQUIRE(writer.write("a", tuples, {}).ok());
+    TupleFilter all;
+    all.mutable_entity()->set_type("doc");
+    const std::string before = database->execute("SELECT max(id::text::bigint) FROM transactions");
+    const auto refused = writer.remove("a", all, {});
+    CHECK(message_of(refused.status()).starts_with("ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED: the filter matches more"));
+    CHECK(read_head(fixture, "a") == "1#owner@x 2#owner@x 3#owner@x 4#owner@x");
+    CHECK(database->execute("SELECT max(id::text::bigint) FROM transactions") == before);
+    // Named one by one they are a write like others.
+    TupleFilter named = all;
+    named.set_relation("owner");
+    named.mutable_subject()->set_type("user");
+    named.mutable_subject()->add_ids("x");
+    for (const char* id : {"1", "2", "3", "4"}) named.mutable_entity()->add_ids(id);
+    CHECK(writer.remove("a", named, {}).ok());
+    REQUIRE(writer.write("a", {tuple_of("doc", "5", "owner", "x")}, {}).ok());
+    CHECK(writer.remove("a", all, {}).ok());
+    CHECK(read_head(fixture, "a") == "");
+  }
+
   TEST_CASE("run: the steps of a bundle happen in order within one transaction") {
     HG_POSTGRES(database);
     StorageFixture fixture(*database, {.retries_max = 1});

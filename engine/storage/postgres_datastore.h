@@ -20,6 +20,8 @@ struct DatastoreSettings {
   // UNAVAILABLE, never answered from the past.
   std::shared_ptr<Pool> read_pool;
   WriteLaneSettings lane;
+  // Rows of one deletion; more are refused before anything is locked.
+  size_t deletion_rows_max = 500'000;
 };
 
 StatusOr<Datastore> make_postgres_datastore(std::shared_ptr<Pool> pool, DatastoreSettings settings = {});

@@ -16,6 +16,9 @@ using base::v1::AttributeFilter;
 using base::v1::Tuple;
 using base::v1::TupleFilter;
 
+// Writers of the tenant wait meanwhile.
+constexpr Duration kLongLock{1'000};
+
 size_t bytes_of(const std::vector<Tuple>& tuples, const std::vector<Attribute>& attributes) {
   size_t bytes = 0;
   for (const Tuple& tuple : tuples) bytes += tuple.ByteSizeLong();
@@ -52,11 +55,18 @@ class PostgresWriter : public DataWriter {
     WriteLocks locks(tenant);
     locks.add(tuples);
     locks.add(attributes);
-    return transact(order_of(tenant, locks, [&](WriteStatements& statements) {
+    if (locks.exclusive()) HG_RETURN_IF_ERROR(check_deletion(tenant, tuples, attributes));
+    const MonotonicTime begin = system_clock().now();
+    const StatusOr<SnapToken> token = transact(order_of(tenant, locks, [&](WriteStatements& statements) {
       statements.expire(tuples);
       statements.expire(attributes);
       return ok_status();
     }));
+    const std::chrono::duration<double> took = system_clock().now() - begin;
+    if (took > kLongLock) {
+      log_warn("tenant_locked_for_long", {{"tenant", tenant}, {"by", "a deletion"}, {"seconds", took.count()}});
+    }
+    return token;
   }
 
   StatusOr<SnapToken> run(const std::string& tenant, const std::vector<BundleStep>& steps) override {
@@ -81,6 +91,28 @@ class PostgresWriter : public DataWriter {
   WriterLoad load() const override { return {lane_.waiting(), lane_.running()}; }
 
  private:
+  // A deletion holds its tenant's lock for as long as it takes, so one that cannot end in time does not begin.
+  Status check_deletion(const std::string& tenant, const TupleFilter& tuples, const AttributeFilter& attributes) {
+    const size_t max = settings_.deletion_rows_max;
+    uint64_t rows = 0;
+    const Status status = pool_->read([&](pqxx::connection_base& connection) {
+      rows = 0;
+      const Quote quote = [&](const std::string& text) { return connection.quote(text); };
+      pqxx::nontransaction work(connection);
+      for (const std::string& ids : {active_ids(quote, tenant, tuples), active_ids(quote, tenant, attributes)}) {
+        if (ids.empty()) continue;
+        rows += number(work.exec1(fmt::format("SELECT count(*) FROM ({} LIMIT {}) AS found", ids, max + 1))[0]);
+      }
+      return ok_status();
+    });
+    if (!status.ok()) return client_error(status, base::v1::ERROR_CODE_DATASTORE);
+    if (rows <= max) return ok_status();
+    return api_error(base::v1::ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED,
+                     fmt::format("the filter matches more than {} rows (database.max_data_per_delete); nothing was "
+                                 "deleted. Delete in steps, by entity type, entity ids or relation",
+                                 max));
+  }
+
   using Order = std::shared_ptr<const WriteOrder>;
   using Fill = std::function<Status(WriteStatements&)>;
 
