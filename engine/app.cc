@@ -140,19 +140,16 @@ Status App::prepare_database(std::stop_token stop) {
   const std::stop_callback on_stop(stop, [this] { parts_->pool->stop(); });
   const Duties duties{config_.has_role("write"), config_.has_role("watch"), config_.gc.enabled};
   for (;;) {
-    Status status;
-    if (config_.database.auto_migrate) {
-      MigrationSettings settings;
-      settings.uri = config_.database.uri;
-      settings.connect_timeout = config_.database.connect_timeout;
-      settings.duties = duties;
-      status = migrate_database(settings, stop);
-    } else {
-      status = parts_->pool->run([&](pqxx::connection_base& connection) { return check_database(connection, duties); });
-    }
+    MigrationSettings settings;
+    settings.uri = config_.database.uri;
+    settings.connect_timeout = config_.database.connect_timeout;
+    settings.duties = duties;
+    Status status = config_.database.auto_migrate ? migrate_database(settings, stop) : check_database(settings, stop);
     // Behind a pooler that lends by transaction the engine would be ready, and most of its writes would fail.
     if (status.ok()) status = check_sessions({config_.database.uri, config_.database.connect_timeout}, stop);
-    if (status.ok() || status.code() != StatusCode::kUnavailable) return status;
+    // Somebody's lock goes like an outage does.
+    const bool passes = status.code() == StatusCode::kUnavailable || status.code() == StatusCode::kDeadlineExceeded;
+    if (!passes) return status;
     log_warn("database_away", {{"error", message_of(status)}, {"attempt", backoff.attempts() + 1}});
     if (!system_clock().sleep(backoff.next(), stop)) return ok_status();
   }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kServerVersionMin = 130008;
 constexpr Duration kLockGrace{2'000};
+constexpr Duration kCheckTimeout{30'000};  // of a statement that only looks
 // Any number that nobody else uses; the same in all versions of this program.
 constexpr int64_t kMigrationLock = 0x68656164'67617465;
 
@@ -128,11 +129,40 @@ Status create_objects(pqxx::connection_base& connection, const OwnObjects& objec
   }
 }
 
+// Two installations of Permify's tables in one database would share what stands in the schema headgate, and take each
+// other's tenants for removed. So the schema says whose it is, in a comment; that of an installation that is gone is
+// free.
+Status check_installation(pqxx::connection_base& connection) {
+  const std::string ours = value(connection, fmt::format("SELECT '{}' || quote_ident(current_schema())", kBelongs));
+  const std::string told = value(connection, "SELECT obj_description(to_regnamespace('headgate'), 'pg_namespace')");
+  if (told == ours) return ok_status();
+  if (told.rfind(kBelongs, 0) == 0) {
+    const std::string other = told.substr(std::string_view(kBelongs).size());
+    pqxx::nontransaction work(connection);
+    if (!work.exec_params1("SELECT to_regclass($1 || '.relation_tuples')", other)[0].is_null()) {
+      return status_of(
+          StatusCode::kFailedPrecondition,
+          "the schema headgate of this database belongs to the tables in schema {}, and one database holds "
+          "one installation; use another database, or remove the tables there",
+          other);
+    }
+  }
+  if (value(connection, "SELECT pg_is_in_recovery()") == "t") return ok_status();
+  try {
+    pqxx::nontransaction work(connection);
+    work.exec(fmt::format("COMMENT ON SCHEMA headgate IS {}", work.quote(ours)));
+  } catch (const pqxx::insufficient_privilege&) {
+    // Its owner has not said it, and nobody else can.
+  }
+  return ok_status();
+}
+
 Status create_own_objects(pqxx::connection_base& connection) {
   // What came last is missing on a standby until its primary has it; nothing depends on it.
   const bool standby = value(connection, "SELECT pg_is_in_recovery()") == "t";
   if (standby && has_own_objects(connection)) return ok_status();
   HG_RETURN_IF_ERROR(create_schema(connection));
+  HG_RETURN_IF_ERROR(check_installation(connection));
   HG_RETURN_IF_ERROR(create_objects(connection, kFirst));
   // The engine serves without the record of lives: then deletions are noticed by comparison, and told without a place.
   const Status lives = create_objects(connection, kLives);
@@ -153,6 +183,7 @@ Status create_index(pqxx::connection_base& connection, const Index& index) {
       log_warn("index_repaired", {{"index", index.name}});
       work.exec(fmt::format("DROP INDEX CONCURRENTLY {}", index.name));
     }
+    log_info("index_building", {{"index", index.name}, {"waits_for", "every transaction that is open now"}});
     work.exec(sql);
     return ok_status();
   } catch (const pqxx::insufficient_privilege&) {
@@ -197,24 +228,45 @@ Status migrate(pqxx::connection_base& connection, const Duties& duties) {
 
 }  // namespace
 
-Status migrate_database(const MigrationSettings& settings, std::stop_token stop) {
-  // The lock lives and dies with the session.
+namespace {
+
+// A statement here may wait for whatever somebody else's transaction holds, so a stop cuts the connection.
+template <typename Work>
+Status on_connection(const MigrationSettings& settings, std::stop_token stop, const Work& work) {
+  // The lock of a migration lives and dies with the session.
   HG_ASSIGN_OR_RETURN(const auto connection,
                       connect_postgres({settings.uri, settings.connect_timeout, "headgate-migration"}, stop));
-  // A statement here may wait for whatever somebody else's transaction holds.
   const std::stop_callback on_stop(stop, [socket = connection->sock()] { ::shutdown(socket, SHUT_RDWR); });
-  SocketWatchdog watchdog;
   try {
-    {
-      const auto watch = watchdog.watch(connection->sock(), settings.lock_timeout + kLockGrace);
-      set_up(*connection);
-      HG_RETURN_IF_ERROR(take_lock(*connection, settings.lock_timeout, stop));
-    }
-    return migrate(*connection, settings.duties);
+    const Status status = work(*connection);
+    return stop.stop_requested() ? make_status(StatusCode::kCancelled, "stopped") : status;
   } catch (...) {
     if (stop.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
     return status_of_postgres_exception();
   }
+}
+
+}  // namespace
+
+Status migrate_database(const MigrationSettings& settings, std::stop_token stop) {
+  SocketWatchdog watchdog;
+  return on_connection(settings, stop, [&](PgConnection& connection) -> Status {
+    {
+      const auto watch = watchdog.watch(connection.sock(), settings.lock_timeout + kLockGrace);
+      set_up(connection);
+      HG_RETURN_IF_ERROR(take_lock(connection, settings.lock_timeout, stop));
+    }
+    return migrate(connection, settings.duties);
+  });
+}
+
+Status check_database(const MigrationSettings& settings, std::stop_token stop) {
+  SocketWatchdog watchdog;
+  return on_connection(settings, stop, [&](PgConnection& connection) {
+    const auto watch = watchdog.watch(connection.sock(), kCheckTimeout + kLockGrace);
+    connection.set_variable("statement_timeout", std::to_string(kCheckTimeout.count()));
+    return check_database(connection, settings.duties);
+  });
 }
 
 Status check_database(pqxx::connection_base& connection, const Duties& duties) {
@@ -222,7 +274,10 @@ Status check_database(pqxx::connection_base& connection, const Duties& duties) {
     HG_RETURN_IF_ERROR(check_server(connection));
     HG_RETURN_IF_ERROR(check_rights(connection, duties));
     HG_ASSIGN_OR_RETURN(const bool present, has_tables(connection));
-    if (present && has_own_objects(connection)) return check_counter(connection);
+    if (present && has_own_objects(connection)) {
+      HG_RETURN_IF_ERROR(check_installation(connection));
+      return check_counter(connection);
+    }
     return make_status(StatusCode::kFailedPrecondition,
                        "the database has not been prepared for Headgate; start an engine with database.auto_migrate "
                        "against the primary once, or let somebody run there what headgate-engine --print-sql prints");

@@ -40,12 +40,14 @@ struct MigrationSettings {
 
 // FAILED_PRECONDITION, with a text that says what to do: the server is older than 13.8, the tables are those of an
 // older Permify (which has to migrate them itself), the rows are ahead of the server's counter of transactions, the
-// role may not create what is missing, or lacks a right that it needs later. Only what is missing is created.
-// UNAVAILABLE when the database is away.
-// CANCELLED, soon, when stopped.
+// role may not create what is missing, or lacks a right that it needs later, or the schema headgate belongs to the
+// tables of another schema. Only what is missing is created. UNAVAILABLE when the database is away. CANCELLED, soon,
+// when stopped.
 Status migrate_database(const MigrationSettings& settings, std::stop_token stop);
 
 // The same checks without changing anything, for processes that must not or cannot change the layout.
 Status check_database(pqxx::connection_base& connection, const Duties& duties = {});
+// By a connection of its own. CANCELLED, soon, when stopped; DEADLINE_EXCEEDED behind somebody's lock.
+Status check_database(const MigrationSettings& settings, std::stop_token stop);
 
 }  // namespace headgate::engine

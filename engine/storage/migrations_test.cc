@@ -139,6 +139,22 @@ TEST_SUITE("storage/migrations") {
     CHECK(testing::wait_until([&] { return database->execute(waiting) == "0"; }));
   }
 
+  TEST_CASE("migrations: a second installation in one database is refused, as long as the first is there") {
+    HG_POSTGRES(database);
+    if (database->uri().find("://") == std::string::npos) HG_SKIP("the server is not named by a uri");
+    REQUIRE(migrate_database({.uri = database->uri()}, {}).ok());
+    database->execute("CREATE SCHEMA other");
+    const std::string sign = database->uri().find('?') == std::string::npos ? "?" : "&";
+    const std::string uri = database->uri() + sign + "options=-csearch_path%3Dother";
+    const Status second = migrate_database({.uri = uri}, {});
+    CHECK(second.code() == StatusCode::kFailedPrecondition);
+    CHECK(message_of(second).find("schema public") != std::string::npos);
+    CHECK(migrate_database({.uri = database->uri()}, {}).ok());
+    database->execute("DROP SCHEMA headgate CASCADE");
+    database->execute("DROP TABLE relation_tuples");
+    CHECK(migrate_database({.uri = uri}, {}).ok());
+  }
+
   TEST_CASE("migrations: a database that was never prepared does not pass the check") {
     HG_POSTGRES(database);
     pqxx::connection connection(database->uri());

@@ -66,6 +66,9 @@ FROM tenants t ON CONFLICT DO NOTHING;
 INSERT INTO headgate.migrations (version) VALUES (2) ON CONFLICT DO NOTHING;
 )sql"};
 
+// The comment of the schema headgate, in front of the name of the schema whose tables it belongs to.
+inline constexpr char kBelongs[] = "headgate: of the tables in schema ";
+
 struct Index {
   const char* name;
   const char* table;

@@ -171,8 +171,11 @@ std::string preparation_sql(const std::string& role) {
       "-- What is there already stays; the file may be run again.\n\n"
       "SET client_min_messages = warning;\n"
       "CREATE SCHEMA IF NOT EXISTS headgate;\n"
+      "DO $prepare$ BEGIN IF obj_description('headgate'::regnamespace) IS NULL THEN\n"
+      "  EXECUTE format('COMMENT ON SCHEMA headgate IS %L', '{2}' || quote_ident(current_schema()));\n"
+      "END IF; END $prepare$;\n"
       "DO $prepare$ BEGIN IF to_regclass('relation_tuples') IS NULL THEN\n{1}END IF; END $prepare$;\n",
-      name, kPermifyTables);
+      name, kPermifyTables, kBelongs);
   for (const OwnObjects& objects : {kFirst, kLives}) sql += objects.sql;
   for (const Index& index : kIndexes) {
     std::string made = create_index_sql(index);

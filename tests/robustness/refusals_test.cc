@@ -207,12 +207,8 @@ std::vector<Refusal> kafka_refusals(World& world) {
       granted ? grant(brokers, "relay", {right}) : revoke(brokers, "relay", right);
     };
   };
-  const auto replicas = [=](const std::string& count) {
-    return [=] { change_topic(brokers, topic, "min.insync.replicas", count); };
-  };
   return {{"kafka: no right to write", acl("Write", false), acl("Write", true), {"kafka"}, "rights"},
-          {"kafka: no right to read", acl("Read", false), acl("Read", true)},
-          {"kafka: too few in sync", replicas("2"), replicas("1"), {"kafka"}, "topology"}};
+          {"kafka: no right to read", acl("Read", false), acl("Read", true)}};
 }
 
 // Each refusal once, in the seed's order, then one or two at a time until `time` is over.
