@@ -204,8 +204,9 @@ Status take_lock(pqxx::connection_base& connection, Duration timeout, std::stop_
   return ok_status();
 }
 
-void set_up(pqxx::connection_base& connection) {
-  connection.set_variable("statement_timeout", "0");
+// `timeout` of a statement; 0: none.
+void set_up(pqxx::connection_base& connection, Duration timeout) {
+  connection.set_variable("statement_timeout", std::to_string(timeout.count()));
   connection.set_variable("client_min_messages", "warning");
   // So that the server ends a statement, and with it the lock, whose client has left.
   if (connection.server_version() >= 140000) connection.set_variable("client_connection_check_interval", "2000");
@@ -253,7 +254,7 @@ Status migrate_database(const MigrationSettings& settings, std::stop_token stop)
   return on_connection(settings, stop, [&](PgConnection& connection) -> Status {
     {
       const auto watch = watchdog.watch(connection.sock(), settings.lock_timeout + kLockGrace);
-      set_up(connection);
+      set_up(connection, Duration(0));
       HG_RETURN_IF_ERROR(take_lock(connection, settings.lock_timeout, stop));
     }
     return migrate(connection, settings.duties);
@@ -264,7 +265,7 @@ Status check_database(const MigrationSettings& settings, std::stop_token stop) {
   SocketWatchdog watchdog;
   return on_connection(settings, stop, [&](PgConnection& connection) {
     const auto watch = watchdog.watch(connection.sock(), kCheckTimeout + kLockGrace);
-    connection.set_variable("statement_timeout", std::to_string(kCheckTimeout.count()));
+    set_up(connection, kCheckTimeout);
     return check_database(connection, settings.duties);
   });
 }
