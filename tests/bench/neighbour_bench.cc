@@ -169,7 +169,7 @@ TEST_SUITE("bench/neighbours") {
         note.mutable_value()->PackFrom(value);
         const WriteAnswer answer = client.write("loud", {}, {note});
         CHECK_MESSAGE(answer.status.ok(), answer.status.error_message());
-        std::this_thread::sleep_until(next);
+        headgate::system_clock().sleep(std::chrono::duration_cast<headgate::Duration>(next - Clock::now()), {});
       }
     });
   }
