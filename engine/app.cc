@@ -46,11 +46,17 @@ struct App::Parts {
 
   // Whether calls can be served: the database, the feed, and the way to gRPC's port.
   Status ask_parts() {
-    HG_RETURN_IF_ERROR(probe_pool.run([](pqxx::connection_base& connection) {
+    const Status answered = probe_pool.run([](pqxx::connection_base& connection) {
       pqxx::nontransaction(connection).exec("SELECT 1");
       return ok_status();
-    }));
-    if (feed != nullptr && !feed->ready()) return unavailable("the feed has no connection to the database");
+    });
+    pool->make_room_after(answered);
+    HG_RETURN_IF_ERROR(answered);
+    if (feed != nullptr && !feed->ready()) {
+      const Status why = pool->refused_lately();
+      return unavailable("the feed has no connection to the database{}{}", why.ok() ? "" : ": ", message_of(why));
+    }
+    HG_RETURN_IF_ERROR(pool->check());
     return self_call->ask_patiently(kSelfCallMax, kDeafMax);
   }
 
@@ -183,7 +189,9 @@ Status App::build() {
 void App::build_feed() {
   Parts& parts = *parts_;
   if (config_.has_role("watch")) {
-    parts.feed = std::make_unique<Feed>(history_opener(config_.database, stop_), feed_settings(config_.feed));
+    FeedSettings feed = feed_settings(config_.feed);
+    feed.connections_scarce = [pool = parts.pool] { return pool->scarce(); };
+    parts.feed = std::make_unique<Feed>(history_opener(config_.database, stop_, parts.pool), feed);
     WatchSettings settings = watch_settings(config_);
     settings.admit = [&parts](const grpc::CallbackServerContext& context, const google::protobuf::Message& request) {
       return parts.calls.admit(context, request);
@@ -198,7 +206,7 @@ void App::build_feed() {
   }
   // A process with streams publishes what they still read, also when it does not collect itself.
   if (parts.feed == nullptr && !config_.gc.enabled) return;
-  parts.collector = std::make_unique<Collector>(gc_settings(config_), [&parts] {
+  parts.collector = std::make_unique<Collector>(gc_settings(config_, parts.pool), [&parts] {
     std::map<std::string, uint64_t> holds;
     const uint64_t lowest = parts.feed == nullptr ? UINT64_MAX : parts.feed->lowest_live_xid();
     if (lowest != UINT64_MAX) holds[""] = lowest;

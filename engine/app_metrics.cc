@@ -26,6 +26,9 @@ void add_call_metrics(Metrics& m, const std::function<CallLoad()>& load, const P
                number([load] { return load().waiting; }));
   m.gauge_from("headgate_engine_database_connections", "Open connections for calls.", {},
                number([&pool] { return pool.open(); }));
+  m.gauge_from("headgate_engine_database_connections_limit",
+               "What the open ones may be: fewer while the server gives no more.", {},
+               number([&pool] { return pool.limit(); }));
   m.gauge_from("headgate_engine_database_connections_in_use", "Connections that run a statement.", {},
                number([load] { return load().connections_in_use; }));
   m.gauge_from("headgate_engine_serving", "1 while the database answers.", {},

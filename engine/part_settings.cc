@@ -47,13 +47,17 @@ ServerSettings server_settings(const EngineConfig& config) {
   return settings;
 }
 
-HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop) {
+HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop, std::shared_ptr<Pool> pool) {
   HistorySettings settings;
   settings.uri = config.uri;
   settings.connect_timeout = config.connect_timeout;
   settings.statement_timeout = config.statement_timeout;
   settings.stop = std::move(stop);
-  return [settings] { return open_history(settings); };
+  return [settings, pool = std::move(pool)] {
+    auto opened = open_history(settings);
+    pool->make_room_after(opened.status());
+    return opened;
+  };
 }
 
 FeedSettings feed_settings(const FeedConfig& config) {
@@ -81,8 +85,9 @@ WatchSettings watch_settings(const EngineConfig& config) {
                      .part_json_bytes_max = kJsonBytesMax}};
 }
 
-GcSettings gc_settings(const EngineConfig& config) {
+GcSettings gc_settings(const EngineConfig& config, std::shared_ptr<Pool> pool) {
   GcSettings settings;
+  settings.on_refused = [pool = std::move(pool)](const Status& refusal) { pool->make_room_after(refusal); };
   settings.uri = config.database.uri;
   settings.collect = config.gc.enabled;
   settings.interval = config.gc.interval;

@@ -18,10 +18,10 @@ PoolSettings pool_settings(const EngineConfig& config);
 // For the health checker alone: a busy pool must not look like a database that is away.
 PoolSettings probe_settings(const DatabaseConfig& config);
 ServerSettings server_settings(const EngineConfig& config);
-HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop);
+HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop, std::shared_ptr<Pool> pool);
 FeedSettings feed_settings(const FeedConfig& config);
 WatchSettings watch_settings(const EngineConfig& config);
-GcSettings gc_settings(const EngineConfig& config);
+GcSettings gc_settings(const EngineConfig& config, std::shared_ptr<Pool> pool);
 // Empty: everybody may call.
 std::vector<std::string> accepted_keys(const AuthnConfig& config);
 

@@ -28,6 +28,13 @@ std::string plain(std::string_view text) {
 
 }  // namespace
 
+bool no_connection_left(const Status& status) {
+  if (status.code() != StatusCode::kUnavailable) return false;
+  const std::string text = message_of(status);
+  // The second is what PgBouncer says.
+  return text.find("53300: ") != std::string::npos || text.find("no more connections allowed") != std::string::npos;
+}
+
 Status status_of_sqlstate(const std::string& state, std::string_view message) {
   // The server's errors of a session that is not set up come without one.
   if (state.empty()) return make_status(StatusCode::kInternal, plain(message));

@@ -20,6 +20,10 @@ namespace headgate {
 // for operators, not for clients.
 inline constexpr std::string_view kDatabaseAway = "the database cannot be reached";
 
+// Whether the server, or the pooler in front of it, took no connection because there are too many, of all or of this
+// role: one that is there already can still be used, and a new one may be had later.
+bool no_connection_left(const Status& status);
+
 // REQUIRES: called inside a catch block.
 Status status_of_postgres_exception();
 // The same for an error of the server that was not thrown.

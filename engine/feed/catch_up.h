@@ -20,12 +20,16 @@ class CatchUpPool {
   // Blocks in the database. UNAVAILABLE throws the connection away and runs the job again after a pause; anything else
   // is the job's own business.
   using Job = std::function<Status(HistoryReader&)>;
+  // What to do with a job for which no connection could be had for `patience`; without it, a job waits for as long as
+  // it takes. Called without locks.
+  using GiveUp = std::function<void(const Status& why)>;
 
-  CatchUpPool(HistoryOpener opener, int threads);
+  // While `scarce`, which may be empty, says that connections are, one of them has to do.
+  CatchUpPool(HistoryOpener opener, int threads, Duration patience, std::function<bool()> scarce = {});
   // Interrupts running statements; jobs that wait are dropped.
   ~CatchUpPool();
 
-  void submit(Job job);
+  void submit(Job job, GiveUp give_up = {});
   // The connections there are belong to another history now; each is replaced before its next job.
   void renew() { ++generation_; }
   // Breaks the connections of jobs that have been running for longer.
@@ -43,18 +47,30 @@ class CatchUpPool {
     std::jthread thread;
   };
 
+  struct Waiting {
+    Job job;
+    GiveUp give_up;
+    MonotonicTime refused_since{};  // zero as long as every attempt had a connection
+  };
+
   void run(Worker& worker, std::stop_token stop);
-  bool take(Job* job, std::stop_token stop);
-  Status run_once(Worker& worker, const Job& job);
+  bool take(Worker& worker, Waiting* job, std::stop_token stop);
+  void submit(Waiting job);
+  Status run_once(Worker& worker, Waiting& waiting);
+  bool may_take(const Worker& worker) const REQUIRES_LOCK(mutex_);
+  bool is_given_up(const Waiting& waiting, const Status& why) const;
   void replace(Worker& worker, std::unique_ptr<HistoryReader> reader);
 
   const HistoryOpener opener_;
+  const Duration patience_;
+  const std::function<bool()> scarce_;
   std::vector<std::unique_ptr<Worker>> workers_;  // filled by the constructor
   std::atomic<uint64_t> generation_ = 0;
 
   Mutex mutex_;
   Condition changed_;
-  std::deque<Job> jobs_ GUARDED_BY(mutex_);
+  std::deque<Waiting> jobs_ GUARDED_BY(mutex_);
+  int readers_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace headgate::engine

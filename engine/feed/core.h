@@ -138,6 +138,8 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void drop_locked(const TenantFloor& lost) REQUIRES_LOCK(core_->mutex);
   void submit_opening_locked() REQUIRES_LOCK(core_->mutex);
   void submit_page_locked() REQUIRES_LOCK(core_->mutex);
+  // What to do with this stream when the database gives no connection for what it needs.
+  CatchUpPool::GiveUp no_connection();
   void read_ring_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);
   // For a stream at the ring's end. What it takes the ring does not send it again.
   void read_ahead_locked(ReadLimit limit, Pull* pull) REQUIRES_LOCK(core_->mutex);

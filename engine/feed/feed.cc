@@ -19,7 +19,8 @@ HistoryOpener checked(HistoryOpener opener, std::shared_ptr<FeedCore> core) {
 
 Feed::Feed(HistoryOpener opener, FeedSettings settings)
     : core_(std::make_shared<FeedCore>(settings)),
-      pool_(std::make_shared<CatchUpPool>(checked(opener, core_), settings.catch_up_threads)) {
+      pool_(std::make_shared<CatchUpPool>(checked(opener, core_), settings.catch_up_threads, settings.outage_grace,
+                                          settings.connections_scarce)) {
   core_->pool = pool_;
   loop_ = std::make_unique<FeedLoop>(core_, pool_, std::move(opener));
 }

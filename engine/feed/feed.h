@@ -28,6 +28,7 @@ struct FeedSettings {
   Duration poll_idle{25};
   // How long streams stay open while the database is away.
   Duration outage_grace{30'000};
+  std::function<bool()> connections_scarce{};  // see CatchUpPool; may be empty
   // A statement of the feed that takes longer has its connection broken.
   Duration hang_max{10'000};
   // Threads, each with a connection, that read history for streams which start behind the ring or fell out of it.

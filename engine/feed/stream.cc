@@ -54,20 +54,38 @@ void StreamImpl::submit_opening_locked() {
   const auto pool = core_->pool.lock();
   if (pool == nullptr) return;
   reading_ = true;
-  pool->submit([weak = weak_from_this()](HistoryReader& reader) {
-    const auto self = weak.lock();
-    return self ? self->run_opening(reader) : ok_status();
-  });
+  pool->submit(
+      [weak = weak_from_this()](HistoryReader& reader) {
+        const auto self = weak.lock();
+        return self ? self->run_opening(reader) : ok_status();
+      },
+      no_connection());
 }
 
 void StreamImpl::submit_page_locked() {
   const auto pool = core_->pool.lock();
   if (pool == nullptr || reading_) return;
   reading_ = true;
-  pool->submit([weak = weak_from_this()](HistoryReader& reader) {
+  pool->submit(
+      [weak = weak_from_this()](HistoryReader& reader) {
+        const auto self = weak.lock();
+        return self ? self->run_page(reader) : ok_status();
+      },
+      no_connection());
+}
+
+// The reason names users and servers, and is for operators.
+CatchUpPool::GiveUp StreamImpl::no_connection() {
+  return [weak = weak_from_this()](const Status& why) {
     const auto self = weak.lock();
-    return self ? self->run_page(reader) : ok_status();
-  });
+    if (self == nullptr) return;
+    log_warn("stream_without_connection", {{"reason", message_of(why)}});
+    {
+      MutexLock lock(self->core_->mutex);
+      self->end_locked(unavailable("the database gives no connection for this stream; try again later"));
+    }
+    wake_all({self->wakeup_});
+  };
 }
 
 Status StreamImpl::run_opening(HistoryReader& reader) {

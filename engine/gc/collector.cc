@@ -1,9 +1,15 @@
 #include "engine/gc/collector.h"
 
 #include "base/log.h"
+#include "base/postgres/errors.h"
 #include "engine/storage/history_removal.h"
 
 namespace headgate::engine {
+
+namespace {
+constexpr int kRefusalsMax = 20;
+constexpr Duration kAfterRefusal{250};
+}  // namespace
 
 Collector::Collector(GcSettings settings, GcHolds holds, Clock& clock)
     : settings_(std::move(settings)), holds_(std::move(holds)), clock_(clock) {}
@@ -29,8 +35,18 @@ void Collector::run(std::stop_token stop) {
   }
 }
 
+// Holds must be published, so a server without a free place is asked for a while.
+StatusOr<std::unique_ptr<HistoryRemoval>> Collector::open(std::stop_token stop) {
+  for (int attempt = 0;; ++attempt) {
+    auto opened = HistoryRemoval::open(settings_.uri, stop);
+    if (!no_connection_left(opened.status()) || attempt == kRefusalsMax) return opened;
+    if (settings_.on_refused) settings_.on_refused(opened.status());
+    if (!system_clock().sleep(kAfterRefusal, stop)) return opened;
+  }
+}
+
 StatusOr<GcReport> Collector::collect_once(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(const auto history, HistoryRemoval::open(settings_.uri, stop));
+  HG_ASSIGN_OR_RETURN(const auto history, open(stop));
   // Holds outlast three missed turns of this process. Those of tenants that are not named any more run out by
   // themselves.
   HG_RETURN_IF_ERROR(history->publish_holds(settings_.holder, 4 * settings_.interval,

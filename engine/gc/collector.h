@@ -31,6 +31,8 @@ struct GcSettings {
   int batch = 5000;          // rows removed by one statement
   Duration batch_pause{20};  // between two batches, to leave the disk to others
   std::string holder;        // name of this process among the holds, for example the pod's
+  // Told when the server has no place for another connection; may be empty.
+  std::function<void(const Status&)> on_refused;
 };
 
 // Per tenant the lowest xid of a token that somebody still reads from: a live Watch stream, or a cursor a relay told
@@ -63,6 +65,7 @@ class Collector {
 
  private:
   void run(std::stop_token stop);
+  StatusOr<std::unique_ptr<HistoryRemoval>> open(std::stop_token stop);
   // Batches until one is not full.
   Status remove_all(const std::function<StatusOr<uint64_t>()>& remove, std::stop_token stop, uint64_t& removed);
   Status collect_tenant(HistoryRemoval& history, const std::string& tenant, std::stop_token stop, GcReport& report);

@@ -1,5 +1,9 @@
 // A bounded pool of PostgreSQL connections.
 //
+// The bound is `connections_max`, or what the server lets it have: a connection that is refused while others stand
+// lowers the bound to those, and whoever wants one waits for its turn as with a full pool. Now and then one more is
+// tried, so that the bound rises again by itself. Connections that nobody has used for a while are closed.
+//
 // A connection never reconnects behind the back of a session (libpqxx 6 would): a broken one is thrown away and the
 // next caller opens a fresh one. Thread-safe.
 #pragma once
@@ -16,6 +20,7 @@
 #include "base/postgres/connect.h"
 #include "base/socket_watchdog.h"
 #include "base/status.h"
+#include "engine/storage/connection_room.h"
 
 namespace headgate::engine {
 
@@ -24,7 +29,9 @@ struct PoolSettings {
 
   std::string uri;  // postgres://… or key=value; holds a secret, never logged
   int connections_max = 20;
-  Duration acquire_timeout{5'000};  // RESOURCE_EXHAUSTED when no connection gets free in that time
+  // RESOURCE_EXHAUSTED when no connection gets free in that time, UNAVAILABLE when the server gives none.
+  Duration acquire_timeout{5'000};
+  Duration idle_max{60'000};  // an idle connection is closed after it
   Duration connect_timeout{5'000};
   // The server's limit for one statement. A connection that is silent for twice as long is ended: the server hangs, or
   // something between has forgotten it.
@@ -72,9 +79,24 @@ class Pool {
   // An idle connection makes room, unless it was used a moment ago and the leases have their half. False: none is free.
   bool lease();
   void end_lease();
-  // Somebody waits for a connection while leases hold some: whoever has more than half of connections_max, or does not
-  // need its own, should end one. `on_wanted` is called when a wait begins, on that thread; empty ends that.
+  // The server gave the holder of a lease no connection. True when that is to be waited out: others stand, or there are
+  // too many of somebody else's. The lease is to be ended in any case.
+  bool wait_out(const Status& refusal);
+  // The holder of a lease has its connection.
+  void lease_connected();
+  // Another part of the process was refused a connection. If there are too many, one of ours is given up for it.
+  void make_room_after(const Status& refusal);
+  // Whether connections are few: whoever can do with fewer should.
+  bool scarce() const;
+  // What this pool or another part was refused a connection for a moment ago, OK when none was.
+  Status refused_lately() const;
+  // Somebody waits for a connection while leases hold some: whoever has more than half of limit(), or does not need its
+  // own, should end one. `on_wanted` is called when a wait begins, on that thread; empty ends that.
   bool wanted() const;
+  // There are more connections than the server should have: whoever has more than one lease should end one.
+  bool over() const;
+  // Closes what has been idle for longer than idle_max; to be called now and then.
+  void close_unused();
   void set_on_wanted(std::function<void()> on_wanted);
 
   // No connection is opened from now on, and attempts under way end: their callers hear CANCELLED.
@@ -85,6 +107,12 @@ class Pool {
   int in_use() const;
   // With them.
   int open() const;
+  // What `open` may be now: connections_max, or fewer as long as the server gives no more.
+  int limit() const;
+  // What a caller hears who has waited for acquire_timeout.
+  Status none_free() const;
+  // OK when there is a connection, or nothing is known against making one; otherwise one is tried.
+  Status check();
 
  private:
   struct Session {
@@ -102,7 +130,10 @@ class Pool {
   // A server that ended one session has usually ended all; the others would fail one caller each.
   void drop_idle();
   StatusOr<Session> connect();
-  bool may_take() const REQUIRES_LOCK(mutex_) { return !idle_.empty() || open_ < settings_.connections_max; }
+  bool may_take() const REQUIRES_LOCK(mutex_) { return !idle_.empty() || may_open(); }
+  bool may_open() const REQUIRES_LOCK(mutex_) { return room_.may_open(open_); }
+  Status none_free_locked() const REQUIRES_LOCK(mutex_);
+  bool wait_for_one(MonotonicTime end) REQUIRES_LOCK(mutex_);
   // Asks for a leased place when nothing else is left.
   void want();
 
@@ -115,6 +146,9 @@ class Pool {
   int open_ GUARDED_BY(mutex_) = 0;
   int leased_ GUARDED_BY(mutex_) = 0;
   int wanting_ GUARDED_BY(mutex_) = 0;
+  ConnectionRoom room_ GUARDED_BY(mutex_);
+  Status refusal_elsewhere_ GUARDED_BY(mutex_);
+  MonotonicTime refused_elsewhere_ GUARDED_BY(mutex_){};
   Mutex on_wanted_mutex_;
   std::function<void()> on_wanted_ GUARDED_BY(on_wanted_mutex_);
 };

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "engine/model/errors.h"
 #include "engine/storage/postgres_stores.h"
+#include "engine/storage/row_pages.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/write_lane.h"
 #include "engine/storage/write_locks.h"

@@ -90,7 +90,8 @@ void WriteLane::connect(std::stop_token stop) {
   while (changed_.wait(mutex_, stop, [this]() REQUIRES_LOCK(mutex_) { return to_connect_ > 0; })) {
     --to_connect_;
     mutex_.unlock();
-    Connected connected = WriteSession::connect(pool_->settings(), watchdog_, stop);
+    Connected connected =
+        connect_patiently([&] { return WriteSession::connect(pool_->settings(), watchdog_, stop); }, stop);
     mutex_.lock();
     connected_.push_back(std::move(connected));
     wake();
@@ -106,7 +107,7 @@ void WriteLane::run(std::stop_token stop) {
       MutexLock lock(work_);
       for (int i = 0; i < ready; ++i) on_ready(events[i].data.fd);
       take_connected();
-      if (pool_->wanted()) give_back();
+      if (pool_->wanted() || pool_->over()) give_back();
       if (now() >= next_check_) end_overdue();
       start_waiting();
       if (refused_ && seats_.empty()) timeout = kAskAgain;
@@ -151,12 +152,15 @@ void WriteLane::take_connected() {
     if (session.ok()) {
       const int socket = (*session)->socket();
       seats_[socket].session = std::move(*session);
+      seats_[socket].idle_since = now();
       idle_.push_back(socket);
       watch(epoll_, EPOLL_CTL_ADD, socket, EPOLLIN);
+      pool_->lease_connected();
       continue;
     }
+    const bool waits = pool_->wait_out(session.status());
     pool_->end_lease();
-    if (seats_.empty()) fail_waiting(session.status(), MonotonicTime::max());
+    if (seats_.empty() && !waits) fail_waiting(session.status(), MonotonicTime::max());
   }
 }
 
@@ -223,6 +227,7 @@ void WriteLane::settle(int socket) {
   WriteAttempt attempt = seat.session->take();
   if (seat.session->usable()) {
     watch_sending(socket, seat);
+    seat.idle_since = now();
     idle_.push_back(socket);
   } else {
     close(socket);
@@ -252,6 +257,8 @@ void WriteLane::fail_waiting(const Status& status, MonotonicTime since_max) {
 void WriteLane::end_overdue() {
   const PoolSettings& limits = pool_->settings();
   next_check_ = now() + kCheck;
+  pool_->close_unused();
+  while (!idle_.empty() && seats_.at(idle_.front()).idle_since + limits.idle_max < now()) close(idle_.front());
   const MonotonicTime silent = now() - (2 * limits.statement_timeout + kSilenceGrace);
   std::vector<int> overdue;
   for (const auto& [socket, seat] : seats_) {
@@ -264,14 +271,11 @@ void WriteLane::end_overdue() {
   }
   // The first connection has limits of its own.
   if (seats_.empty() && connecting_ > 0) return;
-  fail_waiting(status_of(StatusCode::kResourceExhausted,
-                         "all {} database connections are busy for {} ms; raise database.max_connections",
-                         limits.connections_max, limits.acquire_timeout.count()),
-               now() - limits.acquire_timeout);
+  fail_waiting(pool_->none_free(), now() - limits.acquire_timeout);
 }
 
 void WriteLane::give_back() {
-  const bool has_more = static_cast<int>(seats_.size()) > pool_->settings().connections_max / 2;
+  const bool has_more = static_cast<int>(seats_.size()) > pool_->limit() / 2;
   if (!idle_.empty() && (has_more || waiting() == 0)) close(idle_.front());
 }
 

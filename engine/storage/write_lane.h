@@ -53,6 +53,7 @@ class WriteLane {
     std::unique_ptr<WriteSession> session;
     Done done;  // of the attempt under way
     bool watches_sending = false;
+    MonotonicTime idle_since{};
   };
   using Connected = StatusOr<std::unique_ptr<WriteSession>>;
 
