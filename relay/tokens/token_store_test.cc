@@ -1,10 +1,13 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <iterator>
 #include <pqxx/pqxx>
+#include <sstream>
 
 #include "relay/tokens/backends_fixture.h"
 #include "relay/tokens/memory_store.h"
+#include "tests/support/document.h"
 #include "tests/support/silent_server.h"
 
 namespace headgate::relay::testing {
@@ -283,6 +286,37 @@ TEST_CASE("redis store: a server that wants a password is told apart from one th
   CHECK(backend.open("main").ok());
   backend.password = "wrong";
   CHECK(backend.open("main").status().code() == StatusCode::kPermissionDenied);
+}
+
+TEST_CASE("redis store: the commands that docs/rights.md lists are enough, and each one that is missing is named") {
+  RedisBackend backend;
+  if (backend.missing() != nullptr) HG_SKIP(backend.missing());
+  std::istringstream in(headgate::testing::with(
+      headgate::testing::block_of(HEADGATE_SOURCE_DIR "/docs/rights.md", "redis tokens"), "PASSWORD", "hush"));
+  const std::vector<std::string> words{std::istream_iterator<std::string>(in), {}};
+  RedisStoreSettings settings;
+  settings.connection.port = static_cast<uint16_t>(backend.port);
+  settings.connection.user = "relay";
+  settings.connection.password = "hush";
+  const auto use = [&]() -> Status {
+    HG_ASSIGN_OR_RETURN(const auto store, make_redis_store("main", settings, {}));
+    HG_ASSIGN_OR_RETURN(const Fence fence, store->acquire("pod"));
+    const std::vector<CursorUpdate> updates{update_of("t1", 5, 1)};
+    HG_RETURN_IF_ERROR(store->commit("kafka", updates, fence));
+    return store->load("kafka").status();
+  };
+  backend.command(words);
+  for (int start = 0; start < 2; ++start) CHECK(use().ok());
+  for (const std::string& word : words) {
+    if (word[0] != '+') continue;
+    CAPTURE(word);
+    backend.command({"ACL", "SETUSER", "relay", "-" + word.substr(1)});
+    const Status refused = use();
+    CHECK(refused.code() == StatusCode::kPermissionDenied);
+    CHECK_MESSAGE(message_of(refused).find(word) != std::string::npos, describe(refused));
+    backend.command({"ACL", "SETUSER", "relay", word});
+  }
+  CHECK(use().ok());
 }
 
 TEST_CASE("redis store: a server without memory is RESOURCE_EXHAUSTED") {

@@ -197,6 +197,11 @@ TEST_SUITE("redis/modes") {
     HG_NEEDS_REDIS();
     RedisSentinels sentinels;
     check_contract(sentinels.settings());
+    // Who takes a sentinel for the server is told what it is.
+    redis::ClientSettings wrong;
+    wrong.port = redis::parse_address(sentinels.settings().addresses[0], 0)->port;
+    const Status mistaken = make_sink_of(streams_at(wrong))->open({});
+    CHECK_MESSAGE(message_of(mistaken).find("mode: sentinel") != std::string::npos, describe(mistaken));
     RedisStreamsSettings settings = streams_at(sentinels.settings());
     const auto deliveries = sample_deliveries(many_tenants(20), 20'000, 20);
     Delivering delivering(settings, deliveries);

@@ -240,6 +240,29 @@ TEST_SUITE("integration/relay") {
     CHECK(json::parse(relay.status())["upstream"]["ordered"] == false);
   }
 
+  TEST_CASE("relay: a plain Watch connection that is swallowed is noticed within 20 seconds, and nothing is lost") {
+    HG_WORLD(world,
+             {.sinks = {"file"}, .subscribe = {"file"}, .proxied = {"upstream"}, .upstream_yaml = "  kind: watch\n"});
+    world->create_tenants({"a"});
+    world->relay().start();
+    Subscriber& file = world->subscriber("file");
+    int number = 0;
+    REQUIRE(wait_until([&] {
+      write(*world, "a", "doc:1#owner@user:u" + std::to_string(++number));
+      return file.count() > 0;
+    }));
+    world->proxy("upstream").half_open();
+    const auto begin = std::chrono::steady_clock::now();
+    const size_t before = file.count();
+    for (int i = 0; i < 5; ++i) write(*world, "a", "doc:2#owner@user:v" + std::to_string(i));
+    // What stood stays silent for ever; new connections work.
+    world->proxy("upstream").heal();
+    REQUIRE(wait_until([&] { return file.count() >= before + 5; }, 30s));
+    CHECK(std::chrono::steady_clock::now() - begin < 20s);
+    const std::vector<uint64_t> seen = sequences(file, "a");
+    for (size_t i = 1; i < seen.size(); ++i) CHECK(seen[i] == seen[i - 1] + 1);
+  }
+
   TEST_CASE("relay: a second one on the same sqlite file waits, and takes over when the first has gone") {
     HG_WORLD(world, {.sinks = {"file"}, .subscribe = {"file"}});
     world->create_tenants({"a"});

@@ -77,10 +77,12 @@ struct Roles {
   }
 };
 
-// A nats-server whose users are read again at each change.
+// A nats-server whose users change. Core subscribers must stay, so that server reads its file again; one with JetStream
+// is killed and started, because 2.9.10 may forget a stream at a reload.
 class GuardedNats {
  public:
-  explicit GuardedNats(const std::string& folder) : folder_(folder) {
+  enum class Change { kReload, kRestart };
+  GuardedNats(const std::string& folder, Change change) : folder_(folder), change_(change) {
     std::filesystem::create_directories(folder);
     write(users("pw", "\">\""));
     server_.start();
@@ -89,25 +91,34 @@ class GuardedNats {
   std::string admin() const { return "admin:pw@" + address(); }
   void let_relay(const std::string& password, const std::string& publish) {
     write(users(password, publish));
-    server_.signal(SIGHUP);
+    if (change_ == Change::kReload) return server_.signal(SIGHUP);
+    server_.kill();
+    start_again(server_);
   }
 
  private:
-  // JetStream by the file: 2.9.10 forgets at a reload what only the command line had asked for.
   std::string users(const std::string& password, const std::string& publish) const {
-    return "jetstream {store_dir: \"" + folder_ +
-           "/js\"}\nauthorization { users = [\n  {user: admin, password: pw}\n  {user: relay, password: " + password +
+    const std::string storage = change_ == Change::kReload ? "" : "jetstream {store_dir: \"" + folder_ + "/js\"}\n";
+    return storage + "authorization { users = [\n  {user: admin, password: pw}\n  {user: relay, password: " + password +
            ", permissions: {publish: {allow: [" + publish + "]}, subscribe: {allow: [\"_INBOX.>\"]}}}\n] }\n";
   }
   void write(const std::string& text) { write_file(folder_ + "/nats.conf", text); }
 
   const std::string folder_;
+  const Change change_;
   const int port_ = free_port();
   Program server_{
       {.name = "nats-server",
        .argv = {"nats-server", "-a", "127.0.0.1", "-p", std::to_string(port_), "-c", folder_ + "/nats.conf"},
        .log_file = folder_ + "/log",
        .ready = [this] { return port_answers(port_); }}};
+};
+
+struct BothNats {
+  explicit BothNats(const std::string& folder)
+      : core(folder + "/nats-core", GuardedNats::Change::kReload),
+        jetstream(folder + "/nats-jetstream", GuardedNats::Change::kRestart) {}
+  GuardedNats core, jetstream;
 };
 
 std::vector<Refusal> redis_refusals(World& world) {
@@ -150,24 +161,26 @@ std::vector<Refusal> redis_refusals(World& world) {
   };
 }
 
-std::vector<Refusal> nats_refusals(World& world, GuardedNats& nats) {
-  const auto let = [&nats](const std::string& password, const std::string& publish) {
-    return [&nats, password, publish] { nats.let_relay(password, publish); };
-  };
-  const auto all = let("pw", "\">\"");
-  const std::string stream = world.prefix();
-  const auto limit = [&nats, stream](bool full) {
-    return [&nats, stream, full] {
-      const auto count = static_cast<int64_t>(stream_state(nats.admin(), stream).messages);
-      change_stream(nats.admin(), stream, {.messages_max = full ? std::max<int64_t>(count, 1) : -1});
+std::vector<Refusal> nats_refusals(World& world, BothNats& nats) {
+  std::vector<Refusal> all;
+  for (auto& [sink, server] : {std::pair{"nats_core", &nats.core}, std::pair{"nats_jetstream", &nats.jetstream}}) {
+    const auto let = [server = server](const std::string& password, const std::string& publish) {
+      return [server, password, publish] { server->let_relay(password, publish); };
+    };
+    const std::string name = sink;
+    all.push_back(
+        {name + ": no subject may be published to", let("pw", "\"nothing\""), let("pw", "\">\""), {name}, "rights"});
+    all.push_back({name + ": another password", let("other", "\">\""), let("pw", "\">\""), {name}, "rights"});
+  }
+  const std::string stream = world.prefix(), admin = nats.jetstream.admin();
+  const auto limit = [stream, admin](bool full) {
+    return [stream, admin, full] {
+      const auto count = static_cast<int64_t>(stream_state(admin, stream).messages);
+      change_stream(admin, stream, {.messages_max = full ? std::max<int64_t>(count, 1) : -1});
     };
   };
-  const std::vector<std::string> both = {"nats_core", "nats_jetstream"};
-  return {
-      {"nats: no subject may be published to", let("pw", "\"nothing\""), all, both, "rights"},
-      {"nats: another password", let("other", "\">\""), all, both, "rights"},
-      {"nats: the stream is full", limit(true), limit(false), {"nats_jetstream"}, "limit"},
-  };
+  all.push_back({"nats_jetstream: the stream is full", limit(true), limit(false), {"nats_jetstream"}, "limit"});
+  return all;
 }
 
 std::vector<Refusal> postgres_refusals(const Roles& roles) {
@@ -248,7 +261,7 @@ class Attack {
   int strikes_ = 0;
 };
 
-std::string relay_yaml(World& world, const GuardedNats& nats, const std::string& tokens_uri,
+std::string relay_yaml(World& world, const BothNats& nats, const std::string& tokens_uri,
                        const std::string& kafka_users) {
   std::string yaml = "upstream:\n  address: " + world.engine().address() + "\n" + kQuickUpstream +
                      "tenants:\n  start: earliest\ntokens:\n  kind: postgres\n  postgres:\n    uri: \"" + tokens_uri +
@@ -261,12 +274,13 @@ std::string relay_yaml(World& world, const GuardedNats& nats, const std::string&
   const std::string prefix = world.prefix();
   const std::string redis =
       "port: " + std::to_string(world.redis().port()) + "\nprefix: " + prefix + "\nuser: relay\npassword: rpw\n";
-  const std::string url = "url: nats://relay:pw@" + nats.address() + "\n";
+  const auto url = [](const GuardedNats& server) { return "url: nats://relay:pw@" + server.address() + "\n"; };
   add("file", "path: " + world.folder() + "/events.jsonl\n");
   add("redis_streams", redis);
   add("redis_pubsub", redis);
-  add("nats_core", url + "prefix: " + prefix + ".core\n");
-  add("nats_jetstream", url + "stream: " + prefix + "\nprefix: " + prefix + ".js\nack_timeout: 1500ms\n");
+  add("nats_core", url(nats.core) + "prefix: " + prefix + ".core\n");
+  add("nats_jetstream",
+      url(nats.jetstream) + "stream: " + prefix + "\nprefix: " + prefix + ".js\nack_timeout: 1500ms\n");
   if (!kafka_users.empty()) {
     add("kafka", "brokers: " + kafka_users + "\nprefix: " + prefix +
                      "\nwrite_timeout: 10s\nrecover_timeout: 6s\noptions: {security.protocol: sasl_plaintext, "
@@ -328,11 +342,11 @@ TEST_SUITE("robustness/refusals") {
                      .subscribe = subscribed,
                      .own_kafka = with_kafka,
                      .kafka_users = with_kafka});
-    GuardedNats nats(world->folder() + "/guarded-nats");
-    make_stream(nats.admin(), world->prefix(), world->prefix() + ".js.>", {});
+    BothNats nats(world->folder());
+    make_stream(nats.jetstream.admin(), world->prefix(), world->prefix() + ".js.>", {});
     world->subscribers()["nats_jetstream"] =
-        subscribe_jetstream(nats.admin(), world->prefix(), world->prefix() + ".js.>");
-    world->subscribers()["nats_core"] = subscribe_nats_core(nats.admin(), world->prefix() + ".core.>");
+        subscribe_jetstream(nats.jetstream.admin(), world->prefix(), world->prefix() + ".js.>");
+    world->subscribers()["nats_core"] = subscribe_nats_core(nats.core.admin(), world->prefix() + ".core.>");
     for (const auto& [sink, subscriber] : world->subscribers()) REQUIRE(subscriber->wait_ready(20s));
     let_relay_in(*world, with_kafka);
     world->create_tenants({"r1", "r2", "r3"});
