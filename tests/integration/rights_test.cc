@@ -174,8 +174,8 @@ TEST_SUITE("integration/rights") {
     REQUIRE(grants.size() > 40);
     EngineProgram engine(limited.folder.path(), {.database_uri = limited.uri, .more_yaml = kCollects});
     for (const auto& [right, object] : grants) {
-      CAPTURE(right + " ON " + object);
       const std::string statement = right + " ON " + object;
+      CAPTURE(statement);
       limited.database->execute("REVOKE " + statement + " FROM " + limited.role);
       const bool lives = object == "headgate.tenants_known" || (object == "headgate.tenant_life" && right == "INSERT");
       if (lives) {
@@ -230,7 +230,8 @@ TEST_SUITE("integration/rights") {
     REQUIRE(world->subscriber("file").wait_for(1, 20s));
     CHECK(relay.stop() == 0);
     for (const auto& [right, object] : grants_in(sql)) {
-      CAPTURE(right + " ON " + object);
+      const std::string statement = right + " ON " + object;
+      CAPTURE(statement);
       limited.database->execute("REVOKE " + right + " ON " + object + " FROM " + limited.role);
       relay.launch();
       CHECK(waits_for("GRANT " + right + " ON " + object + " TO " + limited.role));
