@@ -16,7 +16,6 @@ namespace {
 constexpr uint64_t kWakeUp = 0;
 constexpr int kEndedAtOnce = 64;
 constexpr Duration kLookEvery{20}, kLookCloselyEvery{5};  // the latter while memory rises
-constexpr Duration kDeafAfter{400};                       // for a call that takes a millisecond
 constexpr Duration kSlowTerm{10'000};                     // for the address of who was ended
 
 ConnectionUse use_of(int socket) {
@@ -99,8 +98,7 @@ Duration Connections::look_every() const {
 
 void Connections::look_for_harm() {
   next_look_ = system_clock().now() + look_every();
-  const bool deaf = self_call_ != nullptr && self_call_->under_way() > kDeafAfter;
-  const bool alarmed = guard_.look(resident_bytes(), deaf);
+  const bool alarmed = guard_.look(resident_bytes(), self_call_ == nullptr ? Duration(0) : self_call_->unanswered());
   if (!alarmed && !guard_.window_over()) return;
   MutexLock lock(mutex_);
   const std::vector<ConnectionUse> all = uses_locked();

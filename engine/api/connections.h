@@ -63,8 +63,10 @@ class Connections {
   const std::shared_ptr<SelfCall> self_call_;
   const Descriptor epoll_;
   const Descriptor wake_;
+  // Of the thread, from here:
   MemoryGuard guard_;
   MonotonicTime next_look_{};
+
   std::atomic<size_t> open_{0};
   std::atomic<uint64_t> ended_for_memory_{0};
 

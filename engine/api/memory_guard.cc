@@ -13,6 +13,8 @@ constexpr double kMessageFactor = 16, kHarmFactor = 64;
 constexpr double kPerCall = 64 << 10;  // that a call is allowed to take
 constexpr double kSmall = 16 << 10;    // below it nobody is blamed
 constexpr double kMiddle = 1 << 20;
+constexpr double kLarge = 16 << 20;  // several of the largest requests
+constexpr Duration kDeafForLong{1'000};
 
 int64_t balance(const ConnectionUse& one) {
   return static_cast<int64_t>(one.received) - static_cast<int64_t>(one.sent);
@@ -25,7 +27,7 @@ double large_bytes(const ConnectionUse& one) {
 
 }  // namespace
 
-bool MemoryGuard::look(size_t resident_bytes, bool deaf) {
+bool MemoryGuard::look(size_t resident_bytes, Duration unanswered) {
   const MonotonicTime now = clock_.now();
   resident_ = resident_bytes;
   window_over_ = false;
@@ -43,8 +45,8 @@ bool MemoryGuard::look(size_t resident_bytes, bool deaf) {
   const size_t floor = std::min(least_, least_before_);
   rise_ = resident_bytes - std::min(resident_bytes, floor);
   at_last_end_ = std::min(at_last_end_, resident_bytes);
-  deaf_ = deaf;
-  if (deaf_ && (!last_end_ || now - *last_end_ >= kDeafPause)) return true;
+  unanswered_ = unanswered;
+  if (deaf() && (!last_end_ || now - *last_end_ >= kDeafPause)) return true;
   return rise_ > rise_max_ / 4 && resident_bytes >= at_last_end_ + kGrowth;
 }
 
@@ -93,7 +95,8 @@ std::vector<uint64_t> MemoryGuard::worst(const std::vector<ConnectionUse>& all) 
 
 bool MemoryGuard::to_blame(double most, double large) const {
   if (most < kSmall) return false;
-  if (deaf_ && most >= kMiddle) return true;
+  // A machine that is busy with the largest requests leaves calls waiting as well, but not for long.
+  if (deaf() && most >= (unanswered_ < kDeafForLong ? kLarge : kMiddle)) return true;
   if (rise_ <= rise_max_ / 4) return false;
   const auto rise = static_cast<double>(rise_), allowed = static_cast<double>(rise_max_);
   // One connection that is about to fill memory with what it sends: by default the size of two of the largest requests.

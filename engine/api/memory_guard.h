@@ -29,9 +29,9 @@ class MemoryGuard {
   // `rise_max`: bytes over the least of the last ten seconds that are no reason for anything.
   MemoryGuard(size_t rise_max, Clock& clock) : rise_max_(rise_max), clock_(clock) {}
 
-  // How much memory the process has now, and whether calls are not answered any more; often. True when the connections
-  // should be looked at: worst().
-  bool look(size_t resident_bytes, bool deaf);
+  // How much memory the process has now, and since when calls are not answered any more; often. True when the
+  // connections should be looked at: worst().
+  bool look(size_t resident_bytes, Duration unanswered);
   // True when five seconds are over: begin() with all connections.
   bool window_over() const { return window_over_; }
   void begin(const std::vector<ConnectionUse>& all);
@@ -42,9 +42,11 @@ class MemoryGuard {
   std::vector<uint64_t> worst(const std::vector<ConnectionUse>& all);
   // At the last look.
   size_t rise() const { return rise_; }
-  bool deaf() const { return deaf_; }
+  bool deaf() const { return unanswered_ >= kDeafAfter; }
 
  private:
+  static constexpr Duration kDeafAfter{400};  // for a call that takes a millisecond
+
   bool to_blame(double most, double large) const;
   // Bytes of large messages, of all connections since the process began.
   double large_input(const std::vector<ConnectionUse>& all) const;
@@ -59,7 +61,7 @@ class MemoryGuard {
   size_t least_before_ = 0;  // of the one before
   size_t resident_ = 0;
   size_t rise_ = 0;
-  bool deaf_ = false;
+  Duration unanswered_{0};
   size_t at_last_end_ = 0;
   std::optional<MonotonicTime> last_end_;
   double left_large_ = 0;                        // of connections that have ended

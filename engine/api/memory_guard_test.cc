@@ -15,8 +15,8 @@ struct Guarded {
   MemoryGuard guard{96 * kMiB, clock};
 
   // As the listener does it. Nobody is ended: 0; several: their sum.
-  uint64_t look(size_t resident, const std::vector<ConnectionUse>& all, bool deaf = false) {
-    const bool alarmed = guard.look(resident, deaf);
+  uint64_t look(size_t resident, const std::vector<ConnectionUse>& all, Duration unanswered = Duration(0)) {
+    const bool alarmed = guard.look(resident, unanswered);
     if (guard.window_over()) guard.begin(all);
     clock.advance(Duration(20));
     const std::vector<uint64_t> ended = alarmed ? guard.worst(all) : std::vector<uint64_t>();
@@ -81,14 +81,18 @@ TEST_SUITE("engine/api/memory_guard") {
   TEST_CASE("memory guard: when calls are not answered, who sent most of what nothing came of is ended") {
     Guarded g;
     const ConnectionUse small{1, 500 * kKiB, 0, 0, 1}, large{2, 2 * kMiB, 0, 0, 2}, larger{3, 3 * kMiB, 0, 0, 3};
-    CHECK(g.look(100 * kMiB, {small, large, larger}, true) == 3);
-    CHECK(g.look(100 * kMiB, {small, large}, true) == 0);
+    CHECK(g.look(100 * kMiB, {small, large, larger}, Duration(300)) == 0);
+    CHECK(g.look(100 * kMiB, {small, large, larger}, Duration(500)) == 0);
+    CHECK(g.look(100 * kMiB, {small, large, larger}, Duration(1'000)) == 3);
+    CHECK(g.look(100 * kMiB, {small, large}, Duration(1'000)) == 0);
     g.clock.advance(Duration(100));
-    CHECK(g.look(100 * kMiB, {small, large}, true) == 2);
+    CHECK(g.look(100 * kMiB, {small, large}, Duration(1'000)) == 2);
     g.clock.advance(Duration(100));
-    CHECK(g.look(100 * kMiB, {small}, true) == 0);
+    CHECK(g.look(100 * kMiB, {small}, Duration(1'000)) == 0);
+    // Much more is not waited for.
+    CHECK(g.look(100 * kMiB, {{9, 20 * kMiB, 0, 0, 4}}, Duration(500)) == 9);
     // And memory counts as ever.
-    CHECK(g.look(150 * kMiB, {small}, true) == 1);
+    CHECK(g.look(150 * kMiB, {small}, Duration(1'000)) == 1);
   }
 
   TEST_CASE("memory guard: streams that are read and a slow rise end nobody") {

@@ -59,8 +59,8 @@ bool SelfCall::is_own(const PeerAddress& peer) const {
   return peer.port == port_ && peer.port != 0 && peer.host == peer_address(to_).host;
 }
 
-Duration SelfCall::under_way() const {
-  const MonotonicTime since = since_;
+Duration SelfCall::unanswered() const {
+  const MonotonicTime since = unanswered_since_;
   if (since == MonotonicTime{}) return Duration(0);
   return std::chrono::duration_cast<Duration>(system_clock().now() - since);
 }
@@ -79,11 +79,13 @@ Status SelfCall::ask(Duration limit) {
     return unavailable("the gRPC port cannot be asked: {}", std::strerror(errno));
   }
   port_ = peer_address(own).port;
-  since_ = system_clock().now();
+  if (unanswered_since_.load() == MonotonicTime{}) unanswered_since_ = system_clock().now();
   Status status = call(socket, until);
-  since_ = MonotonicTime{};
   port_ = 0;
-  if (status.ok()) answered_ = system_clock().now();
+  if (status.ok()) {
+    answered_ = system_clock().now();
+    unanswered_since_ = MonotonicTime{};
+  }
   return status;
 }
 

@@ -27,8 +27,8 @@ class SelfCall {
   Status ask(Duration limit);
   // The same with patience: a failure counts once the last answer is older than `patience`.
   Status ask_patiently(Duration limit, Duration patience);
-  // How long the one under way has waited; 0: none is. Thread-safe.
-  Duration under_way() const;
+  // Since when no call was answered, from the first one that was not; 0: the last one was. Thread-safe.
+  Duration unanswered() const;
   // Whether this connection is the one under way. Thread-safe.
   bool is_own(const PeerAddress& peer) const;
 
@@ -37,7 +37,7 @@ class SelfCall {
 
   const sockaddr_storage to_;
   std::atomic<int> port_{0};  // of the socket under way, which keeps it from others
-  std::atomic<MonotonicTime> since_{MonotonicTime{}};
+  std::atomic<MonotonicTime> unanswered_since_{MonotonicTime{}};
   std::optional<MonotonicTime> answered_;
 };
 

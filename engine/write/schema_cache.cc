@@ -11,7 +11,8 @@ std::string key_of(const std::string& tenant, const std::string& version) { retu
 
 }  // namespace
 
-SchemaCache::SchemaCache(SchemaStore& store, size_t entries_max) : store_(store), entries_max_(entries_max) {}
+SchemaCache::SchemaCache(SchemaStore& store, size_t entries_max, size_t bytes_max)
+    : store_(store), entries_max_(entries_max), bytes_max_(bytes_max) {}
 
 StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> SchemaCache::get(const std::string& tenant,
                                                                              const std::string& version) {
@@ -33,6 +34,11 @@ size_t SchemaCache::size() const {
   return entries_.size();
 }
 
+size_t SchemaCache::bytes() const {
+  MutexLock lock(mutex_);
+  return bytes_;
+}
+
 SchemaCache::Definition SchemaCache::find(const std::string& key) {
   MutexLock lock(mutex_);
   const auto found = index_.find(key);
@@ -42,13 +48,18 @@ SchemaCache::Definition SchemaCache::find(const std::string& key) {
 }
 
 void SchemaCache::insert(const std::string& key, Definition definition) {
+  // A text of a megabyte becomes a definition of many.
+  const size_t bytes = key.size() + definition->SpaceUsedLong();
   MutexLock lock(mutex_);
   if (index_.contains(key)) return;
-  entries_.push_front({key, std::move(definition)});
+  entries_.push_front({key, std::move(definition), bytes});
   index_[key] = entries_.begin();
-  if (entries_.size() <= entries_max_) return;
-  index_.erase(entries_.back().key);
-  entries_.pop_back();
+  bytes_ += bytes;
+  while (entries_.size() > 1 && (entries_.size() > entries_max_ || bytes_ > bytes_max_)) {
+    bytes_ -= entries_.back().bytes;
+    index_.erase(entries_.back().key);
+    entries_.pop_back();
+  }
 }
 
 std::string SchemaCache::newest_seen(const std::string& tenant) const {

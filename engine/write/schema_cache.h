@@ -1,5 +1,5 @@
-// Definitions of schema versions, read once. A version never changes, so an entry is never wrong; only the number of
-// entries is bounded. Thread-safe; get() may block on the database.
+// Definitions of schema versions, read once. A version never changes, so an entry is never wrong; only their number and
+// their memory are bounded. Thread-safe; get() may block on the database.
 #pragma once
 
 #include <list>
@@ -16,7 +16,8 @@ namespace headgate::engine {
 
 class SchemaCache {
  public:
-  explicit SchemaCache(SchemaStore& store, size_t entries_max = 1000);
+  // One entry is kept whatever its size.
+  explicit SchemaCache(SchemaStore& store, size_t entries_max = 1000, size_t bytes_max = 64 << 20);
 
   // An unknown version gives an empty definition, which is not kept: another pod may be writing it now.
   StatusOr<std::shared_ptr<const base::v1::SchemaDefinition>> get(const std::string& tenant,
@@ -24,6 +25,7 @@ class SchemaCache {
   // The same without the database: null when it is not here.
   std::shared_ptr<const base::v1::SchemaDefinition> get_cached(const std::string& tenant, const std::string& version);
   size_t size() const;
+  size_t bytes() const;
 
   // The newest version of a tenant as far as this process has seen, empty when it has seen none. It may be out of date
   // at any time: whoever uses it has to find out.
@@ -35,6 +37,7 @@ class SchemaCache {
   struct Entry {
     std::string key;
     Definition definition;
+    size_t bytes;
   };
 
   Definition find(const std::string& key);
@@ -42,8 +45,10 @@ class SchemaCache {
 
   SchemaStore& store_;
   const size_t entries_max_;
+  const size_t bytes_max_;
   mutable Mutex mutex_;
   std::list<Entry> entries_ GUARDED_BY(mutex_);  // most recently used first
+  size_t bytes_ GUARDED_BY(mutex_) = 0;
   std::unordered_map<std::string, std::list<Entry>::iterator> index_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, std::string> newest_ GUARDED_BY(mutex_);  // tenant -> version
 };

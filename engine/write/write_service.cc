@@ -182,6 +182,9 @@ StatusOr<SnapToken> WriteService::run_bundle(const base::v1::BundleRunRequest& r
 }
 
 StatusOr<std::vector<std::string>> WriteService::write_bundles(const base::v1::BundleWriteRequest& request) {
+  if (static_cast<size_t>(request.bundles_size()) > settings_.data_per_write_max) {
+    return api_error(base::v1::ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED);
+  }
   HG_RETURN_IF_ERROR(validate(request.bundles()));
   return store_.bundles->write(request.tenant_id(), {request.bundles().begin(), request.bundles().end()});
 }

@@ -189,6 +189,8 @@ TEST_SUITE("write/service") {
 
     operation.add_relationships_write("organization:{{.org}}#admin@user:{{.who}}");
     CHECK(message_of(service.service.write_bundles(write).status()) == "ERROR_CODE_ALREADY_EXIST");
+    while (write.bundles_size() < 4) write.add_bundles();
+    CHECK(message_of(service.service.write_bundles(write).status()) == "ERROR_CODE_MAX_DATA_PER_WRITE_EXCEEDED");
   }
 }
 
@@ -229,6 +231,26 @@ TEST_SUITE("write/schema_cache") {
     CHECK(store.reads == 3);
     CHECK(get("v2"));
     CHECK(store.reads == 4);
+  }
+
+  TEST_CASE("schema cache: large definitions are bounded by their memory, and the newest is kept whatever its size") {
+    CountingStore store;
+    store.rows.clear();
+    for (int i = 0; i < 200; ++i) {
+      const std::string name = fmt::format("t{}", std::string(static_cast<size_t>(i + 1), 'x'));
+      store.rows.push_back({name, "entity " + name + " {}"});
+    }
+    SchemaCache cache(store, 1'000, 200'000);
+    for (int i = 0; i < 50; ++i) REQUIRE(cache.get("a", std::to_string(i)).ok());
+    CHECK(cache.size() > 0);
+    CHECK(cache.size() < 50);
+    CHECK(cache.bytes() <= 200'000);
+    CHECK(cache.get_cached("a", "49") != nullptr);
+    SchemaCache small(store, 1'000, 1);
+    REQUIRE(small.get("a", "1").ok());
+    REQUIRE(small.get("a", "2").ok());
+    CHECK(small.size() == 1);
+    CHECK(small.get_cached("a", "2") != nullptr);
   }
 
   TEST_CASE("schema cache: an unknown version is asked for again") {

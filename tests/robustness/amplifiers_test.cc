@@ -1,4 +1,4 @@
-// Little input never makes much memory. The table of what could is in README.md.
+// Little input never makes much memory. The table of what could is in docs/amplifiers.md.
 #include <grpcpp/grpcpp.h>
 
 #include "tests/support/engine_client.h"

@@ -54,6 +54,8 @@ bool Stranger::listen() {
   }
 }
 
+bool Stranger::hears_within(std::chrono::milliseconds limit) { return ready(socket_.get(), POLLIN, limit); }
+
 bool Stranger::ended_within(std::chrono::milliseconds limit) {
   const auto until = std::chrono::steady_clock::now() + limit;
   while (listen()) {

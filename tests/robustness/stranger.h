@@ -20,6 +20,8 @@ class Stranger {
   bool say(const std::string& bytes);
   // Reads and forgets what has come. False when the other side has hung up.
   bool listen();
+  // True when the other side says something within `limit`.
+  bool hears_within(std::chrono::milliseconds limit);
   // True when the other side hangs up within `limit`.
   bool ended_within(std::chrono::milliseconds limit);
 
