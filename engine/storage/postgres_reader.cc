@@ -26,23 +26,25 @@ constexpr char kHead[] =
 // enough; when it was not, the rows are of no use.
 constexpr char kPage[] =
     "WITH found AS MATERIALIZED ({step}), state AS MATERIALIZED (SELECT {given} AS given),"
-    " page AS MATERIALIZED (SELECT id FROM found WHERE ok AND id >= {first}"
+    " page AS MATERIALIZED (SELECT * FROM found WHERE ok AND id >= {first}"
     "  AND (SELECT given FROM state) <= {bound} ORDER BY id LIMIT {rows})"
     " SELECT g.floor, g.known, g.horizon, g.standby, g.given, r.* FROM ("
     "SELECT (SELECT floor FROM headgate.gc_floors WHERE tenant_id = {tenant}) AS floor, {known} AS known,"
     " pg_snapshot_xmax(pg_current_snapshot()) AS horizon, pg_is_in_recovery() AS standby,"
     " (SELECT given FROM state) AS given) g"
-    " LEFT JOIN (SELECT {shown} FROM (SELECT t.* FROM page CROSS JOIN LATERAL"
-    " (SELECT * FROM {table} WHERE id = page.id OFFSET 0) t) rows_of_page) r ON true ORDER BY r.id";
+    " LEFT JOIN ({shown}) r ON true ORDER BY r.id";
 
 // Behind so many stored bytes of values the rows of a page come without them: the next page begins there. Without this
 // one page could be gigabytes.
 constexpr size_t kPageBytes = 2 << 20;
 
 constexpr char kTupleColumns[] = "id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation";
-constexpr char kValueWithinPage[] =
-    "id, entity_type, entity_id, attribute, CASE WHEN sum(pg_column_size(value)) OVER (ORDER BY id)"
-    " - pg_column_size(value) < {} THEN value END AS value";
+constexpr char kTuplesOfPage[] =
+    "SELECT id, entity_type, entity_id, relation, subject_type, subject_id, subject_relation FROM page";
+constexpr char kAttributesOfPage[] =
+    "SELECT id, entity_type, entity_id, attribute, CASE WHEN sum(pg_column_size(value)) OVER (ORDER BY id)"
+    " - pg_column_size(value) < {} THEN value END AS value FROM (SELECT t.* FROM page CROSS JOIN LATERAL"
+    " (SELECT * FROM attributes WHERE id = page.id OFFSET 0) t) rows_of_page";
 
 Status check_readable(const SnapToken& at, const pqxx::row& row) {
   if (const uint64_t floor = to_xid(row["floor"]); lowest_invisible(at) < floor) {
@@ -133,18 +135,18 @@ class PostgresReader : public DataReader {
 
   StatusOr<Page<Tuple>> tuples(const std::string& tenant, const SnapToken& at, const TupleFilter& filter,
                                const PageRequest& page) override {
-    return read<Tuple>(tenant, at, filter, page, {kTupleColumns, "relation_tuples"});
+    return read<Tuple>(tenant, at, filter, page, {kTupleColumns, kTuplesOfPage});
   }
 
   StatusOr<Page<Attribute>> attributes(const std::string& tenant, const SnapToken& at, const AttributeFilter& filter,
                                        const PageRequest& page) override {
-    return read<Attribute>(tenant, at, filter, page, {fmt::format(kValueWithinPage, kPageBytes), "attributes"});
+    return read<Attribute>(tenant, at, filter, page, {"id", fmt::format(kAttributesOfPage, kPageBytes)});
   }
 
  private:
   struct Source {
-    std::string columns;  // of the rows of a page
-    std::string table;
+    std::string columns;  // of the rows that are looked at
+    std::string shown;    // a query expression over the rows of the page
   };
 
   // `newest` is the tenant's newest visible transaction, so among the xids above it none of the tenant is visible: the
@@ -166,7 +168,7 @@ class PostgresReader : public DataReader {
     Page<T> page;
     // Nothing precedes every transaction; this is the head of a tenant that was never written to.
     if (at.form == SnapToken::Form::kLegacy && at.xid == 0) return page;
-    const RowRange range{tenant, at, first, rows_for_page(request)};
+    const RowRange range{tenant, at, first, rows_for_page(request), source.columns};
     const Status status = pool_->read([&](pqxx::connection_base& connection) {
       const Quote quote = [&](const std::string& text) { return connection.quote(text); };
       for (const RowStep& step : steps_of(quote, filter, range)) {
@@ -189,7 +191,7 @@ class PostgresReader : public DataReader {
     return fmt::format(kPage, fmt::arg("step", step.sql), fmt::arg("first", range.first), fmt::arg("given", step.given),
                        fmt::arg("bound", step.bound), fmt::arg("rows", range.rows),
                        fmt::arg("tenant", quote(range.tenant)), fmt::arg("known", known),
-                       fmt::arg("shown", source.columns), fmt::arg("table", source.table));
+                       fmt::arg("shown", source.shown));
   }
 
   template <typename T>

@@ -411,6 +411,7 @@ void check_history(World& world, HistoryReader& history, const std::string& when
   const TransactionIdentity seen[] = {
       {middle, 0, "huge"}, {middle, 0, "small"}, {newest + 1000, 0, "huge"}, {5, 0, "huge"}};
   check("the horizon", [&] { return history.horizon().status(); });
+  check("what is running", [&] { return history.running().status(); });
   check("facts of tenants", [&] { return history.tenants(both, xids).status(); });
   check("what comes after", [&] { return history.next_after(both, xids).status(); });
   check("rows among xids", [&] { return history.rows_among("huge", xids).status(); });

@@ -204,12 +204,13 @@ RowStep all_rows(const Quote& quote, const Filter& filter, const RowRange& range
                  uint64_t bound) {
   const Ranges ranges(quote, range.tenant, filter, index.columns);
   Conditions conditions = conditions_of(quote, filter, ranges, index.columns);
-  if (index.has_xids) conditions.scanned.push_back(visible_within(range.at));
-  conditions.judged.push_back(visible_at(range.at));
+  const std::string visible = visible_at(range.at), within = visible_within(range.at);
+  if (index.has_xids) conditions.scanned.push_back(within);
+  if (!index.has_xids || visible != within) conditions.judged.push_back(visible);
   const std::string limit = bound == kUnbounded ? "" : fmt::format(" LIMIT {}", bound + 1);
   const std::string each =
-      fmt::format("SELECT id, {} AS ok FROM {} WHERE {} AND {} ORDER BY {}{}", all_of(conditions.judged), filter.table,
-                  ranges.condition(), all_of(conditions.scanned), order_of(index), limit);
+      fmt::format("SELECT {}, {} AS ok FROM {} WHERE {} AND {} ORDER BY {}{}", range.columns, all_of(conditions.judged),
+                  filter.table, ranges.condition(), all_of(conditions.scanned), order_of(index), limit);
   return {ranges.of_each(each) + (ranges.single() ? "" : limit), "(SELECT count(*) FROM found)", bound};
 }
 
@@ -220,9 +221,9 @@ RowStep by_id(const Quote& quote, const Filter& filter, const RowRange& range,
   Conditions conditions = conditions_of(quote, filter, ranges, {});
   conditions.judged.push_back(visible_at(range.at));
   const std::string each =
-      fmt::format("SELECT id, true AS ok FROM {} WHERE {} AND {} AND {} ORDER BY tenant_id, {}, id LIMIT {}",
-                  filter.table, ranges.condition("id", std::to_string(range.first)), visible_within(range.at),
-                  all_of(conditions.judged), fmt::join(columns, ", "), range.rows);
+      fmt::format("SELECT {}, true AS ok FROM {} WHERE {} AND {} AND {} ORDER BY tenant_id, {}, id LIMIT {}",
+                  range.columns, filter.table, ranges.condition("id", std::to_string(range.first)),
+                  visible_within(range.at), all_of(conditions.judged), fmt::join(columns, ", "), range.rows);
   return {ranges.of_each(each), "0", 0};
 }
 
@@ -234,7 +235,7 @@ RowStep by_id_within(const Quote& quote, const Filter& filter, const RowRange& r
   conditions.judged.push_back(visible_at(range.at));
   const std::string rest = fmt::format("FROM {} WHERE {} AND {} ORDER BY tenant_id, entity_type, id", filter.table,
                                        ranges.condition("id", std::to_string(range.first)), visible_within(range.at));
-  return {fmt::format("SELECT id, ok FROM (SELECT id, {} AS ok {} LIMIT {}) walked WHERE ok LIMIT {}",
+  return {fmt::format("SELECT * FROM (SELECT {}, {} AS ok {} LIMIT {}) walked WHERE ok LIMIT {}", range.columns,
                       all_of(conditions.judged), rest, walked, range.rows),
           fmt::format("CASE WHEN (SELECT count(*) FROM found) < {} THEN (SELECT count(*) FROM (SELECT id {} OFFSET {}"
                       " LIMIT 1) more) ELSE 0 END",

@@ -21,10 +21,12 @@ struct RowRange {
   const SnapToken& at;  // outlives this
   int64_t first = 0;    // the lowest id of the page
   uint64_t rows = 0;    // of the page, at most
+  // Given besides: id, and what else is wanted of the rows; no more than a few hundred bytes.
+  std::string columns = "id";
 };
 
 struct RowStep {
-  // A query expression with the columns id and ok: the page is the lowest ids among those that are ok and not below
+  // A query expression with the wanted columns and ok: the page is the lowest ids among those that are ok and not below
   // `first`.
   std::string sql;
   // An expression over those rows, as `found`. With more than `bound` the step was not enough, and the next one is to
