@@ -176,6 +176,10 @@ Status create_index(pqxx::connection_base& connection, const Index& index) {
   const std::string valid = value(
       connection, fmt::format("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}')", index.name));
   if (valid == "t") return ok_status();
+  if (value(connection, "SELECT pg_is_in_recovery()") == "t") {
+    return status_of(StatusCode::kFailedPrecondition,
+                     "the index {} is not on this standby; start an engine against the primary once", index.name);
+  }
   const std::string sql = create_index_sql(index);
   try {
     pqxx::nontransaction work(connection);

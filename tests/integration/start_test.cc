@@ -1,6 +1,8 @@
 // A start that waits for somebody else's lock or transaction ends when it is told to.
 #include <pqxx/pqxx>
 
+#include "tests/support/engine_client.h"
+#include "tests/support/postgres_server.h"
 #include "tests/support/world.h"
 
 TEST_SUITE("integration/start") {
@@ -50,5 +52,29 @@ TEST_SUITE("integration/start") {
       work.exec("SELECT pg_advisory_lock(7522525836451345509)");
       check_ends(*database, engine, "application_name = 'headgate-migration'");
     }
+  }
+
+  TEST_CASE("start: on a standby whose primary has none of the indexes for reads, pages are read without them") {
+    if (postgres_binaries().empty()) HG_SKIP("no PostgreSQL server binaries (initdb, postgres) on this machine");
+    TempFolder folder;
+    PostgresServer primary(folder.path(), {"track_commit_timestamp=on"});
+    primary.start();
+    EngineProgram first(folder.path(), {.database_uri = primary.uri()});
+    first.start();
+    EngineClient writer(first.address());
+    writer.create_tenant("t", "entity user {} entity doc { relation owner @user }");
+    REQUIRE(writer.write("t", {tuple_of("doc:1#owner@user:a"), tuple_of("doc:2#owner@user:a")}).status.ok());
+    CHECK(first.stop() == 0);
+    pqxx::connection admin(primary.uri());
+    pqxx::nontransaction(admin).exec(
+        "DROP INDEX headgate_relation_tuples_type, headgate_relation_tuples_entity, headgate_relation_tuples_subject,"
+        " headgate_attributes_type");
+    const auto standby = PostgresServer::standby_of(primary, folder.path() + "/standby");
+    standby->start();
+    EngineProgram second(folder.path(), {.database_uri = standby->uri(), .name = "second"});
+    second.start();
+    EngineClient reader(second.address());
+    CHECK(reader.tuples_at("t", "").size() == 2);
+    CHECK(read_file(second.log_file()).find("reads_without_index") != std::string::npos);
   }
 }
