@@ -64,7 +64,7 @@ double scanned(const json& node) {
 // The server's log, in which auto_explain writes.
 class Explained {
  public:
-  explicit Explained(const testing::PostgresDatabase& database) : database_(database) {
+  explicit Explained(const testing::PostgresDatabase& database) {
     for (const char* setting : {"session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0",
                                 "auto_explain.log_analyze = on", "auto_explain.log_buffers = on",
                                 "auto_explain.log_timing = off", "auto_explain.log_format = 'json'"}) {
@@ -114,7 +114,6 @@ class Explained {
     return text;
   }
 
-  const testing::PostgresDatabase& database_;
   std::string path_;
   std::streamoff read_ = 0;
 };
@@ -295,9 +294,9 @@ struct World : StorageFixture {
         check(fmt::format("tuples of {}, {}, {} page {}", tenant, one.name, which, when), ask, one.more);
       }
     }
-    for (const auto& [name, filter] : attribute_filters()) {
-      check(fmt::format("attributes of {}, {}, {}", tenant, name, when), [&] {
-        return size_of(store.reader->attributes(tenant, at, filter, {.size = kPageRows, .continuous_token = ""}));
+    for (const auto& one : attribute_filters()) {
+      check(fmt::format("attributes of {}, {}, {}", tenant, one.first, when), [&] {
+        return size_of(store.reader->attributes(tenant, at, one.second, {.size = kPageRows, .continuous_token = ""}));
       });
     }
   }
