@@ -33,9 +33,11 @@ Status FeedLoop::load_in(HistoryReader& reader, Loading& loading, FeedCore& core
 
 Status FeedLoop::take_loaded() {
   if (loading_ == nullptr) return ok_status();
-  MutexLock lock(loading_->mutex);
-  if (!loading_->done) return ok_status();
-  const std::shared_ptr<Loading> loaded = std::move(loading_);
+  // Outlives the lock.
+  const std::shared_ptr<Loading> loaded = loading_;
+  MutexLock lock(loaded->mutex);
+  if (!loaded->done) return ok_status();
+  loading_ = nullptr;
   HG_RETURN_IF_ERROR(loaded->status);
   if (loaded->highest_floor > loaded->xid) HG_RETURN_IF_ERROR(tell_collected(loaded->xid));
   core_->append(loaded->transactions, loaded->xid + 1);
