@@ -28,7 +28,7 @@ constexpr double kWalkedAndSorted = 20'000 + 50'000;
 
 int64_t table_rows() {
   const char* given = std::getenv("HEADGATE_PLAN_ROWS");
-  return given == nullptr ? 300'000 : std::atoll(given);
+  return given == nullptr ? 200'000 : std::atoll(given);
 }
 
 struct Cost {
