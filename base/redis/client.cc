@@ -52,7 +52,10 @@ Status Client::open(std::stop_token stop) {
 }
 
 Status Client::open_single(std::stop_token stop) {
-  HG_ASSIGN_OR_RETURN(first_, connect({settings_.host, settings_.port}, stop));
+  std::string host = settings_.host;
+  // As an IPv6 address stands in front of a port.
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  HG_ASSIGN_OR_RETURN(first_, connect({host, settings_.port}, stop));
   return ok_status();
 }
 

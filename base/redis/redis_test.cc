@@ -166,6 +166,17 @@ TEST_SUITE("redis/client") {
     node.resume();
   }
 
+  TEST_CASE("client: a host may stand in brackets, as in front of a port") {
+    if (redis_missing() != nullptr) HG_SKIP(redis_missing());
+    const testing::TempFolder folder;
+    RedisNode node(folder.path(), {});
+    node.start();
+    ClientSettings settings;
+    settings.host = "[127.0.0.1]";
+    settings.port = static_cast<uint16_t>(node.port());
+    CHECK(Client(settings).open({}).ok());
+  }
+
   TEST_CASE("client: misuse and a server that hangs up end in a status, and raise no signal") {
     if (redis_missing() != nullptr) HG_SKIP(redis_missing());
     testing::TempFolder folder;
