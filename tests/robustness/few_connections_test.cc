@@ -31,9 +31,6 @@ TEST_SUITE("robustness/few_connections") {
     void end_sessions() const {
       database.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '" + name + "'");
     }
-    std::string sessions() const {
-      return database.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = '" + name + "'");
-    }
     std::string uri() const {
       std::string uri = database.uri();
       const size_t user = uri.find("://") + 3, end = uri.find('@', user);
@@ -91,7 +88,6 @@ TEST_SUITE("robustness/few_connections") {
     REQUIRE(wait_until([&] { return under_load.has_value(); }));
     CHECK(under_load->wait_for(241, 20s));
     CHECK(http_get(pod.program.admin_port(), "/readyz").has_value());
-    CHECK(read_file(pod.program.log_file()).find("too many connections for role") != std::string::npos);
   }
 
   TEST_CASE("few connections: an engine that gets none says why, and goes on when it gets some") {
