@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/guard.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -51,28 +52,45 @@ std::vector<TransactionIdentity> AheadList::newest(size_t max) const {
 
 StatusOr<std::vector<HistoryTransaction>> AheadLook::look(HistoryReader& reader, uint64_t end) {
   HG_ASSIGN_OR_RETURN(Running now, reader.running());
-  begin_at(now, end);
-  running_ = std::move(now);
-  for (const auto& [xid, tenant] : large_) add_running(xid, tenant);
+  begin_at(std::move(now), end);
   std::vector<HistoryTransaction> found;
-  for (int pages = 0; pages < kPagesAtOnce && read_to_ < running_.xmax; ++pages) {
+  for (int pages = 0; pages < kPagesAtOnce && read_to_ < limit(); ++pages) {
     HG_RETURN_IF_ERROR(read_page(reader, end, &found));
   }
   return found;
 }
 
-// What has ended since the last look is read now, with all behind it that it may have held back.
-void AheadLook::begin_at(const Running& now, uint64_t end) {
+// What has ended since the last look is read now, and what waited for it.
+void AheadLook::begin_at(Running now, uint64_t end) {
   std::erase_if(told_, [end](uint64_t xid) { return xid < end; });
   std::erase_if(large_, [end](const auto& one) { return one.first < end; });
+  for (auto& [tenant, xids] : waiting_) xids.erase(xids.begin(), xids.lower_bound(end));
+  std::erase_if(waiting_, [](const auto& one) { return one.second.empty(); });
   for (const RunningTransaction& one : running_.transactions) {
     if (!now.contains(one.xid) && !large_.contains(one.xid)) read_to_ = std::min(read_to_, one.xid);
+  }
+  running_ = std::move(now);
+  for (const auto& [xid, tenant] : large_) add_running(xid, tenant);
+  for (const auto& [tenant, xids] : waiting_) {
+    const uint64_t first = *xids.begin();
+    const bool waits = running_.contains(first) || running_.may_precede(tenant_lock(tenant), first);
+    if (!waits) read_to_ = std::min(read_to_, first);
   }
   read_to_ = std::max(read_to_, end);
 }
 
+// Behind somebody unknown everything waits, and is not worth a look.
+uint64_t AheadLook::limit() const {
+  const auto unknown = std::ranges::find_if(running_.transactions,
+                                            [](const RunningTransaction& one) { return one.holder.tenants.empty(); });
+  return unknown == running_.transactions.end() || !guarded(Guard::kUnknownWriters) ? running_.xmax : unknown->xid;
+}
+
 void AheadLook::hold(uint64_t xid, const std::string& tenant) {
-  if (large_.emplace(xid, tenant).second) add_running(xid, tenant);
+  if (!large_.emplace(xid, tenant).second) return;
+  if (!running_.contains(xid)) add_running(xid, tenant);
+  // Others may have waited for it as long as it was in progress and nobody knew whose it was.
+  read_to_ = std::min(read_to_, xid);
 }
 
 void AheadLook::add_running(uint64_t xid, const std::string& tenant) {
@@ -82,12 +100,19 @@ void AheadLook::add_running(uint64_t xid, const std::string& tenant) {
 }
 
 Status AheadLook::read_page(HistoryReader& reader, uint64_t end, std::vector<HistoryTransaction>* found) {
-  HG_ASSIGN_OR_RETURN(HistoryPage page, reader.page({read_to_, running_.xmax}, {}, limit_));
+  HG_ASSIGN_OR_RETURN(HistoryPage page, reader.page({read_to_, limit()}, {}, limit_));
   HG_ASSIGN_OR_RETURN(const std::set<std::string> incomplete, incomplete_tenants(reader, page, end));
   for (HistoryTransaction& transaction : page.transactions) {
     const uint64_t xid = transaction.xid;
-    if (running_.contains(xid) || told_.contains(xid) || incomplete.contains(transaction.tenant)) continue;
-    if (running_.may_precede(tenant_lock(transaction.tenant), xid)) continue;
+    if (told_.contains(xid)) continue;
+    std::set<uint64_t>& waiting = waiting_[transaction.tenant];
+    const bool behind = !waiting.empty() && *waiting.begin() < xid;
+    if (behind || running_.contains(xid) || incomplete.contains(transaction.tenant) ||
+        running_.may_precede(tenant_lock(transaction.tenant), xid)) {
+      waiting.insert(xid);
+      continue;
+    }
+    waiting.erase(xid);
     told_.insert(xid);
     found->push_back(std::move(transaction));
   }

@@ -64,13 +64,17 @@ class AheadLook {
   // Of which a part may have been collected or removed: they wait.
   StatusOr<std::set<std::string>> incomplete_tenants(HistoryReader& reader, const HistoryPage& page,
                                                      uint64_t end) const;
-  void begin_at(const Running& now, uint64_t end);
+  void begin_at(Running now, uint64_t end);
+  // Nothing is told from here on.
+  uint64_t limit() const;
   void add_running(uint64_t xid, const std::string& tenant);
 
   PageLimit limit_;
   Running running_;
   uint64_t read_to_ = 0;  // behind what earlier looks have read
   std::unordered_set<uint64_t> told_;
+  // By tenant, what has been read and had to wait; nothing behind it is told before.
+  std::map<std::string, std::set<uint64_t>> waiting_;
   std::map<uint64_t, std::string> large_;  // xid -> tenant
 };
 

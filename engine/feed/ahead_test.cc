@@ -200,6 +200,55 @@ TEST_SUITE("feed/ahead") {
     CHECK(check_atomic(truth(*database), all.seen) == "");
     CHECK(wait_until([&] { return feed.stats().holding.empty(); }));
   }
+
+  TEST_CASE("ahead: what waited for somebody unknown is told in order when that turns out to be large") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database), {.large_changes = 50});
+    EngineSession a(database->uri()), b(database->uri());
+    Client all(feed, all_tenants());
+    REQUIRE(all.open());
+    a.begin("a");
+    a.add_many(60'000);
+    std::vector<uint64_t> xids;
+    for (int i = 0; i < 20; ++i) xids.push_back(b.write("b", fmt::format("before{}", i)));
+    REQUIRE(wait_until([&] { return feed.stats().held_seconds > 0.1; }));
+    a.commit();
+    for (int i = 0; i < 20; ++i) {
+      xids.push_back(b.write("b", fmt::format("behind{}", i)));
+      all.pull();
+    }
+    REQUIRE(all.receives(xids.size() + 1));
+    CHECK(of_tenant(all, "b") == xids);
+  }
+
+  TEST_CASE("ahead: a large transaction that the ring does not keep") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database), {.ring = {.bytes_max = 200'000}, .large_changes = 50});
+    EngineSession a(database->uri()), b(database->uri());
+    EngineSession foreign(database->uri());
+    foreign.begin_foreign();
+    StreamRequest of_a{.tenants = {{"a", ""}}, .ahead = true, .earliest = true}, of_b = of_a;
+    of_b.tenants = {{"b", ""}};
+    Client one(feed, of_a), other(feed, of_b);
+    REQUIRE(one.open());
+    REQUIRE(other.open());
+    std::vector<uint64_t> xids, others;
+    for (int i = 0; i < 3; ++i) {
+      xids.push_back(a.begin("a"));
+      a.add_many(8'000, "m" + std::to_string(i));
+      a.commit();
+      for (int k = 0; k < 20; ++k) {
+        xids.push_back(a.write("a", fmt::format("a{}_{}", i, k)));
+        others.push_back(b.write("b", fmt::format("b{}_{}", i, k)));
+        one.pull();
+        other.pull();
+      }
+    }
+    REQUIRE(other.receives(others.size()));
+    CHECK(other.xids() == others);
+    REQUIRE(one.receives(xids.size()));
+    CHECK(check_complete(truth(*database), one.seen, "a", 0) == "");
+  }
 }
 
 }  // namespace headgate::engine
