@@ -1,12 +1,9 @@
 #include "tests/support/postgres.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +15,8 @@
 #include <pqxx/pqxx>
 #include <stdexcept>
 #include <vector>
+
+#include "tests/support/free_port.h"
 
 namespace headgate::testing {
 
@@ -44,23 +43,10 @@ std::optional<fs::path> find_binaries() {
   return std::nullopt;
 }
 
-int free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const bool bound = ::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                     ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  ::close(socket);
-  if (!bound) throw std::runtime_error("no free port on 127.0.0.1");
-  return ntohs(address.sin_port);
-}
-
 // One server, from construction to destruction.
 class Server {
  public:
-  explicit Server(const fs::path& binaries) : binaries_(binaries), port_(free_port()) {
+  explicit Server(const fs::path& binaries) : binaries_(binaries) {
     std::string folder = (fs::temp_directory_path() / "headgate-postgres-XXXXXX").string();
     if (::mkdtemp(folder.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
     folder_ = folder;
@@ -76,6 +62,28 @@ class Server {
                                "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"});
     int code = 0;
     if (::waitpid(init, &code, 0) != init || code != 0) throw std::runtime_error("initdb failed, see " + log());
+    // Somebody else may have taken the port in the meantime.
+    bool started = false;
+    for (int attempt = 0; attempt < 3 && !started; ++attempt) started = start();
+    if (!started) throw std::runtime_error("PostgreSQL did not start, see " + log());
+  }
+
+  ~Server() {
+    if (server_ > 0) {
+      ::kill(server_, SIGQUIT);
+      ::waitpid(server_, nullptr, 0);
+    }
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+
+  std::string uri(const std::string& database) const {
+    return "postgresql://postgres@127.0.0.1:" + std::to_string(port_) + "/" + database;
+  }
+
+ private:
+  bool start() {
+    port_ = free_port();
     server_ = launch({(binaries_ / "postgres").string(),
                       "-D",
                       data(),
@@ -99,25 +107,17 @@ class Server {
                       "track_commit_timestamp=on",
                       "-c",
                       "wal_level=logical"});
-    if (!wait_until([&] { return answers(); }, std::chrono::seconds(60))) {
-      throw std::runtime_error("PostgreSQL did not start, see " + log());
-    }
+    wait_until([&] { return answers() || ended(); }, std::chrono::seconds(60));
+    return server_ > 0 && answers();
   }
 
-  ~Server() {
-    if (server_ > 0) {
-      ::kill(server_, SIGQUIT);
-      ::waitpid(server_, nullptr, 0);
-    }
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
+  // Of a server that gave up.
+  bool ended() {
+    if (::waitpid(server_, nullptr, WNOHANG) != server_) return false;
+    server_ = -1;
+    return true;
   }
 
-  std::string uri(const std::string& database) const {
-    return "postgresql://postgres@127.0.0.1:" + std::to_string(port_) + "/" + database;
-  }
-
- private:
   std::string data() const { return (folder_ / "data").string(); }
   std::string log() const { return (folder_ / "log").string(); }
 
@@ -154,7 +154,7 @@ class Server {
   }
 
   fs::path binaries_;
-  int port_;
+  int port_ = 0;
   fs::path folder_;
   uid_t user_ = 0;
   gid_t group_ = 0;

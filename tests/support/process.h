@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace headgate::testing {
+#include "tests/support/free_port.h"
 
-// A TCP port of the loopback that was free a moment ago.
-int free_port();
+namespace headgate::testing {
 
 // A folder under the system's temporary folder, removed with the object.
 class TempFolder {
