@@ -113,7 +113,7 @@ TEST_SUITE("robustness/neighbours") {
     CHECK(watch.wait_for(21, 20s));
     CHECK(all_have(*world, "small", 21));
     CHECK(!deletion.ended());
-    for (const auto& [kind, sink] : world->subscribers()) CHECK_MESSAGE(changes_of(*sink, "big") == 1, kind);
+    for (const auto& one : world->subscribers()) CHECK_MESSAGE(changes_of(*one.second, "big") == 1, one.first);
     CHECK(deletion.let_go() == "");
     CHECK(all_have(*world, "big", 2));
     write_to(*world, "small", 1);
