@@ -55,47 +55,38 @@ StreamEnd open_at(Pod& pod, const std::string& token) {
 
 std::string token_of(uint64_t xid) { return headgate::encode_legacy_token(xid); }
 
+// A transaction commits behind one with a higher xid; without the guard it is not waited for.
+void expect_overtaken(Fleet& fleet, const std::string& guard) {
+  Pair pair = start_pair(fleet, guard);
+  EngineSession low(fleet.uri()), high(fleet.uri());
+  const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
+  const uint64_t xid = low.begin("acme");
+  low.add("low");
+  high.write("acme", "high");
+  REQUIRE(bare.wait_for(1, 20s));
+  let_it_look(pair.guarded);
+  CHECK(guarded.count() == 0);
+  low.commit();
+  high.write("acme", "last");
+  const Truth truth = read_truth(fleet.uri());
+  const auto check = [&](const WatchReader& reader) {
+    wait_for_all(reader, truth, 20s);
+    return check_stream(truth, "acme", kBeginning, reader.messages());
+  };
+  expect({check(guarded), check(bare)}, "transaction " + std::to_string(xid) + " is missing");
+}
+
 }  // namespace
 
 TEST_SUITE("robustness/guards_engine") {
   TEST_CASE("lock_holders: a horizon that ignores open engine transactions loses them") {
     HG_FLEET(fleet);
-    Pair pair = start_pair(*fleet, "lock_holders");
-    EngineSession low(fleet->uri()), high(fleet->uri());
-    const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
-    const uint64_t xid = low.begin("acme");
-    low.add("low");
-    high.write("acme", "high");
-    REQUIRE(bare.wait_for(1, 20s));
-    let_it_look(pair.guarded);
-    low.commit();
-    high.write("acme", "last");
-    const Truth truth = read_truth(fleet->uri());
-    const auto check = [&](const WatchReader& reader) {
-      wait_for_all(reader, truth, 20s);
-      return check_stream(truth, "acme", kBeginning, reader.messages());
-    };
-    expect({check(guarded), check(bare)}, "transaction " + std::to_string(xid) + " is missing");
+    expect_overtaken(*fleet, "lock_holders");
   }
 
   TEST_CASE("unknown_writers: what is told beside a transaction that may be anybody's is out of order") {
     HG_FLEET(fleet);
-    Pair pair = start_pair(*fleet, "unknown_writers");
-    EngineSession low(fleet->uri()), high(fleet->uri());
-    const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
-    const uint64_t xid = low.begin("acme");
-    low.add("low");
-    high.write("acme", "high");
-    REQUIRE(bare.wait_for(1, 20s));
-    CHECK(guarded.count() == 0);
-    low.commit();
-    high.write("acme", "last");
-    const Truth truth = read_truth(fleet->uri());
-    const auto check = [&](const WatchReader& reader) {
-      wait_for_all(reader, truth, 20s);
-      return check_stream(truth, "acme", kBeginning, reader.messages());
-    };
-    expect({check(guarded), check(bare)}, "transaction " + std::to_string(xid) + " is missing");
+    expect_overtaken(*fleet, "unknown_writers");
   }
 
   TEST_CASE("lock_order: locks that are older than the snapshot do not tell who is in progress") {
