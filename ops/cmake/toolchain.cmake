@@ -28,6 +28,7 @@ endif()
 if(HEADGATE_SANITIZE)
   add_compile_options(-fsanitize=${HEADGATE_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HEADGATE_SANITIZE})
+  add_compile_definitions(HEADGATE_SANITIZED)  # for tests with bounds of time
   if(HEADGATE_SANITIZE MATCHES "thread")
     # Protobuf's headers add members to its classes when they see this macro, and Debian's library is built without.
     add_compile_options(-U__SANITIZE_THREAD__)
