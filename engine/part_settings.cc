@@ -69,7 +69,8 @@ FeedSettings feed_settings(const FeedConfig& config) {
           .outage_grace = config.outage_grace,
           .hang_max = config.hang_max,
           .catch_up_threads = config.catch_up_threads,
-          .catch_up_bytes = config.catch_up_bytes};
+          .catch_up_bytes = config.catch_up_bytes,
+          .ahead_after = config.ahead_after};
 }
 
 WatchSettings watch_settings(const EngineConfig& config) {

@@ -95,6 +95,10 @@ void describe(Settings& s, FeedConfig& c) {
   s.bytes("catch_up_bytes", c.catch_up_bytes, "what such a stream may hold in memory", 64 << 10);
   s.duration("outage_grace", c.outage_grace, "how long streams stay open while the database is away");
   s.duration("hang_max", c.hang_max, "a statement of the feed that takes longer is broken off", 100ms);
+  s.duration(
+      "ahead_after", c.ahead_after,
+      "experimental: how long a transaction in progress must hold the feed back before those of other tenants are "
+      "told in front of it; 0: never");
   s.require(c.poll_busy <= c.poll_idle, "poll_idle", "must not be less than poll_busy");
 }
 

@@ -37,7 +37,7 @@ std::vector<uint64_t> of_tenant(const Client& client, const std::string& tenant)
 TEST_SUITE("feed/ahead") {
   TEST_CASE("ahead: a tenant's long transaction holds its own tenant back, and no other") {
     HG_PREPARED(database);
-    Feed feed(opener(*database));
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
     EngineSession a(database->uri()), b(database->uri());
     const uint64_t before = b.write("b", "before");
     Client all(feed, all_tenants()), one(feed, {.tenants = {{"b", encode_legacy_token(before)}}, .ahead = true});
@@ -64,7 +64,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: a transaction of somebody unknown holds all tenants back, and is named") {
     HG_PREPARED(database);
-    Feed feed(opener(*database));
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
     EngineSession unknown(database->uri()), b(database->uri());
     const uint64_t before = b.write("b", "before");
     Client all(feed, all_tenants());
@@ -88,7 +88,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: who did not ask for it gets everything in the order of xids") {
     HG_PREPARED(database);
-    Feed feed(opener(*database));
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
     EngineSession b(database->uri());
     StreamRequest request = all_tenants();
     request.ahead = false;
@@ -107,7 +107,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: several long transactions and short ones between, each tenant in its order and each once") {
     HG_PREPARED(database);
-    Feed feed(opener(*database));
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
     EngineSession c(database->uri()), d(database->uri());
     Client all(feed, all_tenants());
     REQUIRE(all.open());
@@ -132,7 +132,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: a client that goes on from what it was told ahead misses nothing and gets nothing twice") {
     HG_PREPARED(database);
-    Feed feed(opener(*database));
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
     EngineSession b(database->uri());
     const uint64_t before = b.write("b", "before");
     std::string position;
@@ -163,7 +163,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: parts of a large transaction go on when the horizon passes in their middle") {
     HG_PREPARED(database);
-    Feed feed(opener(*database), {.part_bytes_max = 2'000});
+    Feed feed(opener(*database), {.part_bytes_max = 2'000, .ahead_after = Duration(20)});
     EngineSession b(database->uri());
     Client all(feed, all_tenants());
     REQUIRE(all.open());
@@ -188,7 +188,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: a large transaction that has committed is read beside the others") {
     HG_PREPARED(database);
-    Feed feed(opener(*database), {.large_changes = 50});
+    Feed feed(opener(*database), {.ahead_after = Duration(20), .large_changes = 50});
     EngineSession a(database->uri()), b(database->uri());
     Client all(feed, all_tenants());
     REQUIRE(all.open());
@@ -203,7 +203,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: what waited for somebody unknown is told in order when that turns out to be large") {
     HG_PREPARED(database);
-    Feed feed(opener(*database), {.large_changes = 50});
+    Feed feed(opener(*database), {.ahead_after = Duration(20), .large_changes = 50});
     EngineSession a(database->uri()), b(database->uri());
     Client all(feed, all_tenants());
     REQUIRE(all.open());
@@ -223,7 +223,7 @@ TEST_SUITE("feed/ahead") {
 
   TEST_CASE("ahead: a large transaction that the ring does not keep") {
     HG_PREPARED(database);
-    Feed feed(opener(*database), {.ring = {.bytes_max = 200'000}, .large_changes = 50});
+    Feed feed(opener(*database), {.ring = {.bytes_max = 200'000}, .ahead_after = Duration(20), .large_changes = 50});
     EngineSession a(database->uri()), b(database->uri());
     EngineSession foreign(database->uri());
     foreign.begin_foreign();

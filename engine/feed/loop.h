@@ -22,7 +22,10 @@ class FeedLoop {
   Status connect();
   StatusOr<bool> poll();  // true when there was something new
   StatusOr<bool> follow();
-  PageLimit page_limit() const { return {core_->settings.page_changes, core_->settings.large_changes}; }
+  bool tells_ahead() const { return core_->settings.ahead_after > Duration::zero(); }
+  PageLimit page_limit() const {
+    return {core_->settings.page_changes, tells_ahead() ? core_->settings.large_changes : PageLimit::kNone};
+  }
   Status append(uint64_t from, const HistoryPage& page);
   Status read_to(uint64_t horizon);
   // Of a transaction that is too large to wait for: a helper reads it.

@@ -55,7 +55,7 @@ Status FeedLoop::look_ahead(bool behind) {
     held_ = behind && end == held_end_;
     if (!held_) held_since_ = now;
     held_end_ = end;
-    held_ &= now - held_since_ >= core_->settings.ahead_after;
+    held_ &= tells_ahead() && now - held_since_ >= core_->settings.ahead_after;
     core_->stats.held_seconds = held_ ? std::chrono::duration<double>(now - held_since_).count() : 0;
     if (!held_) core_->stats.holding.clear();
   }
