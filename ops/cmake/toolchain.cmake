@@ -2,9 +2,13 @@
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  # Precompiled headers need these two kinds of tolerance, or every compilation misses.
+  # Precompiled headers need these two kinds of tolerance, or every compilation misses. With the first one ccache may
+  # only compare whole headers (depend mode): compared after preprocessing, a header whose comments or macros changed
+  # gives the old precompiled one back. For the same reason nothing is shared between folders, whatever the user's own
+  # settings of ccache say, and what was stored without all this is left alone (the namespace).
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-      CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
+      CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_DEPEND=1 CCACHE_BASEDIR= CCACHE_HASHDIR=1
+      CCACHE_NAMESPACE=headgate ${CCACHE_PROGRAM})
 endif()
 
 # Programs are compiled like libraries, so that all share the precompiled headers.
