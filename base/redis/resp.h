@@ -9,10 +9,13 @@
 
 namespace headgate::redis {
 
-// A pure value; clear() keeps the memory.
+// A pure value; clear() keeps the memory, unless it is much.
 class RespCommands {
  public:
-  void clear() { size_ = count_ = 0; }
+  void clear() {
+    size_ = count_ = 0;
+    if (buffer_.capacity() > kKeptBytes) std::string().swap(buffer_);
+  }
   // Begins a command; so many argument() follow.
   void begin(size_t arguments) {
     char* at = room(0);
@@ -38,6 +41,7 @@ class RespCommands {
 
  private:
   static constexpr size_t kFrame = 32;  // a header with its number, and the ends of two lines
+  static constexpr size_t kKeptBytes = 1 << 20;
 
   // Where so many bytes and a frame around them fit.
   char* room(size_t bytes) {

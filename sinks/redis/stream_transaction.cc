@@ -13,7 +13,10 @@ namespace {
 using redis::is_ok;
 using redis::text_of;
 
-constexpr size_t kChunkBytes = 1 << 20;
+// About what a full chunk of usual events has. Two chunks and what is being sent are held.
+constexpr size_t kChunkBytes = 256 << 10;
+// The largest events meet limits that Redis knows only when it runs the command.
+constexpr size_t kOrdinaryEventBytes = 1 << 20;
 constexpr size_t kFirstLookReply = 1;  // behind that of WATCH
 // With fewer events of a tenant the look costs more than it saves.
 constexpr size_t kWorthwhile = 16;
@@ -82,8 +85,7 @@ void StreamTransaction::encode(StreamBatch& batch, const Encoder& encoder) {
 Status StreamTransaction::encode_event(const Share& share, const Delivery& delivery, const Encoder& encoder) {
   HG_RETURN_IF_ERROR(encoder.encode(delivery, encoded_));
   HG_RETURN_IF_ERROR(check_size(encoded_, settings_.event_bytes_max));
-  // The largest events meet limits that Redis knows only when it runs the command.
-  ordinary_ = encoded_.bytes() <= kChunkBytes;
+  ordinary_ = encoded_.bytes() <= kOrdinaryEventBytes;
   if (!ordinary_) return ok_status();
   const auto attributes = static_cast<size_t>(encoded_.end() - encoded_.begin());
   body_.begin(3 + 2 * (attributes + 2));
