@@ -12,8 +12,7 @@ std::function<double()> number(Read read) {
 }
 
 double unknown_holders(const FeedStats& feed) {
-  const auto unknown = [](const RunningTransaction& one) { return one.holder.tenants.empty(); };
-  return static_cast<double>(std::ranges::count_if(feed.holding, unknown));
+  return static_cast<double>(std::ranges::count_if(feed.holding, &RunningTransaction::may_be_anybodys));
 }
 
 }  // namespace
@@ -114,7 +113,7 @@ nlohmann::ordered_json feed_status(const FeedStats& feed, const WatchStats& watc
     holding.push_back({{"xid", one.xid},
                        {"pid", one.holder.backend},
                        {"application", one.holder.application},
-                       {"all_tenants", one.holder.tenants.empty()}});
+                       {"all_tenants", one.may_be_anybodys()}});
   }
   return {{"connected", feed.connected},
           {"horizon", feed.horizon},

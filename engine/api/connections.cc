@@ -76,10 +76,10 @@ Refusal Connections::add(const Descriptor& socket, const PeerAddress& peer) {
 void Connections::run(std::stop_token stop) {
   const std::stop_callback on_stop(stop, [this] { ::eventfd_write(wake_.get(), 1); });
   while (!stop.stop_requested()) {
-    const bool guarded = settings_.memory_rise_max != 0 && open_ != 0;
+    const bool watching = settings_.memory_rise_max != 0 && open_ != 0;
     epoll_event events[kEndedAtOnce];
     const int count =
-        ::epoll_wait(epoll_.get(), events, kEndedAtOnce, guarded ? static_cast<int>(look_every().count()) : -1);
+        ::epoll_wait(epoll_.get(), events, kEndedAtOnce, watching ? static_cast<int>(look_every().count()) : -1);
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 != kWakeUp) {
         forget(events[i].data.u64);
@@ -88,7 +88,7 @@ void Connections::run(std::stop_token stop) {
         ::eventfd_read(wake_.get(), &ignored);
       }
     }
-    if (guarded && system_clock().now() >= next_look_) look_for_harm();
+    if (watching && system_clock().now() >= next_look_) look_for_harm();
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/guard.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -81,9 +80,8 @@ void AheadLook::begin_at(Running now, uint64_t end) {
 
 // Behind somebody unknown everything waits, and is not worth a look.
 uint64_t AheadLook::limit() const {
-  const auto unknown = std::ranges::find_if(running_.transactions,
-                                            [](const RunningTransaction& one) { return one.holder.tenants.empty(); });
-  return unknown == running_.transactions.end() || !guarded(Guard::kUnknownWriters) ? running_.xmax : unknown->xid;
+  const auto unknown = std::ranges::find_if(running_.transactions, &RunningTransaction::may_be_anybodys);
+  return unknown == running_.transactions.end() ? running_.xmax : unknown->xid;
 }
 
 void AheadLook::hold(uint64_t xid, const std::string& tenant) {

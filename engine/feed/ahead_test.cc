@@ -210,13 +210,16 @@ TEST_SUITE("feed/ahead") {
     a.begin("a");
     a.add_many(60'000);
     std::vector<uint64_t> xids;
-    for (int i = 0; i < 20; ++i) xids.push_back(b.write("b", fmt::format("before{}", i)));
+    const auto write_some = [&](const std::string& prefix) {
+      for (int i = 0; i < 20; ++i) {
+        xids.push_back(b.write("b", prefix + std::to_string(i)));
+        all.pull();
+      }
+    };
+    write_some("before");
     REQUIRE(wait_until([&] { return feed.stats().held_seconds > 0.1; }));
     a.commit();
-    for (int i = 0; i < 20; ++i) {
-      xids.push_back(b.write("b", fmt::format("behind{}", i)));
-      all.pull();
-    }
+    write_some("behind");
     REQUIRE(all.receives(xids.size() + 1));
     CHECK(of_tenant(all, "b") == xids);
   }

@@ -74,7 +74,7 @@ void FeedLoop::tell_holding(const Running& running, Duration held) {
   }
   if (held < kToldAfter) return;
   for (const RunningTransaction& one : running.transactions) {
-    if (!one.holder.tenants.empty() || one.xid <= told_holding_) continue;
+    if (!one.may_be_anybodys() || one.xid <= told_holding_) continue;
     told_holding_ = one.xid;
     log_warn("feed_held_back", {{"xid", one.xid},
                                 {"pid", one.holder.backend},

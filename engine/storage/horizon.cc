@@ -34,12 +34,13 @@ Running running_of(const PgSnapshot& refined, const LockHolders& holders) {
   return running;
 }
 
+bool RunningTransaction::may_be_anybodys() const { return holder.tenants.empty() && guarded(Guard::kUnknownWriters); }
+
 bool Running::may_precede(int64_t tenant, uint64_t xid) const {
   for (const RunningTransaction& one : transactions) {
     if (one.xid >= xid) break;
     const std::vector<int64_t>& tenants = one.holder.tenants;
-    const bool known = !tenants.empty() || !guarded(Guard::kUnknownWriters);
-    if (!known || std::ranges::find(tenants, tenant) != tenants.end()) return true;
+    if (one.may_be_anybodys() || std::ranges::find(tenants, tenant) != tenants.end()) return true;
   }
   return false;
 }

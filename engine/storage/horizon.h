@@ -31,6 +31,9 @@ struct LockHolders {
 struct RunningTransaction {
   uint64_t xid = 0;
   LockHolder holder;
+
+  // Nobody knows whose it is, so it may be any tenant's.
+  bool may_be_anybodys() const;
 };
 
 // What is in progress at one moment.

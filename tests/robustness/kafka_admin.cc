@@ -1,17 +1,13 @@
 #include "tests/robustness/kafka_admin.h"
 
-#include <librdkafka/rdkafka.h>
-
 #include <array>
-#include <memory>
 #include <stdexcept>
+
+#include "tests/support/kafka_admin_client.h"
 
 namespace headgate::testing {
 
 namespace {
-
-template <typename T>
-using Owned = std::unique_ptr<T, void (*)(T*)>;
 
 constexpr int kTimeoutMs = 20'000;
 
@@ -26,50 +22,41 @@ std::string failure_of(rd_kafka_event_t* event) {
   return good ? "" : rd_kafka_ConfigResource_error_string(resources[0]);
 }
 
-Owned<rd_kafka_t> connect(const std::string& brokers) {
-  std::array<char, 512> error{};
-  rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  rd_kafka_conf_set(conf, "bootstrap.servers", brokers.c_str(), error.data(), error.size());
-  Owned<rd_kafka_t> client(rd_kafka_new(RD_KAFKA_PRODUCER, conf, error.data(), error.size()), rd_kafka_destroy);
-  if (client == nullptr) throw std::runtime_error(error.data());
-  return client;
-}
-
 }  // namespace
 
 void change_topic(const std::string& brokers, const std::string& topic, const std::string& key,
                   const std::string& value) {
-  const auto client = connect(brokers);
-  const Owned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
+  const auto client = kafka_admin_of(brokers);
+  const KafkaKept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
   rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
-  const Owned<rd_kafka_ConfigResource_t> owned(resource, rd_kafka_ConfigResource_destroy);
+  const KafkaKept<rd_kafka_ConfigResource_t> owned(resource, rd_kafka_ConfigResource_destroy);
   rd_kafka_ConfigResource_set_config(resource, key.c_str(), value.c_str());
   rd_kafka_AlterConfigs(client.get(), &resource, 1, nullptr, queue.get());
-  const Owned<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kTimeoutMs), rd_kafka_event_destroy);
+  const KafkaKept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kTimeoutMs), rd_kafka_event_destroy);
   const std::string failure = failure_of(event.get());
   if (!failure.empty()) throw std::runtime_error("cannot change the topic: " + failure);
 }
 
 void create_topic(const std::string& brokers, const std::string& topic, int partitions) {
-  const auto client = connect(brokers);
-  const Owned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
+  const auto client = kafka_admin_of(brokers);
+  const KafkaKept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
   std::array<char, 512> error{};
   rd_kafka_NewTopic_t* wanted = rd_kafka_NewTopic_new(topic.c_str(), partitions, 1, error.data(), error.size());
-  const Owned<rd_kafka_NewTopic_t> owned(wanted, rd_kafka_NewTopic_destroy);
+  const KafkaKept<rd_kafka_NewTopic_t> owned(wanted, rd_kafka_NewTopic_destroy);
   rd_kafka_CreateTopics(client.get(), &wanted, 1, nullptr, queue.get());
-  const Owned<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kTimeoutMs), rd_kafka_event_destroy);
+  const KafkaKept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kTimeoutMs), rd_kafka_event_destroy);
   if (event == nullptr || rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
     throw std::runtime_error("cannot create the topic " + topic);
   }
 }
 
 size_t count_topics(const std::string& brokers, const std::string& start) {
-  const auto client = connect(brokers);
+  const auto client = kafka_admin_of(brokers);
   const rd_kafka_metadata_t* raw = nullptr;
   if (rd_kafka_metadata(client.get(), 1, nullptr, &raw, kTimeoutMs) != RD_KAFKA_RESP_ERR_NO_ERROR) {
     throw std::runtime_error("no metadata");
   }
-  const Owned<const rd_kafka_metadata_t> metadata(raw, rd_kafka_metadata_destroy);
+  const KafkaKept<const rd_kafka_metadata_t> metadata(raw, rd_kafka_metadata_destroy);
   size_t count = 0;
   for (int i = 0; i < raw->topic_cnt; ++i) count += std::string(raw->topics[i].topic).rfind(start, 0) == 0 ? 1 : 0;
   return count;

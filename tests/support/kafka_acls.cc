@@ -1,21 +1,18 @@
 #include "tests/support/kafka_acls.h"
 
-#include <librdkafka/rdkafka.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
 #include <map>
-#include <memory>
 #include <stdexcept>
+
+#include "tests/support/kafka_admin_client.h"
 
 namespace headgate::testing {
 
 namespace {
-
-template <typename T>
-using Kept = std::unique_ptr<T, void (*)(T*)>;
 
 constexpr int kAclTimeoutMs = 20'000;
 
@@ -29,15 +26,6 @@ rd_kafka_AclOperation_t operation_of(const std::string& word) {
   return kWords.at(word);
 }
 
-Kept<rd_kafka_t> admin_of(const std::string& brokers) {
-  std::array<char, 512> error{};
-  rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  rd_kafka_conf_set(conf, "bootstrap.servers", brokers.c_str(), error.data(), error.size());
-  Kept<rd_kafka_t> client(rd_kafka_new(RD_KAFKA_PRODUCER, conf, error.data(), error.size()), rd_kafka_destroy);
-  if (client == nullptr) throw std::runtime_error(error.data());
-  return client;
-}
-
 void demand(const rd_kafka_event_t* event, const std::string& what) {
   if (event == nullptr) throw std::runtime_error(what + ": no answer in time");
   if (rd_kafka_event_error(const_cast<rd_kafka_event_t*>(event)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -46,16 +34,16 @@ void demand(const rd_kafka_event_t* event, const std::string& what) {
 }
 
 void grant_on_topic(const std::string& brokers, const std::string& user, const KafkaAcl& acl) {
-  const auto client = admin_of(brokers);
-  const Kept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
+  const auto client = kafka_admin_of(brokers);
+  const KafkaKept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
   std::array<char, 512> error{};
   rd_kafka_AclBinding_t* binding = rd_kafka_AclBinding_new(
       RD_KAFKA_RESOURCE_TOPIC, acl.name.c_str(), RD_KAFKA_RESOURCE_PATTERN_LITERAL, ("User:" + user).c_str(), "*",
       operation_of(acl.operation), RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, error.data(), error.size());
   if (binding == nullptr) throw std::runtime_error(error.data());
-  const Kept<rd_kafka_AclBinding_t> kept(binding, rd_kafka_AclBinding_destroy);
+  const KafkaKept<rd_kafka_AclBinding_t> kept(binding, rd_kafka_AclBinding_destroy);
   rd_kafka_CreateAcls(client.get(), &binding, 1, nullptr, queue.get());
-  const Kept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kAclTimeoutMs), rd_kafka_event_destroy);
+  const KafkaKept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kAclTimeoutMs), rd_kafka_event_destroy);
   demand(event.get(), "grant");
   size_t count = 0;
   const auto* results = rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(event.get()), &count);
@@ -90,16 +78,16 @@ void grant(const std::string& brokers, const std::string& user, const std::vecto
 }
 
 void revoke(const std::string& brokers, const std::string& user, const KafkaAcl& acl) {
-  const auto client = admin_of(brokers);
-  const Kept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
+  const auto client = kafka_admin_of(brokers);
+  const KafkaKept<rd_kafka_queue_t> queue(rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
   std::array<char, 512> error{};
   rd_kafka_AclBindingFilter_t* filter = rd_kafka_AclBindingFilter_new(
       RD_KAFKA_RESOURCE_TOPIC, acl.name.c_str(), RD_KAFKA_RESOURCE_PATTERN_LITERAL, ("User:" + user).c_str(), "*",
       operation_of(acl.operation), RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, error.data(), error.size());
   if (filter == nullptr) throw std::runtime_error(error.data());
-  const Kept<rd_kafka_AclBindingFilter_t> kept(filter, rd_kafka_AclBinding_destroy);
+  const KafkaKept<rd_kafka_AclBindingFilter_t> kept(filter, rd_kafka_AclBinding_destroy);
   rd_kafka_DeleteAcls(client.get(), &filter, 1, nullptr, queue.get());
-  const Kept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kAclTimeoutMs), rd_kafka_event_destroy);
+  const KafkaKept<rd_kafka_event_t> event(rd_kafka_queue_poll(queue.get(), kAclTimeoutMs), rd_kafka_event_destroy);
   demand(event.get(), "revoke");
 }
 
