@@ -6,6 +6,9 @@
 #   A program of main.cc and one library, with the allocator of ops/decisions/0006.
 # headgate_test(NAME SOURCES ... DEPS ... [PCH test|test_grpc] [LABEL unit|integration|...] [TIMEOUT s])
 #   One doctest program with the common main of tests/support.
+# headgate_suites(NAME PREFIX prefix SOURCES ... [MORE ...] DEPS ... [LABEL ...] [TIMEOUT s])
+#   One doctest program too, but each of its sources is a test of its own to ctest, prefix_SOURCE: as if each were a
+#   program, without what that costs to compile and link. MORE: sources without cases.
 
 # What --version and headgate_build_info tell: of the clone, or given with -DHEADGATE_COMMIT=….
 if(NOT HEADGATE_COMMIT)
@@ -67,8 +70,9 @@ function(headgate_program name library)
   headgate_allocator(${name})
 endfunction()
 
-function(headgate_test name)
-  cmake_parse_arguments(ARG "" "PCH;LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
+# What headgate_test and headgate_suites share.
+macro(headgate_test_program name)
+  cmake_parse_arguments(ARG "" "PREFIX;PCH;LABEL;TIMEOUT" "SOURCES;MORE;DEPS" ${ARGN})
   if(NOT ARG_PCH)
     set(ARG_PCH test)
   endif()
@@ -81,10 +85,28 @@ function(headgate_test name)
   if(HEADGATE_SANITIZE)
     math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 4")
   endif()
-  add_executable(${name} ${ARG_SOURCES})
+  add_executable(${name} ${ARG_SOURCES} ${ARG_MORE})
   target_link_libraries(${name} PRIVATE headgate_test_main ${ARG_DEPS})
   headgate_pch(${name} ${ARG_PCH})
   headgate_unity(${name})
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endmacro()
+
+# headgate_register(TEST COMMAND...); the program writes its results under the test's name.
+macro(headgate_register test)
+  add_test(NAME ${test} COMMAND ${ARGN})
+  set_tests_properties(${test} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT HEADGATE_TEST_NAME=${test})
+endmacro()
+
+function(headgate_test name)
+  headgate_test_program(${name} ${ARGN})
+  headgate_register(${name} ${name})
+endfunction()
+
+function(headgate_suites name)
+  headgate_test_program(${name} ${ARGN})
+  foreach(source ${ARG_SOURCES})
+    get_filename_component(suite ${source} NAME_WE)
+    headgate_register(${ARG_PREFIX}_${suite} ${name} --source-file=*/${suite}.cc)
+  endforeach()
 endfunction()

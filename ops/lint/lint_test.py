@@ -85,6 +85,12 @@ class Together(unittest.TestCase):
         build = "headgate_library(headgate_base ALONE)\n"
         self.assertEqual([], findings({"base/CMakeLists.txt": build, "base/a.cc": self.A, "base/b.cc": self.A}, "together"))
 
+    def test_suites_of_a_folder_are_compiled_together_and_other_tests_are_not(self):
+        tests = {"tests/a/a_test.cc": self.A, "tests/a/b_test.cc": self.A}
+        self.assertEqual([], findings(tests, "together"))
+        build = {"tests/a/CMakeLists.txt": "headgate_suites(headgate_a_tests)\n"}
+        self.assertEqual(2, len(findings(tests | build, "together")))
+
 
 class IncludeDirection(unittest.TestCase):
     def test_a_lower_folder_may_not_include_a_higher_one(self):

@@ -1,5 +1,6 @@
 """Sources of a library are compiled together (headgate_unity in ops/cmake), so their anonymous namespaces are one. So are
-those of the tests beside it; tests/ has programs of a source or two, and the compiler tells there."""
+those of the tests beside it, and the suites of a folder of tests/; its other programs have a source or two, and the
+compiler tells there."""
 
 import collections
 import re
@@ -32,14 +33,20 @@ def names(code):
             yield f"{match[1]}({types})", offset + match.start()
 
 
+def has_suites(tree, folder):
+    build = f"{folder}/CMakeLists.txt"
+    return build in tree.paths and "headgate_suites(" in tree.text(build)
+
+
 def run(tree):
     findings = []
     folders = collections.defaultdict(list)
     for path in tree.cpp():
         if not path.endswith(".cc") or "/" not in path or path.endswith("/main.cc"):
             continue
-        if not is_test(path) or path.endswith("_test.cc") and not path.startswith("tests/"):
-            folders[path.rsplit("/", 1)[0], is_test(path)].append(path)
+        folder = path.rsplit("/", 1)[0]
+        if not is_test(path) or path.endswith("_test.cc") and (not path.startswith("tests/") or has_suites(tree, folder)):
+            folders[folder, is_test(path)].append(path)
     for (folder, _), paths in folders.items():
         build = f"{folder}/CMakeLists.txt"
         if build in tree.paths and ALONE.search(tree.text(build)):

@@ -1,8 +1,8 @@
 """Counts test cases from what ctest and the test programs left behind.
 
-Each doctest program appends lines to HEADGATE_TEST_RESULTS (tests/support/test_main.cc):
-  suite<TAB>program<TAB>passed<TAB>failed<TAB>skipped    server<TAB>program<TAB>name    skip<TAB>program<TAB>reason
-ctest's own JUnit file tells which programs ran at all. A program that crashed or was killed left no suite line.
+Each doctest program appends lines to HEADGATE_TEST_RESULTS (tests/support/test_main.cc), under ctest's name of the test:
+  suite<TAB>test<TAB>passed<TAB>failed<TAB>skipped    server<TAB>test<TAB>name    skip<TAB>test<TAB>reason
+ctest's own JUnit file tells which tests ran at all. A program that crashed or was killed left no suite line.
 """
 
 import collections
@@ -36,11 +36,10 @@ class Tally:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-class Program:
-    """What one test program wrote about itself; it may have run several times."""
+class Suite:
+    """What the program of one test wrote about itself."""
 
     def __init__(self):
-        self.runs = 0
         self.passed = 0
         self.failed = 0
         self.skipped = 0
@@ -48,23 +47,23 @@ class Program:
 
 
 def read_result_file(path, tally):
-    programs = collections.defaultdict(Program)
+    """{test name: Suite}"""
+    suites = collections.defaultdict(Suite)
     if not os.path.exists(path):
-        return programs
+        return suites
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
             if fields[0] == "suite" and len(fields) == 5:
-                program = programs[fields[1]]
-                program.runs += 1
-                program.passed += int(fields[2])
-                program.failed += int(fields[3])
-                program.skipped += int(fields[4])
+                suite = suites[fields[1]]
+                suite.passed += int(fields[2])
+                suite.failed += int(fields[3])
+                suite.skipped += int(fields[4])
             elif fields[0] == "server" and len(fields) == 3:
                 tally.servers[fields[2]].add(fields[1])
             elif fields[0] == "skip" and len(fields) == 3:
-                programs[fields[1]].skip_reasons.append(fields[2])
-    return programs
+                suites[fields[1]].skip_reasons.append(fields[2])
+    return suites
 
 
 def read_junit(path):
@@ -80,50 +79,41 @@ def read_junit(path):
     return cases
 
 
-def add_ctest_results(tally, program_of_test, junit, programs):
-    """Joins both sources. `program_of_test`: ctest's name of a test -> name of the executable it runs."""
-    by_program = collections.defaultdict(list)
-    for name, status, output in junit:
-        by_program[program_of_test.get(name, name)].append((name, status, output))
-    for program, tests in sorted(by_program.items()):
-        add_program(tally, program, tests, programs.get(program))
+def add_ctest_results(tally, junit, suites):
+    """Joins both sources."""
+    for name, status, output in sorted(junit):
+        add_suite(tally, (name, status, output), suites.get(name))
 
 
-def add_program(tally, program, tests, wrote):
-    failed = [test for test in tests if test[1] == "fail"]
-    silent = len(tests)
-    if wrote:
-        silent -= wrote.runs
-        tally.ok(wrote.passed)
-        if wrote.skipped:
-            tally.skip(program, "; ".join(wrote.skip_reasons) or "no reason given", wrote.skipped)
-        if wrote.failed:
-            tally.fail(program, output_of(failed), wrote.failed)
-        elif failed and silent <= 0:
-            tally.fail(program, "all cases passed, but the program ended with an error\n" + output_of(failed))
-    if silent > 0:
-        add_silent(tally, program, tests, silent, failed if not (wrote and wrote.failed) else [])
+def add_suite(tally, test, wrote):
+    name, status, output = test
+    if wrote is None:
+        add_silent(tally, test)
+        return
+    tally.ok(wrote.passed)
+    if wrote.skipped:
+        tally.skip(name, "; ".join(wrote.skip_reasons) or "no reason given", wrote.skipped)
+    if wrote.failed:
+        tally.fail(name, end_of(output), wrote.failed)
+    elif status == "fail":
+        tally.fail(name, "all cases passed, but the program ended with an error\n" + end_of(output))
 
 
-def add_silent(tally, program, tests, silent, failed):
-    """Tests without a suite line: other kinds of programs when they passed, crashed ones when they did not."""
-    lost = min(len(failed), silent)
-    if lost:
-        tally.fail(program, "ended without a result (crash, time-out, or no doctest program)\n" + output_of(failed), lost)
-    not_run = [test for test in tests if test[1] in ("notrun", "disabled")]
-    for name, status, output in not_run[:silent - lost]:
-        if status == "disabled" or "SKIP" in output.upper():
-            tally.skip(name, output.strip()[:300] or "disabled")
-        else:
-            tally.fail(name, "was not run: " + (output.strip() or "its program was not built"))
-    tally.ok(max(0, silent - lost - len(not_run)))
+def add_silent(tally, test):
+    """Without a suite line: another kind of program when it passed, a crashed one when it did not."""
+    name, status, output = test
+    if status == "fail":
+        tally.fail(name, "ended without a result (crash, time-out, or no doctest program)\n" + end_of(output))
+    elif status == "disabled" or status == "notrun" and "SKIP" in output.upper():
+        tally.skip(name, output.strip()[:300] or "disabled")
+    elif status == "notrun":
+        tally.fail(name, "was not run: " + (output.strip() or "its program was not built"))
+    else:
+        tally.ok()
 
 
-def output_of(tests, lines_max=80):
-    text = []
-    for name, _, output in tests:
-        lines = output.rstrip().splitlines()
-        if len(lines) > lines_max:
-            lines = [f"… {len(lines) - lines_max} lines before", *lines[-lines_max:]]
-        text.append(f"--- {name}\n" + "\n".join(lines))
-    return "\n".join(text)
+def end_of(output, lines_max=80):
+    lines = output.rstrip().splitlines()
+    if len(lines) > lines_max:
+        lines = [f"… {len(lines) - lines_max} lines before", *lines[-lines_max:]]
+    return "\n".join(lines)

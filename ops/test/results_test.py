@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import results  # noqa: E402
 
 
-def tally_of(tests, lines="", programs=None):
+def tally_of(tests, lines=""):
     """tests: [(name, status, output)]"""
     tally = results.Tally()
     with tempfile.TemporaryDirectory() as folder:
@@ -18,7 +18,7 @@ def tally_of(tests, lines="", programs=None):
         with open(path, "w", encoding="utf-8") as file:
             file.write(lines)
         wrote = results.read_result_file(path, tally)
-    results.add_ctest_results(tally, programs or {}, tests, wrote)
+    results.add_ctest_results(tally, tests, wrote)
     return tally
 
 
@@ -40,12 +40,6 @@ class Counting(unittest.TestCase):
     def test_another_kind_of_program_counts_once(self):
         self.assertEqual("1 passed, 0 failed, 0 skipped", tally_of([("node", "run", "")]).closing_line())
         self.assertEqual("0 passed, 1 failed, 0 skipped", tally_of([("node", "fail", "")]).closing_line())
-
-    def test_one_program_behind_two_tests(self):
-        tests = [("a_short", "run", ""), ("a_long", "fail", "")]
-        programs = {"a_short": "a", "a_long": "a"}
-        self.assertEqual("2 passed, 1 failed, 0 skipped",
-                         tally_of(tests, "suite\ta\t2\t0\t0\n", programs).closing_line())
 
     def test_a_program_that_was_not_built_is_a_failure(self):
         self.assertEqual("0 passed, 1 failed, 0 skipped", tally_of([("a", "notrun", "")]).closing_line())

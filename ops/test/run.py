@@ -95,34 +95,31 @@ class Run:
             words += ["-R", self.arguments.filter]
         return words
 
-    def programs(self, build, selection):
-        """ctest's test name -> name of the program it runs."""
+    def count(self, build, selection):
         process = self.ctest(build, "--show-only=json-v1", *selection, stdout=subprocess.PIPE)
         text, _ = process.communicate()
-        tests = json.loads(text).get("tests", [])
-        return {t["name"]: os.path.basename(t["command"][0]) for t in tests if t.get("command")} | {
-            t["name"]: t["name"] for t in tests if not t.get("command")}
+        return len(json.loads(text).get("tests", []))
 
     def run_ctest(self, build, selection, label):
         """`label` tells the stages of a run apart; empty when there is only one."""
-        programs = self.programs(build, selection)
-        if not programs:
+        total = self.count(build, selection)
+        if not total:
             return
         result_file = os.path.join(self.folder, f"results{label}.tsv")
         junit = os.path.join(self.folder, f"ctest{label}.xml")
         self.environment["HEADGATE_TEST_RESULTS"] = result_file
-        say(f"running {len(programs)} test programs …")
+        say(f"running {total} suites …")
         process = self.ctest(build, "-j2" if not self.arguments.bench else "-j1", "--timeout", "600", "--output-on-failure",
                              "--test-output-size-passed", "1000000", "--test-output-size-failed", "1000000",
                              "--output-junit", junit, *(["-V"] if self.arguments.bench else []), *selection,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.append(process)
-        self.follow(process, len(programs))
+        self.follow(process, total)
         process.wait()
         if not os.path.exists(junit):
             self.tally.fail(f"ctest{label}", f"ended with code {process.returncode} and without results")
             return
-        results.add_ctest_results(self.tally, programs, results.read_junit(junit),
+        results.add_ctest_results(self.tally, results.read_junit(junit),
                                   results.read_result_file(result_file, self.tally))
 
     def follow(self, process, total):

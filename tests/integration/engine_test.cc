@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kSchema = "entity user {}\nentity doc {\n  relation viewer @user\n}\n";
+constexpr const char* kSmallSchema = "entity user {}\nentity doc {\n  relation viewer @user\n}\n";
 
 // One client of an engine; every method is one call.
 class Client {
@@ -350,7 +350,7 @@ TEST_SUITE("integration/engine") {
   TEST_CASE("engine: partial writes of a schema at the same time are all kept") {
     HG_POSTGRES(database);
     EngineProcess engine({.database_uri = database->uri()});
-    REQUIRE(Client(engine.channel()).write_schema("t1", kSchema).ok());
+    REQUIRE(Client(engine.channel()).write_schema("t1", kSmallSchema).ok());
     std::atomic<int> written{0};
     {
       std::vector<std::jthread> threads;

@@ -14,7 +14,7 @@ namespace {
 namespace pb = ::base::v1;
 using namespace headgate::testing;
 using namespace std::chrono_literals;
-using Texts = std::vector<std::string>;
+using TextList = std::vector<std::string>;
 
 // One statement at a time, as psql does: several transactions in one query string would become one.
 void load_sql(const std::string& uri, const std::string& path) {
@@ -31,10 +31,10 @@ void load_sql(const std::string& uri, const std::string& path) {
 }
 
 // All rows of a query as text, one line each.
-Texts lines_of(const std::string& uri, const std::string& sql) {
+TextList lines_of(const std::string& uri, const std::string& sql) {
   pqxx::connection connection(uri);
   pqxx::nontransaction work(connection);
-  Texts lines;
+  TextList lines;
   for (const pqxx::row& row : work.exec(sql)) {
     std::string line;
     for (const pqxx::field& field : row) line += std::string(field.is_null() ? "NULL" : field.c_str()) + "|";
@@ -59,8 +59,8 @@ constexpr const char* kTables[] = {"migrations",         "tenants", "relation_tu
                                    "schema_definitions", "bundles"};
 
 struct Picture {
-  std::map<std::string, Texts> rows;
-  Texts columns, constraints, indexes;
+  std::map<std::string, TextList> rows;
+  TextList columns, constraints, indexes;
   bool operator==(const Picture&) const = default;
 };
 
@@ -87,7 +87,7 @@ std::vector<std::pair<uint64_t, std::string>> transactions_of(const std::string&
   return found;
 }
 
-Texts attributes_at(EngineClient& client, const std::string& tenant, const std::string& token) {
+TextList attributes_at(EngineClient& client, const std::string& tenant, const std::string& token) {
   grpc::ClientContext context;
   set_deadline(context);
   pb::AttributeReadRequest request;
@@ -97,7 +97,7 @@ Texts attributes_at(EngineClient& client, const std::string& tenant, const std::
   request.set_page_size(100);
   pb::AttributeReadResponse response;
   REQUIRE(client.stubs().data->ReadAttributes(&context, request, &response).ok());
-  Texts texts;
+  TextList texts;
   for (const pb::Attribute& attribute : response.attributes()) {
     pb::DataChange change;
     change.set_operation(pb::DataChange::OPERATION_CREATE);
@@ -149,7 +149,7 @@ TEST_SUITE("integration/permify_database") {
     HG_INHERITED(world);
     const std::string& uri = world.database->uri();
     CHECK(picture_of(uri) == world.before);
-    CHECK(lines_of(uri, kForeignObjects) == Texts{});
+    CHECK(lines_of(uri, kForeignObjects) == TextList{});
     CHECK(world.before.rows.at("migrations").size() == 10);
     // Several engines may start at once, also on a database that one has seen already.
     std::vector<std::unique_ptr<EngineProgram>> others;
@@ -168,10 +168,10 @@ TEST_SUITE("integration/permify_database") {
     HG_INHERITED(world);
     const auto transactions = transactions_of(world.database->uri(), "acme");
     REQUIRE(transactions.size() == 3);
-    const Texts first = {"doc:1#owner@user:alice", "doc:1#viewer@doc:2#owner"};
-    const Texts last = {"doc:1#owner@user:alice"};
+    const TextList first = {"doc:1#owner@user:alice", "doc:1#viewer@doc:2#owner"};
+    const TextList last = {"doc:1#owner@user:alice"};
     CHECK(world.client->tuples_at("acme", "") == last);
-    CHECK(attributes_at(*world.client, "acme", "") == Texts{"doc:1$public=true"});
+    CHECK(attributes_at(*world.client, "acme", "") == TextList{"doc:1$public=true"});
     for (const bool legacy : {true, false}) {
       CAPTURE(legacy);
       const auto token = [&](size_t i) {
@@ -179,9 +179,9 @@ TEST_SUITE("integration/permify_database") {
                       : permify_write_token(transactions[i].first, transactions[i].second);
       };
       CHECK(world.client->tuples_at("acme", token(0)) == first);
-      CHECK(attributes_at(*world.client, "acme", token(0)) == Texts{"doc:1$public=false"});
+      CHECK(attributes_at(*world.client, "acme", token(0)) == TextList{"doc:1$public=false"});
       CHECK(world.client->tuples_at("acme", token(1)) == last);
-      CHECK(attributes_at(*world.client, "acme", token(1)) == Texts{"doc:1$public=true"});
+      CHECK(attributes_at(*world.client, "acme", token(1)) == TextList{"doc:1$public=true"});
       CHECK(world.client->tuples_at("acme", token(2)) == last);
     }
   }
@@ -233,8 +233,9 @@ TEST_SUITE("integration/permify_database") {
       WatchReader reader(*world.client, "acme", token);
       REQUIRE(reader.wait_for(2, 10s));
       const auto messages = reader.messages();
-      CHECK(texts_of(messages[0]) == Texts{"-doc:1#viewer@doc:2#owner", "-doc:1$public=false", "+doc:1$public=true"});
-      CHECK(texts_of(messages[1]) == Texts{});
+      CHECK(texts_of(messages[0]) ==
+            TextList{"-doc:1#viewer@doc:2#owner", "-doc:1$public=false", "+doc:1$public=true"});
+      CHECK(texts_of(messages[1]) == TextList{});
       CHECK(xid_of_token(messages[1].snap_token()) == transactions[2].first);
     }
     WatchReader all(*world.client, "acme", kBeginning);
@@ -250,7 +251,7 @@ TEST_SUITE("integration/permify_database") {
     EngineSession other(world.database->uri());
     other.begin("acme");
     other.add("held", "held");
-    Texts tokens;
+    TextList tokens;
     const auto keep = [&](const WriteAnswer& answer) {
       REQUIRE_MESSAGE(answer.status.ok(), answer.status.error_message());
       tokens.push_back(answer.token);
@@ -269,12 +270,13 @@ TEST_SUITE("integration/permify_database") {
     }
     CHECK(permify.tuples("acme", tokens[0]).size() == 3);
     CHECK(permify.tuples("acme", permify.head("acme")) == client.tuples_at("acme", ""));
-    CHECK(permify.tuples("acme", permify.head("acme")) == Texts{"doc:7#owner@user:bob", "doc:7#viewer@doc:1#owner",
-                                                                "doc:8#owner@user:carol", "doc:held#owner@user:held"});
-    const Texts values = permify.attributes("acme", tokens[1]);
+    CHECK(permify.tuples("acme", permify.head("acme")) == TextList{"doc:7#owner@user:bob", "doc:7#viewer@doc:1#owner",
+                                                                   "doc:8#owner@user:carol",
+                                                                   "doc:held#owner@user:held"});
+    const TextList values = permify.attributes("acme", tokens[1]);
     CHECK(std::ranges::count(values, R"(doc:7$public {"@type": "type.googleapis.com/base.v1.BooleanValue"})") == 1);
     CHECK(std::ranges::count(values, R"(doc:7$size {"@type": "type.googleapis.com/base.v1.IntegerValue"})") == 1);
-    const Texts later = permify.attributes("acme", tokens[2]);
+    const TextList later = permify.attributes("acme", tokens[2]);
     CHECK(std::ranges::count(later,
                              R"(doc:7$size {"data": 42, "@type": "type.googleapis.com/base.v1.IntegerValue"})") == 1);
     // A legacy token, as Watch hands it out, is the state of everything up to its xid. Permify reads it at the snapshot

@@ -12,7 +12,7 @@ namespace {
 using namespace headgate::testing;
 using namespace std::chrono_literals;
 
-constexpr std::chrono::seconds kRecovery = 60s;
+constexpr std::chrono::seconds kAfterKills = 60s;
 // What a process may hold more at the end than after its first work: caches and rings of some thousand events.
 constexpr size_t kMemoryMore = 48 << 20;
 
@@ -48,9 +48,9 @@ std::string text_of(const std::vector<Blow>& blows) {
   return text;
 }
 
-class Attack {
+class KillAttack {
  public:
-  Attack(World& world, uint64_t seed) : random_(seed) {
+  KillAttack(World& world, uint64_t seed) : random_(seed) {
     // In the order in which they can start.
     victims_ = {{"postgres", &world.postgres()}, {"redis", &world.redis()}, {"nats", &world.nats()}};
     if (world.sinks().contains("kafka")) victims_.emplace_back("kafka", &world.kafka_server());
@@ -152,13 +152,13 @@ TEST_SUITE("robustness/kills") {
                .rate = 150,
                .through_outages = true});
     REQUIRE(load.wait_for(300, 60s));
-    beacon.light("the start", world->sinks(), kRecovery);
+    beacon.light("the start", world->sinks(), kAfterKills);
     const Memory before = memory_of(*world);
 
-    Attack attack(*world, attack_seed());
+    KillAttack attack(*world, attack_seed());
     attack.run(attack_time(kBrief));
 
-    beacon.light(std::to_string(attack.blows()) + " blows", world->sinks(), kRecovery);
+    beacon.light(std::to_string(attack.blows()) + " blows", world->sinks(), kAfterKills);
     // Only the file and Kafka may repeat, and only because the relay was killed.
     const Truth truth = check_aftermath(*world, load, world->sinks(), {"file", "kafka"}, 60s);
     // The servers themselves hold the same, not only the subscriber that has read on all the while.

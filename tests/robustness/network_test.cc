@@ -11,7 +11,7 @@ using namespace headgate::testing;
 using namespace std::chrono_literals;
 
 // On a machine that is busy with other tests; the time-outs below allow about 10 seconds.
-constexpr std::chrono::seconds kRecovery = 45s;
+constexpr std::chrono::seconds kAfterFaults = 45s;
 
 struct Fault {
   const char* name;
@@ -48,7 +48,7 @@ void suffer(World& world, const std::set<std::string>& edges, const Fault& fault
 // A reset waits for its bytes; afterwards all is well.
 void heal(World& world, const std::set<std::string>& edges) {
   for (const std::string& edge : edges) {
-    CHECK_MESSAGE(wait_until([&] { return !world.proxy(edge).reset_pending(); }, kRecovery), edge);
+    CHECK_MESSAGE(wait_until([&] { return !world.proxy(edge).reset_pending(); }, kAfterFaults), edge);
     world.proxy(edge).heal();
   }
 }
@@ -68,12 +68,12 @@ void say_what_passed(World& world, const std::set<std::string>& edges) {
 
 // Every fault on the edges, one after the other, then more by chance while there is time. Afterwards the sinks go on.
 void attack(World& world, Beacon& beacon, const std::set<std::string>& edges, const std::set<std::string>& sinks) {
-  beacon.light("the start", sinks, kRecovery);
+  beacon.light("the start", sinks, kAfterFaults);
   const auto end = std::chrono::steady_clock::now() + attack_time(0s);
   for (const Fault& fault : kFaults) {
     suffer(world, edges, fault);
     heal(world, edges);
-    beacon.light(fault.name, sinks, kRecovery);
+    beacon.light(fault.name, sinks, kAfterFaults);
   }
   if (std::chrono::steady_clock::now() >= end) return;
   std::mt19937_64 random(attack_seed());
@@ -87,7 +87,7 @@ void attack(World& world, Beacon& beacon, const std::set<std::string>& edges, co
     suffer(world, some, first);
     if (random() % 2 == 0) suffer(world, some, second);
     heal(world, some);
-    beacon.light(std::string(first.name) + " and perhaps " + second.name, sinks, kRecovery);
+    beacon.light(std::string(first.name) + " and perhaps " + second.name, sinks, kAfterFaults);
   }
 }
 
@@ -134,7 +134,7 @@ TEST_SUITE("robustness/network") {
     options.through_outages = true;
     Load load(options);
     attack(*world, beacon, {"database"}, sinks);
-    CHECK(wait_until([&] { return http_get(world->engine().admin_port(), "/readyz").has_value(); }, kRecovery));
+    CHECK(wait_until([&] { return http_get(world->engine().admin_port(), "/readyz").has_value(); }, kAfterFaults));
     check_aftermath(*world, load, sinks, {}, 60s);
     say_what_passed(*world, {"database"});
   }
@@ -157,7 +157,7 @@ TEST_SUITE("robustness/network") {
       load.stop();
       CHECK(world->relay().stop(30s) == 0);
       world->relay().start();
-      beacon.light("a restart", sinks, kRecovery);
+      beacon.light("a restart", sinks, kAfterFaults);
       check_aftermath(*world, load, sinks, {}, 60s);
       say_what_passed(*world, {"tokens"});
     }

@@ -19,7 +19,7 @@ namespace {
 using namespace headgate::testing;
 using namespace std::chrono_literals;
 
-constexpr std::chrono::seconds kRecovery = 60s;
+constexpr std::chrono::seconds kAfterRefusals = 60s;
 constexpr const char* kRights = HEADGATE_SOURCE_DIR "/docs/rights.md";
 const std::string kRetry = "retry:\n  initial: 50ms\n  max: 500ms\n";
 
@@ -225,9 +225,9 @@ std::vector<Refusal> kafka_refusals(World& world) {
 }
 
 // Each refusal once, in the seed's order, then one or two at a time until `time` is over.
-class Attack {
+class RefusalAttack {
  public:
-  Attack(std::vector<Refusal> refusals, uint64_t seed) : refusals_(std::move(refusals)), random_(seed) {}
+  RefusalAttack(std::vector<Refusal> refusals, uint64_t seed) : refusals_(std::move(refusals)), random_(seed) {}
 
   void run(std::chrono::seconds time) {
     const auto end = std::chrono::steady_clock::now() + time;
@@ -364,17 +364,17 @@ TEST_SUITE("robustness/refusals") {
                .rate = 150,
                .through_outages = true});
     REQUIRE(load.wait_for(200, 60s));
-    beacon.light("the start", sinks, kRecovery);
+    beacon.light("the start", sinks, kAfterRefusals);
 
     std::vector<Refusal> refusals = redis_refusals(*world);
     for (auto& more : {nats_refusals(*world, nats), postgres_refusals(roles),
                        with_kafka ? kafka_refusals(*world) : std::vector<Refusal>{}}) {
       refusals.insert(refusals.end(), more.begin(), more.end());
     }
-    Attack attack(refusals, attack_seed());
+    RefusalAttack attack(refusals, attack_seed());
     attack.run(attack_time(kBrief));
 
-    beacon.light(std::to_string(attack.strikes()) + " refusals", sinks, kRecovery);
+    beacon.light(std::to_string(attack.strikes()) + " refusals", sinks, kAfterRefusals);
     // What was on its way when a server refused may come again where nobody tells copies apart.
     check_aftermath(*world, load, sinks, {"kafka", "nats_core", "redis_pubsub"}, 60s);
     check_told(relay, refusals, sinks);
