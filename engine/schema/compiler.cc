@@ -1,6 +1,6 @@
 #include "engine/schema/compiler.h"
 
-#include "engine/schema/cel/compile.h"
+#include "engine/cel/compile.h"
 
 namespace headgate::engine {
 namespace {

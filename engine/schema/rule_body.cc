@@ -1,6 +1,6 @@
 #include "engine/schema/rule_body.h"
 
-#include "engine/schema/cel/literal.h"
+#include "engine/cel/literal.h"
 #include "engine/schema/lexer.h"
 
 namespace headgate::engine {

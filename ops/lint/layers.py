@@ -8,7 +8,7 @@ from source import Finding, line_of
 LISTS = {
     "base": ["base", "base/postgres", "base/redis"],
     "proto": ["proto"],
-    "engine": ["engine/model", "engine/schema/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
+    "engine": ["engine/model", "engine/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
                "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
                "engine/config", "engine"],
     "sinks": ["sinks", "sinks/encoding", "sinks/registry", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats",

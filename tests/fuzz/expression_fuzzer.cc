@@ -1,8 +1,8 @@
 // The body of a rule: its scanner, its text literals and the expression compiler.
 #include <set>
 
-#include "engine/schema/cel/compile.h"
-#include "engine/schema/cel/literal.h"
+#include "engine/cel/compile.h"
+#include "engine/cel/literal.h"
 #include "engine/schema/rule_body.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/properties.h"

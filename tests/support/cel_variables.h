@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/schema/cel/compile.h"
+#include "engine/cel/compile.h"
 
 namespace headgate::testing {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/schema/cel/types.h"
+#include "engine/cel/types.h"
 
 namespace headgate::engine::cel {
 

@@ -1,7 +1,7 @@
-#include "engine/schema/cel/compile.h"
+#include "engine/cel/compile.h"
 
-#include "engine/schema/cel/checker.h"
-#include "engine/schema/cel/parser.h"
+#include "engine/cel/checker.h"
+#include "engine/cel/parser.h"
 
 namespace headgate::engine::cel {
 namespace {

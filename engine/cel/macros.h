@@ -1,7 +1,7 @@
 // has, all, exists, exists_one, map and filter: calls that stand for larger expressions.
 #pragma once
 
-#include "engine/schema/cel/parser.h"
+#include "engine/cel/parser.h"
 
 namespace headgate::engine::cel {
 

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "engine/schema/cel/compile.h"
+#include "engine/cel/compile.h"
 #include "tests/support/cel_variables.h"
 #include "tests/support/test_main.h"
 
@@ -40,7 +40,7 @@ void check_case(const json& recorded, const std::vector<Variable>& names) {
 
 }  // namespace
 
-TEST_SUITE("engine/schema/cel") {
+TEST_SUITE("engine/cel") {
   TEST_CASE("cel: accepts, refuses and checks as recorded") {
     std::ifstream file(HEADGATE_SOURCE_DIR "/tests/cases/cel/checked.jsonl");
     REQUIRE(file.good());

@@ -1,4 +1,4 @@
-#include "engine/schema/cel/types.h"
+#include "engine/cel/types.h"
 
 namespace headgate::engine::cel {
 namespace {

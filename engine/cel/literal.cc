@@ -1,4 +1,4 @@
-#include "engine/schema/cel/literal.h"
+#include "engine/cel/literal.h"
 
 namespace headgate::engine::cel {
 namespace {

@@ -5,8 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "engine/schema/cel/compile.h"
-#include "engine/schema/cel/lexer.h"
+#include "engine/cel/compile.h"
+#include "engine/cel/lexer.h"
 
 namespace headgate::engine::cel {
 

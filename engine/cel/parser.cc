@@ -1,6 +1,6 @@
-#include "engine/schema/cel/parser.h"
+#include "engine/cel/parser.h"
 
-#include "engine/schema/cel/macros.h"
+#include "engine/cel/macros.h"
 
 namespace headgate::engine::cel {
 namespace {

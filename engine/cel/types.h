@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/schema/cel/compile.h"
+#include "engine/cel/compile.h"
 
 namespace headgate::engine::cel {
 

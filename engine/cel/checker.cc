@@ -1,6 +1,6 @@
-#include "engine/schema/cel/checker.h"
+#include "engine/cel/checker.h"
 
-#include "engine/schema/cel/library.h"
+#include "engine/cel/library.h"
 
 namespace headgate::engine::cel {
 namespace {

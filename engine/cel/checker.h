@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/schema/cel/parser.h"
-#include "engine/schema/cel/types.h"
+#include "engine/cel/parser.h"
+#include "engine/cel/types.h"
 
 namespace headgate::engine::cel {
 

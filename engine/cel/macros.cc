@@ -1,4 +1,4 @@
-#include "engine/schema/cel/macros.h"
+#include "engine/cel/macros.h"
 
 namespace headgate::engine::cel {
 namespace {

@@ -1,4 +1,4 @@
-#include "engine/schema/cel/library.h"
+#include "engine/cel/library.h"
 
 #include <map>
 

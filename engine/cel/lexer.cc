@@ -1,6 +1,6 @@
-#include "engine/schema/cel/lexer.h"
+#include "engine/cel/lexer.h"
 
-#include "engine/schema/cel/literal.h"
+#include "engine/cel/literal.h"
 
 namespace headgate::engine::cel {
 namespace {

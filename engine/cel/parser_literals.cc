@@ -2,8 +2,8 @@
 #include <charconv>
 #include <cstdlib>
 
-#include "engine/schema/cel/literal.h"
-#include "engine/schema/cel/parser.h"
+#include "engine/cel/literal.h"
+#include "engine/cel/parser.h"
 
 namespace headgate::engine::cel {
 namespace {
