@@ -78,6 +78,7 @@ TypeRef Checker::check(Expr& expr) {
     case Expr::kSelectExpr: return check_select(expr);
     case Expr::kCallExpr: return check_call(expr);
     case Expr::kListExpr: return check_list(expr);
+    case Expr::kStructExpr: return check_map(expr);
     case Expr::kComprehensionExpr: return check_comprehension(expr);
     default: return fail(expr, "this expression cannot stand in a rule");
   }
@@ -243,18 +244,33 @@ TypeRef Checker::resolve_overloads(const Expr& expr, const std::vector<TypeRef>&
   return result;
 }
 
+TypeRef Checker::join(TypeRef before, TypeRef type) {
+  if (before == nullptr) return type;
+  return types_.is_assignable(before, type) ? types_.more_general(before, type) : types_.simple(Kind::kDyn);
+}
+
 TypeRef Checker::check_list(Expr& expr) {
   TypeRef element = nullptr;
   for (Expr& item : *expr.mutable_list_expr()->mutable_elements()) {
     const TypeRef type = check(item);
     if (type == nullptr) return nullptr;
-    if (element == nullptr) {
-      element = type;
-    } else {
-      element = types_.is_assignable(element, type) ? types_.more_general(element, type) : types_.simple(Kind::kDyn);
-    }
+    element = join(element, type);
   }
   return set(expr, types_.list(element == nullptr ? types_.variable() : element));
+}
+
+TypeRef Checker::check_map(Expr& expr) {
+  TypeRef key = nullptr;
+  TypeRef value = nullptr;
+  for (auto& entry : *expr.mutable_struct_expr()->mutable_entries()) {
+    const TypeRef key_type = check(*entry.mutable_map_key());
+    const TypeRef value_type = key_type == nullptr ? nullptr : check(*entry.mutable_value());
+    if (value_type == nullptr) return nullptr;
+    key = join(key, key_type);
+    value = join(value, value_type);
+  }
+  if (key == nullptr) return set(expr, types_.map(types_.variable(), types_.variable()));
+  return set(expr, types_.map(key, value));
 }
 
 TypeRef Checker::range_element(const Expr& range, TypeRef type) {

@@ -40,6 +40,9 @@ class Checker {
   TypeRef resolve_overloads(const Expr& expr, const std::vector<TypeRef>& arguments);
   TypeRef check_logic(const Expr& expr, const std::vector<TypeRef>& arguments);
   TypeRef check_list(Expr& expr);
+  TypeRef check_map(Expr& expr);
+  // The type of a list that holds both; the first one may be null.
+  TypeRef join(TypeRef before, TypeRef type);
   TypeRef check_comprehension(Expr& expr);
   TypeRef range_element(const Expr& range, TypeRef type);
 

@@ -51,6 +51,11 @@ class Positions {
       for (const Expr& argument : expr.call_expr().args()) walk(argument);
     }
     for (const Expr& element : expr.list_expr().elements()) walk(element);
+    for (const auto& entry : expr.struct_expr().entries()) {
+      (*out_.mutable_positions())[entry.id()] = at(ids_.offset_of(entry.id()));
+      walk(entry.map_key());
+      walk(entry.value());
+    }
     if (!expr.has_comprehension_expr()) return;
     const auto& loop = expr.comprehension_expr();
     for (const Expr* part :

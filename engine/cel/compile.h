@@ -1,7 +1,7 @@
 // The expression language of rules: CEL, https://github.com/google/cel-spec, with its standard functions and macros.
 //
-// Message and map literals are not read: a rule's body ends at the first closing brace. Everything else gives the same
-// checked expression as cel-go 0.29: ids, references, types and positions.
+// Message literals are not read; map literals are, though no rule can hold one: its body ends at the first closing
+// brace. Everything else gives the same checked expression as cel-go 0.29: ids, references, types and positions.
 #pragma once
 
 #include <google/api/expr/v1alpha1/checked.pb.h>

@@ -81,7 +81,8 @@ bool Parser::fail_expected(std::string_view what) {
   if (token_.kind == TokenKind::kWrong && !token_.text.empty() && (token_.text[0] == '\'' || token_.text[0] == '"')) {
     hint = "; a text in quotes ends on its line";
   }
-  if (token_.is("{")) hint = "; messages and maps cannot be written in a rule";
+  if (token_.is("{")) hint = "; messages cannot be written in a rule";
+  if (token_.kind == TokenKind::kEnd && in_map_) hint = "; maps cannot be written in a rule, whose first '}' ends it";
   return fail(token_.offset, fmt::format("expected {}, found {}{}", what, describe(token_), hint));
 }
 
@@ -268,6 +269,7 @@ bool Parser::parse_index(Node& out) {
 bool Parser::parse_primary(Node& out) {
   if (token_.kind == TokenKind::kName || token_.is(".")) return parse_name(out);
   if (token_.is("[")) return parse_list(out);
+  if (token_.is("{")) return parse_map(out);
   if (!token_.is("(")) return parse_literal(out);
   advance();
   return parse_expression(out) && expect(")");
@@ -322,6 +324,31 @@ bool Parser::parse_list(Node& out) {
   list.mutable_list_expr();
   for (Node& element : elements) *list.mutable_list_expr()->add_elements() = std::move(element.expr);
   out.expr = std::move(list);
+  return true;
+}
+
+bool Parser::parse_map(Node& out) {
+  Expr map = make(token_.offset);
+  map.mutable_struct_expr();
+  const bool was_in_map = std::exchange(in_map_, true);
+  advance();
+  int height = 0;
+  while (!token_.is("}")) {
+    auto& entry = *map.mutable_struct_expr()->add_entries();
+    entry.set_id(ids_.next(token_.offset));
+    Node key;
+    Node value;
+    if (!parse_expression(key) || !expect(":") || !parse_expression(value)) return false;
+    height = std::max({height, key.height, value.height});
+    *entry.mutable_map_key() = std::move(key.expr);
+    *entry.mutable_value() = std::move(value.expr);
+    if (!token_.is(",")) break;
+    advance();
+  }
+  if (!expect("}")) return false;
+  in_map_ = was_in_map;
+  out.height = height;
+  out.expr = std::move(map);
   return true;
 }
 

@@ -69,6 +69,7 @@ class Parser {
   bool parse_primary(Node& out);
   bool parse_name(Node& out);
   bool parse_list(Node& out);
+  bool parse_map(Node& out);
   bool parse_arguments(std::vector<Node>& out, std::string_view end);
   bool parse_literal(Node& out);
   bool parse_number(Node& out);
@@ -80,6 +81,7 @@ class Parser {
   Ids ids_;
   Problem problem_;
   int nesting_ = 0;
+  bool in_map_ = false;
 };
 
 }  // namespace headgate::engine::cel

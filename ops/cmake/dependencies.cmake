@@ -20,6 +20,7 @@ if(NOT HEADGATE_SANITIZE)  # sanitizers bring an allocator of their own
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
 endif()
 find_library(HTTPLIB_LIBRARY cpp-httplib REQUIRED)
+find_library(RE2_LIBRARY re2 REQUIRED)
 
 if(HEADGATE_GRPC)
   find_package(gRPC REQUIRED)

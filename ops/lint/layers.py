@@ -39,6 +39,7 @@ OWNERS = [
     (r"(hiredis|openssl)/", ["base/redis"]),
     (r"nats/", ["sinks/nats"]),
     (r"sqlite3\.h", ["relay/tokens"]),
+    (r"re2/", ["engine/cel"]),
     (r"yaml-cpp/", ["base", "engine/config", "relay/config"]),
 ]
 

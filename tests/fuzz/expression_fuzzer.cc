@@ -23,6 +23,10 @@ void collect(const Expr& expr, std::set<int64_t>& ids) {
     for (const Expr& argument : expr.call_expr().args()) collect(argument, ids);
   }
   for (const Expr& element : expr.list_expr().elements()) collect(element, ids);
+  for (const auto& entry : expr.struct_expr().entries()) {
+    collect(entry.map_key(), ids);
+    collect(entry.value(), ids);
+  }
   if (expr.has_comprehension_expr()) {
     const auto& loop = expr.comprehension_expr();
     for (const Expr* part :
