@@ -81,9 +81,7 @@ Value Heap::join(const Value& a, const Value& b) {
 }
 
 Value Heap::fail_with(ErrorKind kind, std::string_view text) {
-  size_t length = std::min(text.size(), kErrorTextMax);
-  // A character is shown whole or not at all.
-  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  const size_t length = shorten(text, kErrorTextMax).size();
   char* copy = bytes(length);
   void* place = copy == nullptr ? nullptr : take(sizeof(ValueError), alignof(ValueError));
   if (place == nullptr) return ended();

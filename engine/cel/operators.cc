@@ -170,7 +170,7 @@ Value index(Heap& heap, Operands operands) {
     const Value found = range.find(key);
     if (!found.is(ValueKind::kUnbound)) return found;
     return heap.fail(ErrorKind::kNoSuchKey, "no such key: {}",
-                     key.is(ValueKind::kString) ? std::string(key.text()) : describe(key));
+                     key.is(ValueKind::kString) ? std::string(shorten(key.text(), 200)) : describe(key));
   }
   const auto position = range.is(ValueKind::kList) ? position_of(key) : std::nullopt;
   if (!position) return heap.no_such_overload("[]", operands);

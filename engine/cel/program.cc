@@ -12,6 +12,10 @@ namespace {
 // Every part costs some hundred bytes of stack, here and when it is evaluated.
 constexpr int kMaxTreeDepth = 2'000;
 
+// Patterns that are kept compiled. Each may take the memory that pattern_options() allows; further ones are compiled
+// when they are used, which costs steps.
+constexpr size_t kMaxPatterns = 32;
+
 constexpr std::string_view kTypeNames[] = {"bool",
                                            "bytes",
                                            "double",
@@ -175,7 +179,8 @@ class Builder {
     }
     const Function function = find_function(name, call.has_target(), arguments.size());
     if (function == nullptr) return unknown_function(std::move(name));
-    if (name == "matches" && is_text(*arguments[1])) return build_matches(arguments);
+    if (name == "matches" && is_text(*arguments[1]) && parts_.patterns.size() < kMaxPatterns)
+      return build_matches(arguments);
     return add({.operation = Operation::kCall, .more = keep(std::move(arguments)), .function = function});
   }
 

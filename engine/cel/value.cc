@@ -10,35 +10,23 @@ int order(Number a, Number b) {
   return a < b ? -1 : (b < a ? 1 : 0);
 }
 
-constexpr double kTwoTo63 = 9223372036854775808.0;
-constexpr double kTwoTo64 = 18446744073709551616.0;
-
-// A double rounds big integers, so it is compared as an integer as soon as it is in its range.
-int order_int_double(int64_t a, double b) {
-  if (b >= kTwoTo63) return -1;
-  if (b < -kTwoTo63) return 1;
-  const double whole = std::trunc(b);
-  const int by_whole = order(a, static_cast<int64_t>(whole));
-  return by_whole != 0 ? by_whole : order(whole, b);
-}
-
-int order_uint_double(uint64_t a, double b) {
-  if (b >= kTwoTo64) return -1;
-  if (b < 0) return 1;
-  const double whole = std::trunc(b);
-  const int by_whole = order(a, static_cast<uint64_t>(whole));
-  return by_whole != 0 ? by_whole : order(whole, b);
-}
-
 int order_int_uint(int64_t a, uint64_t b) { return a < 0 ? -1 : order(static_cast<uint64_t>(a), b); }
 
-int order_double(const Value& a, const Value& b) {
-  if (a.is(ValueKind::kDouble) && b.is(ValueKind::kDouble)) return order(a.real(), b.real());
-  if (a.is(ValueKind::kDouble)) return -order_double(b, a);
-  return a.is(ValueKind::kInt) ? order_int_double(a.integer(), b.real()) : order_uint_double(a.natural(), b.real());
+double as_double(const Value& number) {
+  if (number.is(ValueKind::kDouble)) return number.real();
+  return number.is(ValueKind::kInt) ? static_cast<double>(number.integer()) : static_cast<double>(number.natural());
 }
 
 bool is_nan(const Value& value) { return value.is(ValueKind::kDouble) && std::isnan(value.real()); }
+
+// A double as the integer that it is, so that it finds the very key and none that is rounded to it.
+Value as_whole(const Value& key) {
+  if (!key.is(ValueKind::kDouble)) return key;
+  const double real = key.real();
+  if (real >= -0x1p63 && real < 0x1p63 && real == std::trunc(real)) return Value::of(static_cast<int64_t>(real));
+  if (real >= 0x1p63 && real < 0x1p64) return Value::of(static_cast<uint64_t>(real));
+  return Value();
+}
 
 int rank_of_key(const Value& key) { return key.is(ValueKind::kBool) ? 0 : key.is_number() ? 1 : 2; }
 
@@ -87,7 +75,7 @@ void describe_to(const Value& value, std::string& out) {
     case ValueKind::kInt: out += fmt::format("{}", value.integer()); return;
     case ValueKind::kUint: out += fmt::format("{}u", value.natural()); return;
     case ValueKind::kDouble: out += fmt::format("{}", value.real()); return;
-    case ValueKind::kString: out += fmt::format("'{}'", value.text().substr(0, kDescribedMax)); return;
+    case ValueKind::kString: out += fmt::format("'{}'", shorten(value.text(), kDescribedMax)); return;
     case ValueKind::kBytes: out += fmt::format("bytes of {}", value.text().size()); return;
     case ValueKind::kList: return describe_items(value, out);
     case ValueKind::kMap: return describe_entries(value, out);
@@ -146,16 +134,16 @@ std::span<const MapEntry> Value::entries() const {
 Value Value::find(const Value& key) const {
   if (json_) {
     if (!key.is(ValueKind::kString)) return Value();
-    const auto found = is_.fields->fields().find(std::string(key.text()));
+    const auto found = is_.fields->fields().find(key.text());
     return found == is_.fields->fields().end() ? Value() : json(found->second);
   }
-  if (rank_of_key(key) == 2 && !key.is(ValueKind::kString)) return Value();
-  if (is_nan(key)) return Value();
+  const Value wanted = as_whole(key);
+  if (rank_of_key(wanted) == 2 && !wanted.is(ValueKind::kString)) return Value();
   const auto all = entries();
-  const auto found = std::lower_bound(all.begin(), all.end(), key, [](const MapEntry& entry, const Value& wanted) {
-    return order_of_keys(entry.key, wanted) < 0;
+  const auto found = std::lower_bound(all.begin(), all.end(), wanted, [](const MapEntry& entry, const Value& other) {
+    return order_of_keys(entry.key, other) < 0;
   });
-  return found != all.end() && order_of_keys(found->key, key) == 0 ? found->value : Value();
+  return found != all.end() && order_of_keys(found->key, wanted) == 0 ? found->value : Value();
 }
 
 int order_of_keys(const Value& a, const Value& b) {
@@ -168,9 +156,15 @@ int order_of_keys(const Value& a, const Value& b) {
 int order_of_numbers(const Value& a, const Value& b) {
   if (a.is(ValueKind::kInt) && b.is(ValueKind::kInt)) return order(a.integer(), b.integer());
   if (is_nan(a) || is_nan(b)) return 2;
-  if (a.is(ValueKind::kDouble) || b.is(ValueKind::kDouble)) return order_double(a, b);
+  if (a.is(ValueKind::kDouble) || b.is(ValueKind::kDouble)) return order(as_double(a), as_double(b));
   if (a.is(ValueKind::kInt)) return order_int_uint(a.integer(), b.natural());
   return b.is(ValueKind::kInt) ? -order_int_uint(b.integer(), a.natural()) : order(a.natural(), b.natural());
+}
+
+std::string_view shorten(std::string_view text, size_t bytes_max) {
+  size_t length = std::min(text.size(), bytes_max);
+  while (length < text.size() && length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  return text.substr(0, length);
 }
 
 std::string_view type_name(ValueKind kind) {

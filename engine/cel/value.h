@@ -147,15 +147,19 @@ struct MapEntry {
   Value value;
 };
 
-// Less, equal or greater than zero: booleans, then numbers whatever their type, then texts.
+// Less, equal or greater than zero: booleans, then whole numbers of either type, then texts.
 // REQUIRES: kinds that may be keys.
 int order_of_keys(const Value& a, const Value& b);
 
-// -1, 0, 1 of two numbers, exact across types; 2 when one of them is NaN.
+// -1, 0, 1 of two numbers; 2 when one of them is NaN. Beside a double the other one becomes a double, too, as CEL has
+// it.
 int order_of_numbers(const Value& a, const Value& b);
 
 // "int", "list", "google.protobuf.Timestamp": what type() tells.
 std::string_view type_name(ValueKind kind);
+
+// The beginning of a text of UTF-8, without a part of a character at its end.
+std::string_view shorten(std::string_view text, size_t bytes_max);
 
 // As an expression would write it, "[1, 'a']"; long ones are cut. For messages and tests.
 std::string describe(const Value& value);
