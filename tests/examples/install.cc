@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "tests/support/servers.h"
+#include "tests/support/program.h"
 
 namespace headgate::testing {
 namespace {
