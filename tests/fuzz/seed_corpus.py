@@ -70,6 +70,18 @@ def expressions():
     return spread(bodies, 30) + literals + ["  n > 1 // no\n}", "\n\tn > 1\n}", " s == 'x}' \n}"]
 
 
+def evaluations():
+    lines = (CASES / "cel" / "checked.jsonl").read_text().splitlines()
+    bodies = [case["body"] for case in map(json.loads, lines) if "checked" in case]
+    data = ['{"x": 5}', '{"x": {"y": [1, "a", null]}, "tag": "a"}', '{"x": "2024-02-29T23:59:59Z", "data": true}', "{}"]
+    more = ["context.data.x.y.exists(v, v == 1)", "timestamp(context.data.x).getDayOfYear('+02:00') > 1",
+            "{'a': 1, 2u: ns}['a'] in ns && {} == {}", "ss.map(x, x + x).filter(x, x.matches('(a|b)+'))[0] == s",
+            "string(duration('1h') + duration('-2.5s')) == string(timestamp(0) - timestamp('1970-01-01T00:00:01Z'))",
+            "ns.all(a, ns.all(b, ns.all(c, ns.all(d, ns.all(e, ns.all(f, ns.all(g, true)))))))",
+            "[[1]].map(x, [x, x]).map(x, [x, x]) == [[[[1], [1]], [[1], [1]]]]", "context.data == {'x': 5.0} ? b : !b"]
+    return [f"{data[i % 4]}\n%%\n{body}" for i, body in enumerate(spread(bodies, 28) + more)]
+
+
 def tokens():
     def b64(text):
         return base64.b64encode(text.encode()).decode()
@@ -185,6 +197,7 @@ def requests():
 write("schema", schemas())
 write("partials", partials())
 write("expression", expressions())
+write("evaluation", evaluations())
 write("snap_token", tokens())
 write("storage_texts", storage_texts())
 write("text_form", text_forms())
