@@ -41,7 +41,8 @@ struct App::Parts {
         pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
         workers(config.server.workers, config.server.waiting_max, config.server.waiting_bytes_max),
-        calls(workers, validator, authenticator, metrics, admitted),
+        admission(authenticator, admitted),
+        calls(workers, admission),
         health([this] { return ask_parts(); }, system_clock()) {}
 
   // Whether calls can be served: the database, the feed, and the way to gRPC's port.
@@ -88,9 +89,9 @@ struct App::Parts {
   std::unique_ptr<SnapshotReader> snapshots;
   std::unique_ptr<WatchServices> watch;
   std::unique_ptr<Collector> collector;
-  Validator validator;
   WorkerPool workers;
   AdmittedCalls admitted;
+  CallAdmission admission;
   CallRunner calls;
   std::vector<std::unique_ptr<grpc::Service>> owned_services;
   std::vector<grpc::Service*> services;
@@ -177,12 +178,16 @@ Status App::build() {
   });
   const PageLimits pages{config_.limits.page_size_default, config_.limits.page_size_max};
   if (config_.has_role("write")) {
-    parts.add("base.v1.Tenancy", make_tenancy_service(parts.calls, *parts.store.tenants, pages));
-    parts.add("base.v1.Schema", make_schema_service(parts.calls, *parts.store.schemas, pages));
-    parts.add("base.v1.Bundle", make_bundle_service(parts.calls, *parts.writes, *parts.store.bundles));
-    parts.add("base.v1.Data", make_data_service(parts.calls, *parts.writes, *parts.store.reader, pages));
+    Datastore& store = parts.store;
+    const auto add = [&parts](const char* name, auto make, auto methods) {
+      parts.add(name, make(parts.calls, std::move(methods)));
+    };
+    add("base.v1.Tenancy", make_tenancy_service, make_tenancy_methods(parts.metrics, *store.tenants, pages));
+    add("base.v1.Schema", make_schema_service, make_schema_methods(parts.metrics, *store.schemas, pages));
+    add("base.v1.Bundle", make_bundle_service, make_bundle_methods(parts.metrics, *parts.writes, *store.bundles));
+    add("base.v1.Data", make_data_service, make_data_methods(parts.metrics, *parts.writes, *store.reader, pages));
   }
-  if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls));
+  if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls, parts.metrics));
   return ok_status();
 }
 
@@ -193,12 +198,10 @@ void App::build_feed() {
     feed.connections_scarce = [pool = parts.pool] { return pool->scarce(); };
     parts.feed = std::make_unique<Feed>(history_opener(config_.database, stop_, parts.pool), feed);
     WatchSettings settings = watch_settings(config_);
-    settings.admit = [&parts](const grpc::CallbackServerContext& context, const google::protobuf::Message& request) {
-      return parts.calls.admit(context, request);
-    };
+    settings.calls = &parts.calls;
     parts.snapshots = make_snapshot_reader(parts.pool);
     settings.read_snapshot =
-        make_read_snapshot(parts.calls, *parts.snapshots, [&parts] { return parts.feed->position(); });
+        make_snapshot_method(parts.metrics, *parts.snapshots, [&parts] { return parts.feed->position(); });
     parts.watch = make_watch_services(*parts.feed, settings);
     add_feed_metrics(parts.metrics, *parts.feed, *parts.watch);
     parts.add("base.v1.Watch", parts.watch->watch());

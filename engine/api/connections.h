@@ -15,10 +15,10 @@
 
 #include "base/listening_socket.h"
 #include "base/mutex.h"
-#include "engine/api/admitted_calls.h"
 #include "engine/api/memory_guard.h"
 #include "engine/api/peer_limits.h"
 #include "engine/api/self_call.h"
+#include "engine/rpc/admitted_calls.h"
 
 namespace headgate::engine {
 

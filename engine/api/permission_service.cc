@@ -1,6 +1,6 @@
 #include "base/v1/service.grpc.pb.h"
-#include "engine/api/errors.h"
 #include "engine/api/services.h"
+#include "engine/api/unary.h"
 #include "engine/model/errors.h"
 
 namespace headgate::engine {
@@ -19,7 +19,7 @@ class EndedStream : public grpc::ServerWriteReactor<PermissionLookupEntityStream
 
 class PermissionService : public Permission::CallbackService {
  public:
-  explicit PermissionService(CallRunner& calls) : calls_(calls) {}
+  PermissionService(CallRunner& calls, Metrics& metrics) : calls_(calls), all_(metrics, "Permission") {}
 
   ServerUnaryReactor* Check(CallbackServerContext* context, const PermissionCheckRequest* request,
                             PermissionCheckResponse*) override {
@@ -39,7 +39,8 @@ class PermissionService : public Permission::CallbackService {
   }
   grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse>* LookupEntityStream(
       CallbackServerContext* context, const PermissionLookupEntityRequest* request) override {
-    const Status admitted = calls_.admit(*context, *request);
+    GrpcCall call(*context);
+    const Status admitted = calls_.admission().admit(call, *request);
     const Status end = admitted.ok() ? api_error(ERROR_CODE_NOT_IMPLEMENTED) : admitted;
     return std::make_unique<EndedStream>(end).release();
   }
@@ -55,17 +56,20 @@ class PermissionService : public Permission::CallbackService {
 
  private:
   ServerUnaryReactor* refuse(CallbackServerContext* context, const google::protobuf::Message& request) {
-    return calls_.run(context, request, all_, ERROR_CODE_SCAN, [] { return api_error(ERROR_CODE_NOT_IMPLEMENTED); });
+    UnaryReactor* const reactor = UnaryReactor::make(*context);
+    const auto work = [] { return api_error(ERROR_CODE_NOT_IMPLEMENTED); };
+    calls_.run({request, reactor->call(), all_, ERROR_CODE_SCAN, work, {}, reactor->finish()});
+    return reactor;
   }
 
   CallRunner& calls_;
-  MethodMetrics all_{calls_.metrics(), "Permission"};
+  MethodMetrics all_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls) {
-  return std::make_unique<PermissionService>(calls);
+std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls, Metrics& metrics) {
+  return std::make_unique<PermissionService>(calls, metrics);
 }
 
 }  // namespace headgate::engine

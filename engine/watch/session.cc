@@ -1,7 +1,8 @@
 #include "engine/watch/session.h"
 
+#include "engine/api/grpc_call.h"
+#include "engine/rpc/error_details.h"
 #include "engine/watch/session_host.h"
-#include "engine/watch/stream_status.h"
 
 namespace headgate::engine {
 
@@ -147,7 +148,7 @@ void StreamSession::on_done() {
 void StreamSession::finish_locked(const Status& status, std::optional<Duration> retry_after) {
   finishing_ = true;
   if (status.code() != StatusCode::kCancelled) host_.count_failure();
-  reactor_->Finish(stream_status(status, retry_after));
+  reactor_->Finish(to_grpc(with_details(status, retry_after)));
 }
 
 }  // namespace headgate::engine

@@ -1,7 +1,7 @@
 #include "engine/watch/session_host.h"
 
 #include "base/guard.h"
-#include "engine/watch/stream_status.h"
+#include "engine/rpc/error_details.h"
 
 namespace headgate::engine {
 

@@ -4,9 +4,10 @@
 #include <set>
 
 #include "base/v1/service.grpc.pb.h"
+#include "engine/api/unary.h"
+#include "engine/rpc/error_details.h"
 #include "engine/watch/admission.h"
 #include "engine/watch/session_host.h"
-#include "engine/watch/stream_status.h"
 #include "engine/watch/watch_session.h"
 #include "headgate/v1/feed.grpc.pb.h"
 
@@ -42,11 +43,6 @@ class EndedReactor : public StreamReactor {
   void OnDone() override { delete this; }
 };
 
-std::string metadata(const grpc::CallbackServerContext& context, const char* key) {
-  const auto found = context.client_metadata().find(key);
-  return found == context.client_metadata().end() ? "" : std::string(found->second.data(), found->second.size());
-}
-
 Status parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {
   // Without bytes the client has gone before its request arrived.
   if (!bytes.Valid()) return make_status(StatusCode::kCancelled, "the call was broken off");
@@ -69,19 +65,18 @@ class Door {
   const WatchSettings& settings() const { return settings_; }
   SessionHost& host() { return host_; }
 
-  Status admit(const grpc::CallbackServerContext& context, const google::protobuf::Message& request,
-               std::optional<Duration>* retry_after) {
-    if (settings_.admit) HG_RETURN_IF_ERROR(settings_.admit(context, request));
+  Status admit(Call& call, const google::protobuf::Message& request, std::optional<Duration>* retry_after) {
+    if (settings_.calls != nullptr) HG_RETURN_IF_ERROR(settings_.calls->admission().admit(call, request));
     if (host_.draining()) return unavailable("the server is shutting down");
     Duration wait{};
-    const Status status = admission_.admit(context.peer(), &wait);
+    const Status status = admission_.admit(call.peer(), &wait);
     if (!status.ok()) *retry_after = wait;
     return status;
   }
 
   StreamReactor* refuse(const Status& status, std::optional<Duration> retry_after = std::nullopt) {
     if (!status.ok() && status.code() != StatusCode::kCancelled) host_.count_refusal();
-    return std::make_unique<EndedReactor>(stream_status(status, retry_after)).release();
+    return std::make_unique<EndedReactor>(to_grpc(with_details(status, retry_after))).release();
   }
 
   StreamReactor* begin(std::shared_ptr<StreamSession> session, SessionHost::Kind kind, StreamRequest request) {
@@ -104,24 +99,25 @@ class WatchService : public base::v1::Watch::WithRawCallbackMethod_Watch<base::v
   explicit WatchService(Door& door) : door_(door) {}
 
   StreamReactor* Watch(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+    GrpcCall call(*context);
     base::v1::WatchRequest request;
     Status status = parse(*bytes, &request);
     std::optional<Duration> retry_after;
-    if (status.ok()) status = door_.admit(*context, request, &retry_after);
+    if (status.ok()) status = door_.admit(call, request, &retry_after);
     if (!status.ok() || !door_.settings().enabled) return door_.refuse(status, retry_after);
     const ReadLimit limit{static_cast<size_t>(std::max(1, door_.settings().buffer_messages)),
                           door_.settings().buffer_bytes};
-    auto session = std::make_shared<WatchSession>(door_.host(), context, limit, heartbeat(*context));
+    auto session = std::make_shared<WatchSession>(door_.host(), context, limit, heartbeat(call));
     return door_.begin(std::move(session), SessionHost::Kind::kWatch,
                        {.tenants = {{request.tenant_id(), request.snap_token()}},
                         .ahead = true,
-                        .incarnation = metadata(*context, "headgate-incarnation")});
+                        .incarnation = std::string(call.metadata("headgate-incarnation"))});
   }
 
  private:
   // Plain clients of Permify never ask for any.
-  Duration heartbeat(const grpc::CallbackServerContext& context) const {
-    const std::string text = metadata(context, "headgate-heartbeat-ms");
+  Duration heartbeat(const Call& call) const {
+    const std::string_view text = call.metadata("headgate-heartbeat-ms");
     int milliseconds = 0;
     std::from_chars(text.data(), text.data() + text.size(), milliseconds);
     return milliseconds <= 0 ? Duration::zero() : std::max(Duration(milliseconds), door_.settings().heartbeat_min);
@@ -139,17 +135,21 @@ class FeedService : public FeedMethods {
 
   grpc::ServerUnaryReactor* ReadSnapshot(grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request,
                                          v1::SnapshotPage* page) override {
-    if (door_.settings().read_snapshot) return door_.settings().read_snapshot(context, request, page);
+    const WatchSettings& settings = door_.settings();
+    if (settings.calls != nullptr && settings.read_snapshot) {
+      return run_unary(*settings.calls, *settings.read_snapshot, context, request, page);
+    }
     context->DefaultReactor()->Finish({grpc::StatusCode::UNIMPLEMENTED, "this server reads no snapshots"});
     return context->DefaultReactor();
   }
 
   StreamReactor* Subscribe(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+    GrpcCall call(*context);
     v1::SubscribeRequest request;
     Status status = parse(*bytes, &request);
     std::optional<Duration> retry_after;
     if (status.ok()) status = check(request);
-    if (status.ok()) status = door_.admit(*context, request, &retry_after);
+    if (status.ok()) status = door_.admit(call, request, &retry_after);
     if (!status.ok()) return door_.refuse(status, retry_after);
     const size_t bytes_max = request.batch_bytes_max() == 0 ? kBatchBytes : request.batch_bytes_max();
     const Duration heartbeat =

@@ -8,23 +8,15 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/service_type.h>
 
-#include <functional>
 #include <memory>
-#include <string>
+#include <optional>
 
 #include "base/clock.h"
 #include "engine/feed/feed.h"
-
-namespace headgate::v1 {
-class ReadSnapshotRequest;
-class SnapshotPage;
-}  // namespace headgate::v1
+#include "engine/rpc/call_runner.h"
+#include "engine/rpc/methods.h"
 
 namespace headgate::engine {
-
-// The unary call of the feed's service, which runs where the other unary calls do. Must not block.
-using ReadSnapshot = std::function<grpc::ServerUnaryReactor*(grpc::CallbackServerContext*,
-                                                             const v1::ReadSnapshotRequest*, v1::SnapshotPage*)>;
 
 // What the feed tells of the sizes of its messages, as headgate.v1.Limits.
 struct FeedLimits {
@@ -47,10 +39,10 @@ struct WatchSettings {
   // Shortest heartbeat a client may ask for.
   Duration heartbeat_min{100};
   FeedLimits limits{};
-  // Asked first for every stream: field rules and authentication. Must not block. Not set: everybody may do anything.
-  std::function<Status(const grpc::CallbackServerContext&, const google::protobuf::Message&)> admit;
+  // Borrowed: admits streams as any other call, and runs the unary one. Null: everybody may do anything.
+  CallRunner* calls = nullptr;
   // Not set: UNIMPLEMENTED.
-  ReadSnapshot read_snapshot;
+  std::optional<SnapshotMethod> read_snapshot;
 };
 
 struct WatchStats {

@@ -243,12 +243,13 @@ TEST_SUITE("watch/service") {
     CHECK(world.services->stats().refused == 2);
   }
 
-  TEST_CASE("watch: who may not come in is told by the admission hook") {
-    WatchSettings settings;
-    settings.admit = [](const grpc::CallbackServerContext&, const google::protobuf::Message&) {
-      return make_status(StatusCode::kUnauthenticated, "ERROR_CODE_MISSING_BEARER_TOKEN");
-    };
-    HG_WORLD(world, settings);
+  TEST_CASE("watch: streams are admitted as other calls") {
+    const Authenticator authenticator({"key"});
+    const auto admitted = std::make_unique<AdmittedCalls>();
+    const CallAdmission admission(authenticator, *admitted);
+    WorkerPool workers(1, 1, 1);
+    CallRunner calls(workers, admission);
+    HG_WORLD(world, WatchSettings{.calls = &calls});
     const grpc::Status status = WatchClient(world, "t1").end();
     CHECK(status.error_code() == grpc::StatusCode::UNAUTHENTICATED);
     CHECK(status.error_message() == "ERROR_CODE_MISSING_BEARER_TOKEN");

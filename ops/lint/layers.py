@@ -9,7 +9,7 @@ LISTS = {
     "base": ["base", "base/postgres", "base/redis"],
     "proto": ["proto"],
     "engine": ["engine/model", "engine/cel", "engine/schema", "engine/storage", "engine/write", "engine/feed", "engine/gc",
-               "engine/watch", "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/api",
+               "engine/check", "engine/cache", "engine/ring", "engine/breaker", "engine/rpc", "engine/api", "engine/watch",
                "engine/config", "engine"],
     "sinks": ["sinks", "sinks/encoding", "sinks/registry", "sinks/log", "sinks/kafka", "sinks/redis", "sinks/nats",
               "sinks/table", "sinks/testing"],

@@ -4,7 +4,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "base/v1/service.pb.h"
-#include "engine/api/validation.h"
+#include "engine/rpc/validation.h"
 #include "engine/schema/schema.h"
 #include "engine/write/validation.h"
 #include "tests/fuzz/input.h"

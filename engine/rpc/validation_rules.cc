@@ -1,4 +1,4 @@
-#include "engine/api/validation.h"
+#include "engine/rpc/validation.h"
 
 namespace headgate::engine {
 

@@ -1,11 +1,13 @@
-#include "engine/watch/stream_status.h"
+#include "engine/rpc/error_details.h"
+
+#include <absl/strings/cord.h>
 
 #include <random>
 
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/postgres/errors.h"
-#include "engine/feed/start.h"
+#include "engine/model/reasons.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -15,6 +17,8 @@ namespace {
 
 // Clients that were not told otherwise spread their return over this time.
 constexpr Duration kReturnWithin{2'000};
+
+constexpr char kDetailsUrl[] = "headgate.dev/google.rpc.Status";
 
 Status presentable(const Status& status) {
   switch (status.code()) {
@@ -40,9 +44,9 @@ Duration random_delay(Duration max) {
   return Duration(std::uniform_int_distribution<Duration::rep>(0, std::max<Duration::rep>(0, max.count()))(random));
 }
 
-grpc::Status stream_status(const Status& status, std::optional<Duration> retry_after) {
-  if (status.ok()) return grpc::Status::OK;
-  const Status shown = presentable(status);
+Status with_details(const Status& status, std::optional<Duration> retry_after) {
+  if (status.ok()) return status;
+  Status shown = presentable(status);
   const bool comes_back = shown.code() == StatusCode::kUnavailable || shown.code() == StatusCode::kResourceExhausted;
   if (comes_back && !retry_after) retry_after = random_delay(kReturnWithin);
   google::rpc::Status details;
@@ -60,7 +64,13 @@ grpc::Status stream_status(const Status& status, std::optional<Duration> retry_a
     info.mutable_retry_delay()->set_nanos(static_cast<int>(retry_after->count() % 1000) * 1'000'000);
     details.add_details()->PackFrom(info);
   }
-  return {static_cast<grpc::StatusCode>(shown.code()), details.message(), details.SerializeAsString()};
+  shown.SetPayload(kDetailsUrl, absl::Cord(details.SerializeAsString()));
+  return shown;
+}
+
+std::string details_of(const Status& status) {
+  const auto payload = status.GetPayload(kDetailsUrl);
+  return payload.has_value() ? std::string(*payload) : std::string();
 }
 
 }  // namespace headgate::engine

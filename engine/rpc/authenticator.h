@@ -1,8 +1,6 @@
 // Who may call. Thread-safe.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "engine/rpc/call.h"
 
 namespace headgate::engine {
 
@@ -22,8 +21,8 @@ class Authenticator {
 
   // `authorization` is the value of that header, empty when absent. UNAUTHENTICATED with
   // ERROR_CODE_MISSING_BEARER_TOKEN or ERROR_CODE_INVALID_KEY.
-  Status check(std::string_view authorization) const;
-  Status check(const grpc::ServerContextBase& context) const;
+  StatusOr<Principal> identify(std::string_view authorization) const;
+  Status check(std::string_view authorization) const { return identify(authorization).status(); }
 
  private:
   using Keys = std::shared_ptr<const std::vector<std::string>>;

@@ -1,4 +1,4 @@
-#include "engine/api/errors.h"
+#include "engine/rpc/errors.h"
 
 #include "base/log.h"
 #include "engine/model/errors.h"
@@ -27,11 +27,6 @@ Status for_client(const Status& status, base::v1::ErrorCode away) {
     case StatusCode::kUnavailable: log_warn("database_away", {{"error", text}}); return api_error(away);
     default: log_error("call_failed", {{"error", describe(status)}}); return api_error(base::v1::ERROR_CODE_INTERNAL);
   }
-}
-
-grpc::Status to_grpc(const Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message_of(status));
 }
 
 }  // namespace headgate::engine

@@ -1,4 +1,4 @@
-#include "engine/api/worker_pool.h"
+#include "engine/rpc/worker_pool.h"
 
 namespace headgate::engine {
 

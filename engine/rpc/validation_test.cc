@@ -1,4 +1,4 @@
-#include "engine/api/validation.h"
+#include "engine/rpc/validation.h"
 
 #include <google/protobuf/util/json_util.h>
 

@@ -1,8 +1,6 @@
 // From our Status to what clients of base.v1 see. The only place that decides it.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include "base/status.h"
 #include "base/v1/errors.pb.h"
 
@@ -12,7 +10,5 @@ namespace headgate::engine {
 // OUT_OF_RANGE. A database that is away becomes `away`, the code that Permify gives in the same call. Everything else
 // is logged here and becomes ERROR_CODE_INTERNAL: texts of drivers may name users and hosts.
 Status for_client(const Status& status, base::v1::ErrorCode away);
-
-grpc::Status to_grpc(const Status& status);
 
 }  // namespace headgate::engine

@@ -1,8 +1,6 @@
 #include "base/log.h"
-#include "engine/api/services.h"
 #include "engine/model/reasons.h"
-#include "engine/watch/stream_status.h"
-#include "headgate/v1/feed.pb.h"
+#include "engine/rpc/methods.h"
 
 namespace headgate::engine {
 namespace {
@@ -24,26 +22,18 @@ StatusOr<uint64_t> position_of(const std::string& text) {
   return token->xid + 1;
 }
 
-class SnapshotCall {
+class SnapshotHandlers {
  public:
-  SnapshotCall(CallRunner& calls, SnapshotReader& reader, std::function<uint64_t()> complete)
-      : calls_(calls), reader_(reader), complete_(std::move(complete)) {}
+  SnapshotHandlers(SnapshotReader& reader, std::function<uint64_t()> complete)
+      : reader_(reader), complete_(std::move(complete)) {}
 
-  grpc::ServerUnaryReactor* run(grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request,
-                                v1::SnapshotPage* page) {
-    return calls_.run_detailed(
-        context, *request, method_, [](const Status& status) { return stream_status(status); },
-        [=, this] { return read(*context, *request, *page); });
-  }
-
- private:
-  Status read(const grpc::CallbackServerContext& context, const v1::ReadSnapshotRequest& request,
-              v1::SnapshotPage& page) {
+  StatusOr<v1::SnapshotPage> read(const v1::ReadSnapshotRequest& request, Call& call) {
     SnapshotQuery query{.tenant = request.tenant_id(), .continuation = request.continuation(), .complete = complete_()};
     HG_ASSIGN_OR_RETURN(query.position, position_of(request.snap_token()));
     const size_t asked = request.page_bytes_max() == 0 ? kPageBytes : request.page_bytes_max();
     query.bytes_max = std::min(asked, kPageBytesMax);
-    HG_ASSIGN_OR_RETURN(SnapshotState state, reader_.read(query, [&] { return still_wanted(context); }));
+    HG_ASSIGN_OR_RETURN(SnapshotState state, reader_.read(query, [&] { return call.wanted(); }));
+    v1::SnapshotPage page;
     page.set_snap_token(encode_position_token(state.position));
     page.set_position(state.position);
     page.set_changes(std::move(state.changes));
@@ -60,22 +50,19 @@ class SnapshotCall {
       page.mutable_newest()->set_started_at_us(state.newest->started_at_us);
       page.mutable_newest()->set_tenant_id(state.newest->tenant);
     }
-    return ok_status();
+    return page;
   }
 
-  CallRunner& calls_;
+ private:
   SnapshotReader& reader_;
   const std::function<uint64_t()> complete_;
-  MethodMetrics method_{calls_.metrics(), "Feed.ReadSnapshot"};
 };
 
 }  // namespace
 
-ReadSnapshot make_read_snapshot(CallRunner& calls, SnapshotReader& reader, std::function<uint64_t()> complete) {
-  const auto call = std::make_shared<SnapshotCall>(calls, reader, std::move(complete));
-  return [call](grpc::CallbackServerContext* context, const v1::ReadSnapshotRequest* request, v1::SnapshotPage* page) {
-    return call->run(context, request, page);
-  };
+SnapshotMethod make_snapshot_method(Metrics& metrics, SnapshotReader& reader, std::function<uint64_t()> complete) {
+  const auto handlers = std::make_shared<SnapshotHandlers>(reader, std::move(complete));
+  return make_method(metrics, "Feed.ReadSnapshot", {}, handlers, &SnapshotHandlers::read);
 }
 
 }  // namespace headgate::engine

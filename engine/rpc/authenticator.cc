@@ -1,4 +1,4 @@
-#include "engine/api/authenticator.h"
+#include "engine/rpc/authenticator.h"
 
 #include <strings.h>
 
@@ -33,9 +33,9 @@ Authenticator::Keys Authenticator::keys() const {
   return keys_;
 }
 
-Status Authenticator::check(std::string_view authorization) const {
+StatusOr<Principal> Authenticator::identify(std::string_view authorization) const {
   const Keys accepted = keys();
-  if (accepted->empty()) return ok_status();
+  if (accepted->empty()) return Principal();
   constexpr std::string_view kScheme = "bearer ";
   const bool is_bearer =
       authorization.size() >= kScheme.size() && strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) == 0;
@@ -43,14 +43,8 @@ Status Authenticator::check(std::string_view authorization) const {
   authorization.remove_prefix(kScheme.size());
   bool known = false;
   for (const std::string& key : *accepted) known |= equal_in_constant_time(authorization, key);
-  return known ? ok_status() : unauthenticated(base::v1::ERROR_CODE_INVALID_KEY);
-}
-
-Status Authenticator::check(const grpc::ServerContextBase& context) const {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
-  if (found == metadata.end()) return check(std::string_view());
-  return check(std::string_view(found->second.data(), found->second.size()));
+  if (!known) return unauthenticated(base::v1::ERROR_CODE_INVALID_KEY);
+  return Principal{"preshared"};
 }
 
 }  // namespace headgate::engine
