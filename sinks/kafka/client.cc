@@ -12,6 +12,12 @@ namespace {
 
 constexpr int kTransactionGraceMs = 10'000;
 
+// How soon a leader is followed that has moved because its broker is gone. The library asks when the connection ends,
+// which is before the cluster has noticed, and then no more for five minutes. What it knows stays in use for that long
+// all the same, or an outage would make it forget its topics.
+constexpr const char* kMetadataRefreshMs = "2000";
+constexpr const char* kMetadataAgeMs = "900000";
+
 using Options = std::vector<std::pair<std::string, std::string>>;
 
 // What the promise rests on, or what the sink sets from its own settings.
@@ -78,6 +84,8 @@ StatusOr<KafkaOwned<rd_kafka_conf_t>> configure(const Options& own, const KafkaS
   HG_RETURN_IF_ERROR(set("socket.connection.setup.timeout.ms",
                          std::to_string(std::max<int64_t>(1'000, settings.connect_timeout.count()))));
   HG_RETURN_IF_ERROR(set("reconnect.backoff.max.ms", "1000"));
+  HG_RETURN_IF_ERROR(set("topic.metadata.refresh.interval.ms", kMetadataRefreshMs));
+  HG_RETURN_IF_ERROR(set("metadata.max.age.ms", kMetadataAgeMs));
   for (const auto& [key, value] : own) HG_RETURN_IF_ERROR(set(key, value));
   for (const auto& [key, value] : settings.options) HG_RETURN_IF_ERROR(set(key, value));
   return conf;

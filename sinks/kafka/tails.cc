@@ -40,23 +40,23 @@ class TailReader {
     // Right after its start a broker may not know a topic that it has.
     if (told.partition_cnt > 0) untouched_.insert(name);
     for (int i = 0; i < told.partition_cnt; ++i) {
-      HG_RETURN_IF_ERROR(add_partition(name, told.partitions[i].id));
+      rd_kafka_topic_partition_list_add(list_.get(), name.c_str(), told.partitions[i].id)->offset = begin();
+      unread_.emplace(name, told.partitions[i].id);
     }
-    // One empty partition is read all the same: a right that is missing shows now, not when there is something to read.
-    if (untouched_.count(name) > 0) add_to_list(name, told.partitions[0].id, 0);
     return ok_status();
   }
 
+  // The library finds the partitions' ends, and whoever leads them by then. Its own call for that
+  // (rd_kafka_query_watermark_offsets) waits without a bound for a leader that is gone.
   StatusOr<std::set<std::string>> read(const EventCallback& each) {
-    if (list_->cnt == 0) return untouched_;
     HG_RETURN_IF_ERROR(status_of_kafka(rd_kafka_assign(client_.get(), list_.get()), "read topics back"));
-    int open_partitions = list_->cnt;
-    while (open_partitions > 0) {
+    while (!unread_.empty()) {
       HG_RETURN_IF_ERROR(in_time());
       const KafkaOwned<rd_kafka_message_t> message(rd_kafka_consumer_poll(client_.get(), kSliceMs));
       if (message == nullptr) continue;
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        --open_partitions;
+        if (message->offset > 0) untouched_.erase(rd_kafka_topic_name(message->rkt));
+        unread_.erase({rd_kafka_topic_name(message->rkt), message->partition});
       } else if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         take(message.get(), each);
       } else if (message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
@@ -73,9 +73,11 @@ class TailReader {
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) last_error_ = error;
     if (stop_.stop_requested()) return make_status(StatusCode::kCancelled, "stopped");
     if (std::chrono::steady_clock::now() < deadline_) return ok_status();
+    std::string where;
+    if (!unread_.empty()) where = fmt::format(" (partition {} of {})", unread_.begin()->second, unread_.begin()->first);
     const bool told = last_error_ != RD_KAFKA_RESP_ERR_NO_ERROR;
-    return status_of(StatusCode::kDeadlineExceeded, "kafka: reading topics back took longer than recover_timeout{}{}",
-                     told ? ": " : "", told ? rd_kafka_err2str(last_error_) : "");
+    return status_of(StatusCode::kDeadlineExceeded, "kafka: reading topics back took longer than recover_timeout{}{}{}",
+                     where, told ? ": " : "", told ? rd_kafka_err2str(last_error_) : "");
   }
 
   Status refused(rd_kafka_resp_err_t error, const std::string& topic) const {
@@ -83,23 +85,11 @@ class TailReader {
                         "Read", fmt::format("--topic '{}'", topic));
   }
 
-  void add_to_list(const std::string& topic, int32_t partition, int64_t offset) {
-    rd_kafka_topic_partition_list_add(list_.get(), topic.c_str(), partition)->offset = offset;
-  }
-
-  Status add_partition(const std::string& topic, int32_t partition) {
-    int64_t low = 0;
-    int64_t high = 0;
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    do {
-      HG_RETURN_IF_ERROR(in_time(error));
-      error = rd_kafka_query_watermark_offsets(client_.get(), topic.c_str(), partition, &low, &high, 500);
-      if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) return refused(error, topic);
-    } while (error != RD_KAFKA_RESP_ERR_NO_ERROR);
-    if (high > 0) untouched_.erase(topic);
-    if (high == low) return ok_status();
-    add_to_list(topic, partition, std::max(low, high - static_cast<int64_t>(settings_.recover_records)));
-    return ok_status();
+  // Of every partition; the library takes what lies in front of its first record for that one.
+  int64_t begin() const {
+    constexpr size_t kMost = size_t{1} << 40;
+    if (settings_.recover_records >= kMost) return RD_KAFKA_OFFSET_BEGINNING;
+    return RD_KAFKA_OFFSET_TAIL(static_cast<int64_t>(settings_.recover_records));
   }
 
   static void take(rd_kafka_message_t* message, const EventCallback& each) {
@@ -116,6 +106,7 @@ class TailReader {
   KafkaOwned<rd_kafka_topic_partition_list_t> list_{rd_kafka_topic_partition_list_new(16)};
   KafkaOwned<rd_kafka_t> client_;
   std::set<std::string> untouched_;
+  std::set<std::pair<std::string, int32_t>> unread_;  // whose end was not seen yet
   rd_kafka_resp_err_t last_error_ = RD_KAFKA_RESP_ERR_NO_ERROR;
 };
 

@@ -33,6 +33,10 @@ KafkaSettings of_cursor_topic(const KafkaSettings& settings) {
   cursors.partitions = 1;
   cursors.topic_config = {
       {"cleanup.policy", "compact"}, {"segment.bytes", "16777216"}, {"min.cleanable.dirty.ratio", "0.1"}};
+  // A cursor must outlive what its event outlives.
+  if (const auto in_sync = settings.topic_config.find("min.insync.replicas"); in_sync != settings.topic_config.end()) {
+    cursors.topic_config.insert(*in_sync);
+  }
   cursors.recover_records = SIZE_MAX / 2;
   return cursors;
 }

@@ -153,23 +153,29 @@ std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& c
       std::move(folder), port, TestServer::Options{"nats-server", argv, log, [port] { return port_answers(port); }});
 }
 
+std::string kafka_class_path(std::string* reason) {
+  if (!in_path("java")) {
+    *reason = "no Java on this machine";
+    return "";
+  }
+  const TempFolder folder("headgate-kafka");
+  if (!fs::exists(kafka_libs())) fetch_kafka(folder.path());
+  if (!fs::exists(kafka_libs())) {
+    *reason = "Kafka's jars cannot be fetched with Maven";
+    return "";
+  }
+  return kafka_libs().string() + "/*";
+}
+
 namespace {
 
 std::unique_ptr<TestServer> start_broker(std::string* reason, int sasl_port) {
-  if (!in_path("java")) {
-    *reason = "no Java on this machine";
-    return nullptr;
-  }
+  const std::string jars = kafka_class_path(reason);
+  if (jars.empty()) return nullptr;
   auto folder = std::make_unique<TempFolder>("headgate-kafka");
-  if (!fs::exists(kafka_libs())) fetch_kafka(folder->path());
-  if (!fs::exists(kafka_libs())) {
-    *reason = "Kafka's jars cannot be fetched with Maven";
-    return nullptr;
-  }
   const int port = testing::free_port();
   const int controller = testing::free_port();
   const std::string properties = folder->path() + "/server.properties";
-  const std::string jars = kafka_libs().string() + "/*";
   std::string text = kafka_properties(folder->path(), port, controller);
   if (sasl_port != 0) {
     const std::string client = "PLAINTEXT://127.0.0.1:" + std::to_string(port);

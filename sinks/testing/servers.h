@@ -46,6 +46,8 @@ std::unique_ptr<TestServer> start_redis(std::string* reason, const std::vector<s
 std::unique_ptr<TestServer> start_nats(std::string* reason, const std::string& config = "");
 // A broker in KRaft mode. Fetches its jars with Maven into the user's cache at the first use.
 std::unique_ptr<TestServer> start_kafka(std::string* reason);
+// For `java -cp`; fetches the jars at the first use. Empty, and `reason` says why, without Java or jars.
+std::string kafka_class_path(std::string* reason);
 // One that also listens for users who may do only what is granted: tests/support/kafka_acls.h.
 struct KafkaWithAcls {
   std::unique_ptr<TestServer> server;
