@@ -12,9 +12,8 @@
 //   headgate.tenants_known the tenants that are there according to it
 //   headgate_relation_tuples_expired, headgate_attributes_expired
 //                          indexes on (tenant_id, expired_tx_id) of rows that have expired
-//   headgate_relation_tuples_type, _entity, _subject, headgate_attributes_type, headgate_relation_tuples_usersets
-//                          indexes that have the rows of one type, entity or subject in the order of their ids, and of a
-//                          relation those that name sets of subjects. Without
+//   headgate_relation_tuples_type, _entity, _subject, headgate_attributes_type
+//                          indexes that have the rows of one type, entity or subject in the order of their ids. Without
 //                          the right to make them the engine starts all the same, and pages of much cost more
 // Indexes on tables that are there already are built CONCURRENTLY.
 //
