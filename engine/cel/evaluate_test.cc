@@ -146,7 +146,10 @@ TEST_SUITE("engine/cel") {
                {"ns.all(x, ns.exists(y, y == x)) && bs.all(x, x)", "true"},
                {"ns.map(x, ns.map(y, x * y)).map(x, x[0])", "[1, 2, 3]"},
                {"{'b': 1, 'a': 2}.map(k, k)", "['a', 'b']"},
-               {"ns.filter(n, n > 1 && .n == 3)", "[2, 3]"}});
+               {"ns.filter(n, n > 1 && .n == 3)", "[2, 3]"},
+               {"[1].all(a, [2].all(b, [3].all(c, [4].all(d, [5].all(e, [6].all(f, [7].all(g, [8].all(h, "
+                "[9].all(i, a + b + c + d + e + f + g + h + i == 45)))))))))",
+                "true"}});
   }
 
   TEST_CASE("evaluate: texts") {

@@ -134,6 +134,78 @@ TEST_SUITE("engine/cel") {
     CHECK(message(rule->holds({{{"tags", &wrong}}}, &red)) ==
           "INTERNAL: failed to evaluate expression: no such overload: in(string, int)");
   }
+
+  TEST_CASE("rule: takes more parameters than a call keeps room for") {
+    std::vector<std::string> names;
+    std::vector<ParameterOf> parameters;
+    std::string body = "true";
+    for (char c = 'a'; c <= 'z'; ++c) names.emplace_back(1, c);
+    for (const std::string& name : names) {
+      parameters.push_back({name.c_str(), base::v1::ATTRIBUTE_TYPE_INTEGER});
+      body += " && " + name + " == 7";
+    }
+    const auto rule = rule_of(body, parameters);
+    const auto seven = integer_of(7);
+    std::vector<Rule::Argument> arguments;
+    for (const std::string& name : names) arguments.push_back({name, &seven});
+    CHECK(*rule->holds(arguments, nullptr));
+    arguments[25].value = nullptr;
+    CHECK_FALSE(*rule->holds(arguments, nullptr));
+  }
+
+  TEST_CASE("rule: broken or foreign values of attributes are errors when they are reached") {
+    const auto rule =
+        rule_of("b || size(s) > 0", {{"b", base::v1::ATTRIBUTE_TYPE_BOOLEAN}, {"s", base::v1::ATTRIBUTE_TYPE_STRING}});
+    base::v1::BooleanValue yes;
+    yes.set_data(true);
+    const auto is_true = packed(yes);
+    google::protobuf::Any broken;
+    broken.set_type_url("type.googleapis.com/base.v1.StringValue");
+    for (const std::string bytes : {std::string("\x0A\x02\xFF\xFE"), std::string("\x0A\x7F"), std::string("\xFF")}) {
+      broken.set_value(bytes);
+      CHECK(rule->holds({{{"b"}, {"s", &broken}}}, nullptr).status().code() == StatusCode::kInternal);
+      CHECK(*rule->holds({{{"b", &is_true}, {"s", &broken}}}, nullptr));
+    }
+    broken.set_type_url("type.googleapis.com/base.v1.Nobody");
+    CHECK(rule->holds({{{"b"}, {"s", &broken}}}, nullptr).status().code() == StatusCode::kInternal);
+  }
+
+  TEST_CASE("rule: limits are told by their own codes") {
+    const auto rule =
+        rule_of("ns.all(x, ns.all(y, ns.all(z, x + y + z > 0)))", {{"ns", base::v1::ATTRIBUTE_TYPE_INTEGER_ARRAY}});
+    base::v1::IntegerArrayValue thousand;
+    for (int i = 0; i < 1000; ++i) thousand.add_data(1);
+    const auto value = packed(thousand);
+    const auto code = [&](const Limits& limits) {
+      return rule->holds({{{"ns", &value}}}, nullptr, limits).status().code();
+    };
+    CHECK(code({}) == StatusCode::kResourceExhausted);
+    CHECK(code({.deadline = std::chrono::steady_clock::now()}) == StatusCode::kDeadlineExceeded);
+    const auto joined = rule_of("size(ss.map(x, x + x)) > 0", {{"ss", base::v1::ATTRIBUTE_TYPE_STRING_ARRAY}});
+    const auto long_text = strings_of({std::string(1000, 'x')});
+    CHECK(joined->holds({{{"ss", &long_text}}}, nullptr, {.bytes_max = 1000}).status().code() ==
+          StatusCode::kResourceExhausted);
+  }
+
+  TEST_CASE("rule: many threads ask one rule") {
+    const auto rule = rule_of("context.data.tag.matches('^[a-z]+$') && tags.exists(t, t == context.data.tag)",
+                              {{"tags", base::v1::ATTRIBUTE_TYPE_STRING_ARRAY}});
+    const auto tags = strings_of({"red", "green"});
+    const auto green = data_of("tag", json_text("green"));
+    std::atomic<int> wrong{0};
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+          for (int n = 0; n < 200; ++n) {
+            const auto answer = rule->holds({{{"tags", &tags}}}, &green);
+            if (!answer.ok() || !*answer) ++wrong;
+          }
+        });
+      }
+    }
+    CHECK(wrong == 0);
+  }
 }
 
 }  // namespace headgate::engine::cel
