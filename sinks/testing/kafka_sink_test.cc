@@ -16,7 +16,7 @@ TestServer* kafka(std::string* reason) {
   return server.get();
 }
 
-std::string fresh_prefix() {
+std::string fresh_topic_prefix() {
   static int number = 0;
   return fmt::format("case{}", ++number);
 }
@@ -39,7 +39,7 @@ std::unique_ptr<Sink> make(const KafkaSettings& settings) {
 }
 
 Contract contract_of(TestServer& server, std::string_view mode = kIdempotent) {
-  const std::string prefix = fresh_prefix();
+  const std::string prefix = fresh_topic_prefix();
   TestServer* s = &server;
   KafkaSettings settings = settings_for(server.address(), prefix);
   settings.mode = mode;
@@ -122,7 +122,7 @@ TEST_SUITE("kafka/kafka_sink") {
       REQUIRE_MESSAGE(opened.ok(), describe(opened));
       return sink->max_event_bytes();
     };
-    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    KafkaSettings settings = settings_for(server.address(), fresh_topic_prefix());
     settings.topic_config["max.message.bytes"] = "70000";
     for (const auto mode : {kIdempotent, kTransactional}) {
       settings.mode = mode;
@@ -130,7 +130,7 @@ TEST_SUITE("kafka/kafka_sink") {
     }
     settings.message_bytes_max = 50'000;
     CHECK(told(settings) == 50'000);
-    settings = settings_for(server.address(), fresh_prefix());
+    settings = settings_for(server.address(), fresh_topic_prefix());
     settings.topic = "{prefix}.{tenant}";
     settings.message_bytes_max = 100 << 20;
     const size_t of_broker = told(settings);
@@ -139,7 +139,7 @@ TEST_SUITE("kafka/kafka_sink") {
   }
   TEST_CASE("kafka: finds tenants without a cursor in the tail, whatever the topics are called") {
     HG_KAFKA(server);
-    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    KafkaSettings settings = settings_for(server.address(), fresh_topic_prefix());
     SUBCASE("one topic") {}
     SUBCASE("a topic for each tenant") { settings.topic = "{prefix}.{tenant}.changes"; }
     const auto deliveries = sample_deliveries({"t1", "t.2_x"}, 20);
@@ -182,7 +182,7 @@ TEST_SUITE("kafka/kafka_sink") {
   }
   TEST_CASE("kafka: an absent topic is told by name, before an event comes") {
     HG_KAFKA(server);
-    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    KafkaSettings settings = settings_for(server.address(), fresh_topic_prefix());
     std::string missing = settings.prefix + ".permission-changes";
     SUBCASE("of events") {}
     SUBCASE("of cursors") {
@@ -199,7 +199,7 @@ TEST_SUITE("kafka/kafka_sink") {
   }
   TEST_CASE("kafka: the settings of a topic are read, and those that lose events are named") {
     HG_KAFKA(server);
-    KafkaSettings settings = settings_for(server.address(), fresh_prefix());
+    KafkaSettings settings = settings_for(server.address(), fresh_topic_prefix());
     settings.topic_config = {
         {"cleanup.policy", "compact,delete"}, {"retention.ms", "60000"}, {"retention.bytes", "1000"}};
     const auto sink = make(settings);
@@ -221,7 +221,7 @@ TEST_SUITE("kafka/kafka_sink") {
 
   TEST_CASE("kafka: an event that only the topic refuses is found by sending one by one") {
     HG_KAFKA(server);
-    const std::string prefix = fresh_prefix();
+    const std::string prefix = fresh_topic_prefix();
     KafkaSettings settings = settings_for(server.address(), prefix);
     SUBCASE("idempotent") {}
     SUBCASE("transactional") { settings.mode = kTransactional; }
