@@ -13,8 +13,11 @@
 //   headgate_relation_tuples_expired, headgate_attributes_expired
 //                          indexes on (tenant_id, expired_tx_id) of rows that have expired
 //   headgate_relation_tuples_type, _entity, _subject, headgate_attributes_type
-//                          indexes that have the rows of one type, entity or subject in the order of their ids. Without
-//                          the right to make them the engine starts all the same, and pages of much cost more
+//                          indexes that have the rows of one type, entity or subject in the order of their ids
+//   headgate_relation_tuples_usersets
+//                          index of the subjects of a relation that have a relation of their own
+//                          Without the right to make these the engine starts all the same, and pages of much and checks
+//                          of large relations cost more
 // Indexes on tables that are there already are built CONCURRENTLY.
 //
 // Safe to run from several processes at the same time and again after it was killed. Blocks until done; building an

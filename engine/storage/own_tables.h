@@ -73,7 +73,7 @@ struct Index {
   const char* name;
   const char* table;
   const char* rows;
-  bool needed;  // without the others, pages of much that one filter names cost more
+  bool needed;  // without the others, pages of much that one filter names cost more, and checks of large relations
 };
 inline constexpr char kExpiredRows[] = "(tenant_id, expired_tx_id) WHERE expired_tx_id <> '9223372036854775807'::xid8";
 inline constexpr char kByType[] = "(tenant_id, entity_type, id, created_tx_id, expired_tx_id)";
@@ -86,6 +86,10 @@ inline constexpr Index kIndexes[] = {
     {"headgate_relation_tuples_subject", "relation_tuples",
      "(tenant_id, subject_type, subject_id, id, created_tx_id, expired_tx_id)", false},
     {"headgate_attributes_type", "attributes", kByType, false},
+    {"headgate_relation_tuples_usersets", "relation_tuples",
+     "(tenant_id, entity_type, entity_id, relation, expired_tx_id, subject_type, subject_id, subject_relation,"
+     " created_tx_id) WHERE subject_relation <> ''",
+     false},
 };
 // Of a table that is there: built while others write, so in no transaction.
 inline std::string create_index_sql(const Index& index) {

@@ -225,6 +225,12 @@ Status Pool::read(const std::function<Status(pqxx::connection_base&)>& work) {
   return reused && status.code() == StatusCode::kUnavailable ? run(work) : status;
 }
 
+Status Pool::read(const SessionSetup& setup, const std::function<Status(pqxx::connection_base&)>& work) {
+  bool reused = false;
+  const Status status = run_on_session(&setup, work, &reused);
+  return reused && status.code() == StatusCode::kUnavailable ? run(setup, work) : status;
+}
+
 Status Pool::run_on_session(const SessionSetup* setup, const std::function<Status(pqxx::connection_base&)>& work,
                             bool* reused) {
   HG_ASSIGN_OR_RETURN(Session session, acquire(setup));

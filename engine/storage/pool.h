@@ -62,6 +62,7 @@ class Pool {
 
   // As run(), for work that changes nothing: it is done once more when a connection that was idle turns out to be dead.
   Status read(const std::function<Status(pqxx::connection_base&)>& work);
+  Status read(const SessionSetup& setup, const std::function<Status(pqxx::connection_base&)>& work);
 
   // As run(), with a typed result.
   template <typename T>

@@ -2,6 +2,7 @@
 #include "engine/model/errors.h"
 #include "engine/storage/attribute_json.h"
 #include "engine/storage/postgres_stores.h"
+#include "engine/storage/readable.h"
 #include "engine/storage/row_pages.h"
 #include "engine/storage/sql.h"
 #include "engine/storage/unreadable.h"
@@ -46,41 +47,12 @@ constexpr char kAttributesOfPage[] =
     " - pg_column_size(value) < {} THEN value END AS value FROM (SELECT t.* FROM page CROSS JOIN LATERAL"
     " (SELECT * FROM attributes WHERE id = page.id OFFSET 0) t) rows_of_page";
 
-Status check_readable(const SnapToken& at, const pqxx::row& row) {
-  if (const uint64_t floor = to_xid(row["floor"]); lowest_invisible(at) < floor) {
-    return status_of(StatusCode::kOutOfRange,
-                     "the snap token is older than the history that is kept (it needs xid {}, kept from {}); read "
-                     "without a token, or raise the garbage collection window",
-                     lowest_invisible(at), floor);
-  }
-  if (end_of(at) > to_xid(row["horizon"])) {
-    if (row["standby"].as<bool>()) {
-      return unavailable("the read replica has not yet replayed xid {} of the snap token; try again", at.xid);
-    }
-    return status_of(StatusCode::kOutOfRange,
-                     "the snap token is from the future of this database (xid {}); it belongs to another database or "
-                     "to one that was restored from a backup",
-                     at.xid);
-  }
-  if (!row["known"].as<bool>()) {
-    return status_of(StatusCode::kOutOfRange, "xid {} of the snap token is no transaction of this database", at.xid);
-  }
-  return ok_status();
-}
-
-// A page without the row would be a wrong answer, so the read fails; it says which row, because no other error of the
-// database helps whoever has to repair it.
-Status unreadable(std::string_view what) {
-  const std::string text = fmt::format("{}; repair or delete it", what);
-  log_error("row_unreadable", {{"row", text}});
-  return api_error(base::v1::ERROR_CODE_SCAN, text);
-}
-
 Status check_texts(const pqxx::row& row, const char* table) {
   // In front of the columns of the table stand those of the check.
   for (const pqxx::field& field : row) {
     if (is_text(field.c_str())) continue;
-    return unreadable(fmt::format("row {} of {}: {} is no UTF-8", row["id"].c_str(), table, shown(field.c_str())));
+    return refuse_unreadable(
+        fmt::format("row {} of {}: {} is no UTF-8", row["id"].c_str(), table, shown(field.c_str())));
   }
   return ok_status();
 }
@@ -104,8 +76,8 @@ Status append(const pqxx::row& row, std::vector<Attribute>& items) {
   HG_RETURN_IF_ERROR(check_texts(row, "attributes"));
   auto value = attribute_value_from_json(row["value"].c_str());
   if (!value.ok()) {
-    return unreadable(unreadable_attribute(to_xid(row["id"]), row["entity_type"].c_str(), row["entity_id"].c_str(),
-                                           row["attribute"].c_str(), value.status()));
+    return refuse_unreadable(unreadable_attribute(to_xid(row["id"]), row["entity_type"].c_str(),
+                                                  row["entity_id"].c_str(), row["attribute"].c_str(), value.status()));
   }
   Attribute& attribute = items.emplace_back();
   attribute.mutable_entity()->set_type(row["entity_type"].c_str());
@@ -173,7 +145,8 @@ class PostgresReader : public DataReader {
       const Quote quote = [&](const std::string& text) { return connection.quote(text); };
       for (const RowStep& step : steps_of(quote, filter, range)) {
         const pqxx::result rows = pqxx::nontransaction(connection).exec(page_sql(quote, range, step, source));
-        HG_RETURN_IF_ERROR(check_readable(at, rows[0]));
+        HG_RETURN_IF_ERROR(check_readable(at, {to_xid(rows[0]["floor"]), to_xid(rows[0]["horizon"]),
+                                               truth(rows[0]["standby"]), truth(rows[0]["known"])}));
         page = {};
         HG_RETURN_IF_ERROR(fill(page, rows, range.rows));
         if (number(rows[0]["given"]) <= step.bound) break;

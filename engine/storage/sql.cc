@@ -92,6 +92,8 @@ uint64_t lowest_invisible(const SnapToken& token) {
 
 uint64_t end_of(const SnapToken& token) { return state_of(token).end; }
 
+std::vector<uint64_t> holes_of(const SnapToken& token) { return state_of(token).holes; }
+
 uint64_t to_xid(const pqxx::field& field) { return field.is_null() ? 0 : std::stoull(field.c_str()); }
 
 }  // namespace headgate::engine

@@ -47,6 +47,8 @@ std::string visible_within(const SnapToken& token);
 uint64_t lowest_invisible(const SnapToken& token);
 // One above the highest visible xid.
 uint64_t end_of(const SnapToken& token);
+// Those below it that are not visible, ascending.
+std::vector<uint64_t> holes_of(const SnapToken& token);
 
 // Makes a literal of a text.
 using Quote = std::function<std::string(const std::string&)>;
