@@ -11,6 +11,8 @@
 #include "engine/api/server.h"
 #include "engine/api/services.h"
 #include "engine/app_metrics.h"
+#include "engine/check/check_service.h"
+#include "engine/check/rules.h"
 #include "engine/feed/feed.h"
 #include "engine/gc/collector.h"
 #include "engine/part_settings.h"
@@ -84,6 +86,11 @@ struct App::Parts {
   Pool probe_pool;
   Datastore store;
   std::unique_ptr<SchemaCache> schemas;
+  std::unique_ptr<HeadReader> head_reader;
+  std::unique_ptr<HeadKeeper> heads;  // of a process that checks
+  std::unique_ptr<BatchReader> batches;
+  std::unique_ptr<RuleEvaluator> rules;
+  std::unique_ptr<CheckService> checks;
   std::unique_ptr<WriteService> writes;
   std::unique_ptr<Feed> feed;
   std::unique_ptr<SnapshotReader> snapshots;
@@ -175,6 +182,7 @@ Status App::build() {
                              config_.limits.attribute_json_bytes_max};
   parts.writes = std::make_unique<WriteService>(parts.store, *parts.schemas, limits, [&parts](uint64_t) {
     if (parts.feed != nullptr) parts.feed->wake();
+    if (parts.heads != nullptr) parts.heads->wrote();
   });
   const PageLimits pages{config_.limits.page_size_default, config_.limits.page_size_max};
   if (config_.has_role("write")) {
@@ -182,13 +190,29 @@ Status App::build() {
     const auto add = [&parts](const char* name, auto make, auto methods) {
       parts.add(name, make(parts.calls, std::move(methods)));
     };
-    add("base.v1.Tenancy", make_tenancy_service, make_tenancy_methods(parts.metrics, *store.tenants, pages));
-    add("base.v1.Schema", make_schema_service, make_schema_methods(parts.metrics, *store.schemas, pages));
+    const auto written = [&parts] {
+      if (parts.heads != nullptr) parts.heads->wrote();
+    };
+    add("base.v1.Tenancy", make_tenancy_service, make_tenancy_methods(parts.metrics, *store.tenants, pages, written));
+    add("base.v1.Schema", make_schema_service, make_schema_methods(parts.metrics, *store.schemas, pages, written));
     add("base.v1.Bundle", make_bundle_service, make_bundle_methods(parts.metrics, *parts.writes, *store.bundles));
     add("base.v1.Data", make_data_service, make_data_methods(parts.metrics, *parts.writes, *store.reader, pages));
   }
-  if (config_.has_role("check")) parts.add("base.v1.Permission", make_permission_service(parts.calls, parts.metrics));
+  build_checks();
   return ok_status();
+}
+
+void App::build_checks() {
+  if (!config_.has_role("check")) return;
+  Parts& parts = *parts_;
+  parts.head_reader = make_head_reader(parts.pool);
+  parts.heads = std::make_unique<HeadKeeper>(*parts.head_reader, config_.check.max_staleness);
+  parts.batches = make_batch_reader(parts.pool);
+  parts.rules = make_rule_evaluator();
+  parts.checks = std::make_unique<CheckService>(*parts.batches, *parts.heads, *parts.schemas, *parts.rules,
+                                                check_settings(config_));
+  parts.add("base.v1.Permission",
+            make_permission_service(parts.calls, make_permission_methods(parts.metrics, *parts.checks)));
 }
 
 void App::build_feed() {

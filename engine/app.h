@@ -42,6 +42,7 @@ class App {
   Status prepare_database(std::stop_token stop);
   Status build();
   void build_feed();
+  void build_checks();
   Status listen();
   void shut_down();
   void add_routes();

@@ -101,6 +101,16 @@ GcSettings gc_settings(const EngineConfig& config, std::shared_ptr<Pool> pool) {
   return settings;
 }
 
+CheckSettings check_settings(const EngineConfig& config) {
+  CheckSettings settings;
+  settings.limits.batch.rows_max = config.check.rows_max;
+  settings.limits.nodes_max = config.check.sub_problems_max;
+  settings.limits.time_max = config.check.time_max;
+  settings.page_size_max = config.limits.page_size_max;
+  settings.page_size_default = std::min(settings.page_size_default, settings.page_size_max);
+  return settings;
+}
+
 std::vector<std::string> accepted_keys(const AuthnConfig& config) {
   return config.method == "preshared" ? config.keys : std::vector<std::string>();
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/api/server.h"
+#include "engine/check/check_service.h"
 #include "engine/config/config.h"
 #include "engine/feed/feed.h"
 #include "engine/gc/collector.h"
@@ -22,6 +23,7 @@ HistoryOpener history_opener(const DatabaseConfig& config, std::stop_token stop,
 FeedSettings feed_settings(const FeedConfig& config);
 WatchSettings watch_settings(const EngineConfig& config);
 GcSettings gc_settings(const EngineConfig& config, std::shared_ptr<Pool> pool);
+CheckSettings check_settings(const EngineConfig& config);
 // Empty: everybody may call.
 std::vector<std::string> accepted_keys(const AuthnConfig& config);
 

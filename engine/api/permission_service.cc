@@ -1,7 +1,7 @@
 #include "base/v1/service.grpc.pb.h"
+#include "engine/api/entity_stream.h"
 #include "engine/api/services.h"
 #include "engine/api/unary.h"
-#include "engine/model/errors.h"
 
 namespace headgate::engine {
 namespace {
@@ -10,66 +10,57 @@ using namespace base::v1;
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
-// A stream that ends at once.
-class EndedStream : public grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse> {
- public:
-  explicit EndedStream(const Status& status) { Finish(to_grpc(status)); }
-  void OnDone() override { std::unique_ptr<EndedStream> self(this); }
-};
-
 class PermissionService : public Permission::CallbackService {
  public:
-  PermissionService(CallRunner& calls, Metrics& metrics) : calls_(calls), all_(metrics, "Permission") {}
+  PermissionService(CallRunner& calls, PermissionMethods methods) : calls_(calls), methods_(std::move(methods)) {}
 
   ServerUnaryReactor* Check(CallbackServerContext* context, const PermissionCheckRequest* request,
-                            PermissionCheckResponse*) override {
-    return refuse(context, *request);
+                            PermissionCheckResponse* response) override {
+    return run_unary(calls_, methods_.check, context, request, response);
   }
   ServerUnaryReactor* BulkCheck(CallbackServerContext* context, const PermissionBulkCheckRequest* request,
-                                PermissionBulkCheckResponse*) override {
-    return refuse(context, *request);
+                                PermissionBulkCheckResponse* response) override {
+    return run_unary(calls_, methods_.bulk_check, context, request, response);
   }
   ServerUnaryReactor* Expand(CallbackServerContext* context, const PermissionExpandRequest* request,
-                             PermissionExpandResponse*) override {
-    return refuse(context, *request);
+                             PermissionExpandResponse* response) override {
+    return run_unary(calls_, methods_.expand, context, request, response);
   }
   ServerUnaryReactor* LookupEntity(CallbackServerContext* context, const PermissionLookupEntityRequest* request,
-                                   PermissionLookupEntityResponse*) override {
-    return refuse(context, *request);
+                                   PermissionLookupEntityResponse* response) override {
+    return run_unary(calls_, methods_.lookup_entity, context, request, response);
   }
   grpc::ServerWriteReactor<PermissionLookupEntityStreamResponse>* LookupEntityStream(
       CallbackServerContext* context, const PermissionLookupEntityRequest* request) override {
-    GrpcCall call(*context);
-    const Status admitted = calls_.admission().admit(call, *request);
-    const Status end = admitted.ok() ? api_error(ERROR_CODE_NOT_IMPLEMENTED) : admitted;
-    return std::make_unique<EndedStream>(end).release();
+    EntityStream* const stream = EntityStream::make(*context);
+    const auto& method = methods_.lookup_entity_stream;
+    const auto work = [&method, request, stream] {
+      return method.handle(*request, stream->call(), [stream](PermissionLookupEntityStreamResponse message) {
+        return stream->write(std::move(message));
+      });
+    };
+    calls_.run({*request, stream->call(), *method.metrics, method.away(*request), work, {}, stream->finish()});
+    return stream;
   }
   ServerUnaryReactor* LookupSubject(CallbackServerContext* context, const PermissionLookupSubjectRequest* request,
-                                    PermissionLookupSubjectResponse*) override {
-    return refuse(context, *request);
+                                    PermissionLookupSubjectResponse* response) override {
+    return run_unary(calls_, methods_.lookup_subject, context, request, response);
   }
   ServerUnaryReactor* SubjectPermission(CallbackServerContext* context,
                                         const PermissionSubjectPermissionRequest* request,
-                                        PermissionSubjectPermissionResponse*) override {
-    return refuse(context, *request);
+                                        PermissionSubjectPermissionResponse* response) override {
+    return run_unary(calls_, methods_.subject_permission, context, request, response);
   }
 
  private:
-  ServerUnaryReactor* refuse(CallbackServerContext* context, const google::protobuf::Message& request) {
-    UnaryReactor* const reactor = UnaryReactor::make(*context);
-    const auto work = [] { return api_error(ERROR_CODE_NOT_IMPLEMENTED); };
-    calls_.run({request, reactor->call(), all_, ERROR_CODE_SCAN, work, {}, reactor->finish()});
-    return reactor;
-  }
-
   CallRunner& calls_;
-  MethodMetrics all_;
+  const PermissionMethods methods_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls, Metrics& metrics) {
-  return std::make_unique<PermissionService>(calls, metrics);
+std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls, PermissionMethods methods) {
+  return std::make_unique<PermissionService>(calls, std::move(methods));
 }
 
 }  // namespace headgate::engine

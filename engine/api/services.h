@@ -16,7 +16,6 @@ std::unique_ptr<grpc::Service> make_tenancy_service(CallRunner& calls, TenancyMe
 std::unique_ptr<grpc::Service> make_schema_service(CallRunner& calls, SchemaMethods methods);
 std::unique_ptr<grpc::Service> make_data_service(CallRunner& calls, DataMethods methods);
 std::unique_ptr<grpc::Service> make_bundle_service(CallRunner& calls, BundleMethods methods);
-// Answers ERROR_CODE_NOT_IMPLEMENTED to valid requests.
-std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls, Metrics& metrics);
+std::unique_ptr<grpc::Service> make_permission_service(CallRunner& calls, PermissionMethods methods);
 
 }  // namespace headgate::engine

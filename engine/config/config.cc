@@ -118,6 +118,15 @@ void describe(Settings& s, GcConfig& c) {
   s.duration("batch_pause", c.batch_pause, "between two statements, to leave the disk to others");
 }
 
+void describe(Settings& s, CheckConfig& c) {
+  s.duration("max_staleness", c.max_staleness,
+             "how old a state may be that answers a check without a snap token; 0: asked for by each");
+  s.duration("time_max", c.time_max, "a check that takes longer fails", 10ms);
+  s.integer("sub_problems_max", c.sub_problems_max, "what the answer of one request may rest on", size_t{100},
+            size_t{100'000'000});
+  s.integer("rows_max", c.rows_max, "rows that one step of a check may read of a kind", size_t{10}, size_t{10'000'000});
+}
+
 void describe(Settings& s, LimitsConfig& c) {
   s.integer("page_size_default", c.page_size_default, "page size of reads and lists that ask for none", 1u, 1'000'000u);
   s.integer("page_size_max", c.page_size_max, "larger pages are served in parts", 1u, 1'000'000u);
@@ -163,6 +172,7 @@ void describe(Settings& s, EngineConfig& c) {
   s.section("gc", [&] { describe(s, c.gc); });
   s.require(c.database.max_connections > c.reserved_connections(), "database",
             fmt::format("needs max_connections of more than {}, which are not for calls", c.reserved_connections()));
+  s.section("check", [&] { describe(s, c.check); });
   s.section("limits", [&] { describe(s, c.limits); });
   s.section("admin", [&] { describe(s, c.admin); });
   s.section("log", [&] { describe(s, c.log); });

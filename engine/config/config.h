@@ -92,6 +92,13 @@ struct GcConfig {
   Duration batch_pause{20};
 };
 
+struct CheckConfig {
+  Duration max_staleness{100};
+  Duration time_max{20'000};
+  size_t sub_problems_max = 100'000;
+  size_t rows_max = 50'000;
+};
+
 struct LimitsConfig {
   uint32_t page_size_default = 50;
   uint32_t page_size_max = 5000;
@@ -112,6 +119,7 @@ struct EngineConfig {
   FeedConfig feed;
   WatchConfig watch;
   GcConfig gc;
+  CheckConfig check;
   LimitsConfig limits;
   AdminConfig admin;
   LogSettings log;

@@ -7,7 +7,8 @@ namespace headgate::engine {
 namespace {
 
 bool made_for_clients(const std::string& text) {
-  return text.rfind("ERROR_CODE_", 0) == 0 || text.rfind("invalid ", 0) == 0;
+  return text.rfind("ERROR_CODE_", 0) == 0 || text.rfind("invalid ", 0) == 0 ||
+         text.rfind("failed to evaluate expression: ", 0) == 0;
 }
 
 }  // namespace

@@ -6,9 +6,10 @@
 
 namespace headgate::engine {
 
-// Texts that begin with ERROR_CODE_ or "invalid " were made for clients and pass, as do those of RESOURCE_EXHAUSTED and
-// OUT_OF_RANGE. A database that is away becomes `away`, the code that Permify gives in the same call. Everything else
-// is logged here and becomes ERROR_CODE_INTERNAL: texts of drivers may name users and hosts.
+// Texts that begin with ERROR_CODE_, "invalid " or "failed to evaluate expression: " were made for clients and pass, as
+// do those of RESOURCE_EXHAUSTED and OUT_OF_RANGE. A database that is away becomes `away`, the code that Permify gives
+// in the same call. Everything else is logged here and becomes ERROR_CODE_INTERNAL: texts of drivers may name users and
+// hosts.
 Status for_client(const Status& status, base::v1::ErrorCode away);
 
 }  // namespace headgate::engine

@@ -23,13 +23,15 @@ std::string creation_text(int64_t seconds) {
 
 class SchemaHandlers {
  public:
-  SchemaHandlers(SchemaStore& schemas, PageLimits limits) : schemas_(schemas), limits_(limits) {}
+  SchemaHandlers(SchemaStore& schemas, PageLimits limits, std::function<void()> written)
+      : schemas_(schemas), limits_(limits), written_(std::move(written)) {}
 
   StatusOr<SchemaWriteResponse> write(const SchemaWriteRequest& request, Call&) {
     HG_ASSIGN_OR_RETURN(const CompiledSchema compiled, compile_schema(request.schema()));
     SchemaWriteResponse response;
     HG_ASSIGN_OR_RETURN(*response.mutable_schema_version(),
                         schemas_.write(request.tenant_id(), compiled.rows, std::nullopt));
+    if (written_) written_();
     return response;
   }
 
@@ -39,6 +41,7 @@ class SchemaHandlers {
       if (version.status().code() == StatusCode::kAborted && attempt < kPartialWriteAttempts) continue;
       SchemaPartialWriteResponse response;
       HG_ASSIGN_OR_RETURN(*response.mutable_schema_version(), std::move(version));
+      if (written_) written_();
       return response;
     }
   }
@@ -86,6 +89,7 @@ class SchemaHandlers {
 
   SchemaStore& schemas_;
   const PageLimits limits_;
+  const std::function<void()> written_;
 };
 
 // The first query resolves the head, unless the version is pinned.
@@ -96,8 +100,9 @@ ErrorCode away_of_schema(const Request& request) {
 
 }  // namespace
 
-SchemaMethods make_schema_methods(Metrics& metrics, SchemaStore& schemas, PageLimits limits) {
-  const auto handlers = std::make_shared<SchemaHandlers>(schemas, limits);
+SchemaMethods make_schema_methods(Metrics& metrics, SchemaStore& schemas, PageLimits limits,
+                                  std::function<void()> written) {
+  const auto handlers = std::make_shared<SchemaHandlers>(schemas, limits, std::move(written));
   return {make_method(metrics, "Schema.Write", always(ERROR_CODE_EXECUTION), handlers, &SchemaHandlers::write),
           make_method(metrics, "Schema.PartialWrite", away_of_schema<SchemaPartialWriteRequest>, handlers,
                       &SchemaHandlers::partial_write),

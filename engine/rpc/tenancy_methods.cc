@@ -7,7 +7,8 @@ using namespace base::v1;
 
 class TenancyHandlers {
  public:
-  TenancyHandlers(TenantStore& tenants, PageLimits limits) : tenants_(tenants), limits_(limits) {}
+  TenancyHandlers(TenantStore& tenants, PageLimits limits, std::function<void()> written)
+      : tenants_(tenants), limits_(limits), written_(std::move(written)) {}
 
   StatusOr<TenantCreateResponse> create(const TenantCreateRequest& request, Call&) {
     TenantCreateResponse response;
@@ -17,6 +18,7 @@ class TenancyHandlers {
 
   StatusOr<TenantDeleteResponse> remove(const TenantDeleteRequest& request, Call&) {
     HG_RETURN_IF_ERROR(tenants_.remove(request.id()));
+    if (written_) written_();
     TenantDeleteResponse response;
     response.set_tenant_id(request.id());
     return response;
@@ -34,12 +36,14 @@ class TenancyHandlers {
  private:
   TenantStore& tenants_;
   const PageLimits limits_;
+  const std::function<void()> written_;
 };
 
 }  // namespace
 
-TenancyMethods make_tenancy_methods(Metrics& metrics, TenantStore& tenants, PageLimits limits) {
-  const auto handlers = std::make_shared<TenancyHandlers>(tenants, limits);
+TenancyMethods make_tenancy_methods(Metrics& metrics, TenantStore& tenants, PageLimits limits,
+                                    std::function<void()> written) {
+  const auto handlers = std::make_shared<TenancyHandlers>(tenants, limits, std::move(written));
   const auto away = always(ERROR_CODE_EXECUTION);
   return {make_method(metrics, "Tenancy.Create", away, handlers, &TenancyHandlers::create),
           make_method(metrics, "Tenancy.Delete", away, handlers, &TenancyHandlers::remove),

@@ -224,6 +224,7 @@ class Player {
     for (const auto& [path, value] : anys.items()) {
       put_any(request.get(), path, value[0], from_base64(value[1]));
     }
+    if (descriptor->server_streaming()) return lookup(*request);
     const std::unique_ptr<Message> response = new_message(descriptor->output_type());
     const grpc::Status status = send("/" + service + "/" + method, *request, *response);
     Json result = {{"code", code_name(status.error_code())}};
@@ -231,6 +232,23 @@ class Player {
     const Json got = status.ok() ? to_json(*response) : Json::object();
     if (status.ok()) result["response"] = texts_.canonical(got, keep_);
     save(one, got);
+    return result;
+  }
+
+  // The only call besides Watch that answers with a stream.
+  Json lookup(const Message& request) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    const auto stub = base::v1::Permission::NewStub(channel_);
+    const auto reader =
+        stub->LookupEntityStream(&context, dynamic_cast<const base::v1::PermissionLookupEntityRequest&>(request));
+    Json messages = Json::array();
+    base::v1::PermissionLookupEntityStreamResponse message;
+    while (reader->Read(&message)) messages.push_back(to_json(message));
+    const grpc::Status status = reader->Finish();
+    Json result = {{"code", code_name(status.error_code())}};
+    if (!status.error_message().empty()) result["message"] = texts_.canonical(status.error_message(), keep_);
+    if (status.ok()) result["response"] = texts_.canonical(messages, keep_);
     return result;
   }
 

@@ -146,14 +146,14 @@ TEST_SUITE("integration/observed") {
     used_server("headgate-engine over postgresql " + database->execute("SHOW server_version"));
     Expectations wanted;
     Tally tally;
-    for (const char* area : {"tenancy", "schema", "data", "bundle", "watch"}) {
+    for (const char* area : {"tenancy", "schema", "data", "bundle", "permission", "watch"}) {
       play_all(area, engine.channel(), wanted, tally);
     }
     for (const std::string& one : tally.differences) MESSAGE(one);
     CHECK(tally.differences.empty());
     for (const std::string& one : wanted.unused(tally.scenarios)) MESSAGE("this deviation does not occur: " << one);
     CHECK(wanted.unused(tally.scenarios).empty());
-    CHECK(tally.steps > 400);
+    CHECK(tally.steps > 900);
   }
 }
 

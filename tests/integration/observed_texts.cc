@@ -103,6 +103,14 @@ Json Texts::fill(const Json& value, int number) const {
   return out;
 }
 
+namespace {
+
+void sort_list(Json& list) {
+  std::sort(list.begin(), list.end(), [](const Json& a, const Json& b) { return a.dump() < b.dump(); });
+}
+
+}  // namespace
+
 Json Texts::canonical(const Json& answer, const std::set<std::string>& keep) const {
   return canonical(answer, "", keep);
 }
@@ -113,15 +121,16 @@ Json Texts::canonical(const Json& value, const std::string& key, const std::set<
   if (value.is_object()) {
     Json out = Json::object();
     for (const auto& [name, inner] : value.items()) out[name] = canonical(inner, name, keep);
+    // The children of an Expand union.
+    if (out.value("operation", Json()) == "OPERATION_UNION" && out.contains("children")) sort_list(out["children"]);
     return out;
   }
   if (value.is_array()) {
     std::vector<Json> items;
     for (const Json& inner : value) items.push_back(canonical(inner, "", keep));
-    if (kUnordered.count(key) != 0) {
-      std::sort(items.begin(), items.end(), [](const Json& a, const Json& b) { return a.dump() < b.dump(); });
-    }
-    return items;
+    Json list = items;
+    if (kUnordered.count(key) != 0) sort_list(list);
+    return list;
   }
   if (!value.is_string()) return value;
   auto text = value.get<std::string>();
