@@ -22,6 +22,17 @@ enum class Guard {
   kPageFloors,           // engine/feed: a stream that reads history notices the collector that was faster
   kRingFloors,           // engine/feed: the feed itself notices it
   kRingRecount,          // engine/feed: after an outage the ring is compared with the database
+  kCheckState,           // engine/storage: what was in progress at a state is not seen at it
+  kCheckExclusion,       // engine/check: who is taken out is denied
+  kCheckFailures,        // engine/check: what fails is no denial
+  kCheckCircles,         // engine/check: what denies itself fails, also in a circle
+  kCheckSubjects,        // engine/check: a sub-problem is one subject's
+  kCheckContext,         // engine/check: sets of subjects of the context count
+  kCheckArrows,          // engine/check: an arrow leads to all of its subjects
+  kCheckValues,          // engine/check: a boolean of the context goes before a stored one
+  kLookupPages,          // engine/check: a page begins with the entity that the one before has named
+  kLookupSides,          // engine/check: a lookup follows both sides of "or"
+  kLookupValues,         // engine/check: a lookup by values looks at every id of the type
   kDrainSpread,          // engine/watch: streams that are ended are spread over the drain window
   kCursorAfterAck,       // relay/delivery: a cursor moves when the sink has acknowledged
   kProgressAfterEvents,  // relay/delivery: a mark of progress counts once what came before it is acknowledged

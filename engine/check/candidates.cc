@@ -1,5 +1,7 @@
 #include "engine/check/candidates.h"
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
@@ -13,6 +15,10 @@ Status check_wanted(const Scope& scope, size_t held) {
                    scope.limits.nodes_max);
 }
 
+int64_t next(int64_t proof, bool decides) {
+  return decides && proof != Candidate::kUnproven ? proof + 1 : Candidate::kUnproven;
+}
+
 }  // namespace
 
 EntityCandidates::EntityCandidates(const Scope& scope, Facts& facts, const Scopes& scopes)
@@ -22,25 +28,29 @@ EntityCandidates::EntityCandidates(const Scope& scope, Facts& facts, const Scope
   }
 }
 
-void EntityCandidates::found(const Reach::Name& name, const std::string& id) {
+void EntityCandidates::found(const Reach::Name& name, const std::string& id, int64_t proof) {
   if (const auto scope = scopes_.find(name.first); scope != scopes_.end() && !scope->second.contains(id)) return;
-  if (!seen_.insert(joined({name.first, name.second, id})).second) return;
-  if (name == target_) ids_.insert(id);
-  open_.push_back({name, id});
+  const auto [seen, fresh] = seen_.try_emplace(joined({name.first, name.second, id}), proof);
+  if (!fresh && proof >= seen->second) return;
+  seen->second = proof;
+  if (name == target_) ids_[id] = proof;
+  open_.push_back({name, id, proof});
 }
 
 void EntityCandidates::follow(const Reach& reach, const Found& one) {
   if (const auto permissions = reach.computed().find(one.name); permissions != reach.computed().end()) {
-    for (const Reach::Name& permission : permissions->second) found(permission, one.id);
+    for (const auto& [permission, decides] : permissions->second) found(permission, one.id, next(one.proof, decides));
   }
   const auto& [type, name] = one.name;
   for (const Reach::Arrow& arrow : reach.arrows()) {
     if (arrow.computed != name) continue;
-    questions_.push_back({{type, one.id, "", arrow.of.first, arrow.relation, true}, arrow.of});
+    questions_.push_back(
+        {{type, one.id, "", arrow.of.first, arrow.relation, true}, arrow.of, next(one.proof, arrow.decides)});
   }
   for (const auto& [relation, subjects] : reach.relations()) {
     if (!subjects.contains(one.name)) continue;
-    questions_.push_back({{type, one.id, name, relation.first, relation.second, false}, relation});
+    questions_.push_back(
+        {{type, one.id, name, relation.first, relation.second, false}, relation, next(one.proof, true)});
   }
 }
 
@@ -50,10 +60,10 @@ Status EntityCandidates::find_by_values(const Reach& reach, const Subject& subje
   std::set<std::string> read;
   for (const auto& [type, name] : reach.values()) {
     std::set<std::string>& ids = ids_of[type];
-    if (read.insert(type).second) {
+    if (read.insert(type).second && guarded(Guard::kLookupValues)) {
       HG_RETURN_IF_ERROR(add_known(type, ids));
     }
-    for (const std::string& id : ids) found({type, name}, id);
+    for (const std::string& id : ids) found({type, name}, id, Candidate::kUnproven);
     HG_RETURN_IF_ERROR(check_wanted(scope_, seen_.size()));
   }
   return ok_status();
@@ -77,15 +87,15 @@ Status EntityCandidates::add_known(const std::string& type, std::set<std::string
   return ok_status();
 }
 
-StatusOr<std::vector<std::string>> EntityCandidates::find(const Reach::Name& target, const Subject& subject) {
+StatusOr<std::vector<Candidate>> EntityCandidates::find(const Reach::Name& target, const Subject& subject) {
   target_ = target;
   const Reach reach(*scope_.schema, scope_.context, target);
   for (const auto& [relation, subjects] : reach.relations()) {
     if (!subjects.contains({subject.type(), subject.relation()})) continue;
     questions_.push_back(
-        {{subject.type(), subject.id(), subject.relation(), relation.first, relation.second, false}, relation});
+        {{subject.type(), subject.id(), subject.relation(), relation.first, relation.second, false}, relation, 0});
   }
-  if (reach.has({subject.type(), subject.relation()})) found({subject.type(), subject.relation()}, subject.id());
+  if (reach.has({subject.type(), subject.relation()})) found({subject.type(), subject.relation()}, subject.id(), 0);
   HG_RETURN_IF_ERROR(find_by_values(reach, subject));
   while (!open_.empty() || !questions_.empty()) {
     while (!open_.empty()) {
@@ -99,10 +109,12 @@ StatusOr<std::vector<std::string>> EntityCandidates::find(const Reach::Name& tar
     std::vector<Question> asked;
     asked.swap(questions_);
     for (const Question& question : asked) {
-      for (const std::string& id : *facts_.entities(question.key)) found(question.name, id);
+      for (const std::string& id : *facts_.entities(question.key)) found(question.name, id, question.proof);
     }
   }
-  return std::vector<std::string>(ids_.begin(), ids_.end());
+  std::vector<Candidate> candidates;
+  for (const auto& [id, proof] : ids_) candidates.push_back({id, proof});
+  return candidates;
 }
 
 void SubjectCandidates::open(const base::v1::Entity& entity, const std::string& name, const std::string& computed) {
@@ -123,9 +135,7 @@ void SubjectCandidates::enter(const Place& place, std::vector<Place>& rows) {
     return;
   }
   if (reference->second == Definition::REFERENCE_RELATION) return rows.push_back(place);
-  std::vector<const base::v1::Leaf*> leaves;
-  Reach::leaves(*scope_.schema, place.entity.type(), entity->second.permissions().at(place.name).child(), leaves);
-  for (const base::v1::Leaf* leaf : leaves) {
+  for (const auto& [leaf, decides] : Reach::leaves(entity->second.permissions().at(place.name).child())) {
     if (leaf->has_computed_user_set()) {
       open(place.entity, leaf->computed_user_set().relation());
     } else if (leaf->has_tuple_to_user_set()) {
@@ -153,8 +163,14 @@ void SubjectCandidates::take(const Place& place, const Facts::Subjects& subjects
   }
 }
 
-StatusOr<std::vector<std::string>> SubjectCandidates::find(const base::v1::Entity& entity, const std::string& name,
-                                                           const base::v1::RelationReference& kind) {
+std::vector<Candidate> SubjectCandidates::candidates() const {
+  std::vector<Candidate> all;
+  for (const std::string& id : ids_) all.push_back({id});
+  return all;
+}
+
+StatusOr<std::vector<Candidate>> SubjectCandidates::find(const base::v1::Entity& entity, const std::string& name,
+                                                         const base::v1::RelationReference& kind) {
   open(entity, name);
   while (!open_.empty()) {
     std::vector<Place> rows;
@@ -171,7 +187,7 @@ StatusOr<std::vector<std::string>> SubjectCandidates::find(const base::v1::Entit
     if (facts_.missed()) HG_RETURN_IF_ERROR(facts_.fetch());
     for (const Place& place : rows) take(place, *subjects_of(place), kind);
   }
-  if (!everybody_) return std::vector<std::string>(ids_.begin(), ids_.end());
+  if (!everybody_) return candidates();
   HG_ASSIGN_OR_RETURN(
       const std::vector<std::string> known,
       scope_.reader->known_ids(scope_.tenant, scope_.at, {kind.type(), true, kind.relation()}, scope_.batch_limits()));
@@ -183,7 +199,7 @@ StatusOr<std::vector<std::string>> SubjectCandidates::find(const base::v1::Entit
       if (kind.relation().empty() || one.relation() == kind.relation()) ids_.insert(one.id());
     }
   }
-  return std::vector<std::string>(ids_.begin(), ids_.end());
+  return candidates();
 }
 
 }  // namespace headgate::engine

@@ -1,4 +1,5 @@
-// Who may have a permission: more than have it, never fewer. Each is to be checked.
+// Who may have a permission: more than have it, never fewer. Each is to be checked, unless the walk proves it: when it
+// went over tuples, sets, arrows and "or" alone.
 #pragma once
 
 #include <set>
@@ -13,26 +14,35 @@ namespace headgate::engine {
 
 using Scopes = google::protobuf::Map<std::string, base::v1::StringArrayValue>;
 
+struct Candidate {
+  static constexpr int64_t kUnproven = INT64_MAX;
+
+  std::string id;
+  int64_t proof = kUnproven;  // how many sub-problems deep it is, as a check counts them
+};
+
 // From a subject back to the entities of a type, one round trip for each step away from the subject.
 class EntityCandidates {
  public:
   // `scopes`: ids to which a type is restricted, on the way, too; an empty list restricts nothing.
   EntityCandidates(const Scope& scope, Facts& facts, const Scopes& scopes);
   // Sorted by bytes.
-  StatusOr<std::vector<std::string>> find(const Reach::Name& target, const base::v1::Subject& subject);
+  StatusOr<std::vector<Candidate>> find(const Reach::Name& target, const base::v1::Subject& subject);
 
  private:
   struct Found {
     Reach::Name name;
     std::string id;
+    int64_t proof;
   };
   // Entities that follow from a found one, or from the subject, through one relation.
   struct Question {
     BackwardKey key;
     Reach::Name name;  // what they have then
+    int64_t proof;
   };
 
-  void found(const Reach::Name& name, const std::string& id);
+  void found(const Reach::Name& name, const std::string& id, int64_t proof);
   void follow(const Reach& reach, const Found& one);
   Status find_by_values(const Reach& reach, const base::v1::Subject& subject);
   // Every id of a type that the state or the context knows.
@@ -41,10 +51,10 @@ class EntityCandidates {
   const Scope& scope_;
   Facts& facts_;
   std::map<std::string, std::set<std::string>> scopes_;
-  std::unordered_set<std::string> seen_;
+  std::unordered_map<std::string, int64_t> seen_;  // with the shortest proof
   std::vector<Found> open_;
   std::vector<Question> questions_;
-  std::set<std::string> ids_;
+  std::map<std::string, int64_t> ids_;
   Reach::Name target_;
 };
 
@@ -53,8 +63,8 @@ class SubjectCandidates {
  public:
   SubjectCandidates(const Scope& scope, Facts& facts) : scope_(scope), facts_(facts) {}
   // Sorted by bytes.
-  StatusOr<std::vector<std::string>> find(const base::v1::Entity& entity, const std::string& name,
-                                          const base::v1::RelationReference& kind);
+  StatusOr<std::vector<Candidate>> find(const base::v1::Entity& entity, const std::string& name,
+                                        const base::v1::RelationReference& kind);
 
  private:
   struct Place {
@@ -66,6 +76,8 @@ class SubjectCandidates {
   void open(const base::v1::Entity& entity, const std::string& name, const std::string& computed = "");
   void enter(const Place& place, std::vector<Place>& rows);
   void take(const Place& place, const Facts::Subjects& subjects, const base::v1::RelationReference& kind);
+
+  std::vector<Candidate> candidates() const;
 
   const Scope& scope_;
   Facts& facts_;

@@ -1,5 +1,6 @@
 #include "engine/check/check_service.h"
 
+#include "base/guard.h"
 #include "engine/check/candidates.h"
 #include "engine/check/expansion.h"
 #include "engine/model/errors.h"
@@ -220,22 +221,28 @@ StatusOr<CheckService::Paging> CheckService::paging_of(uint32_t size, const std:
   return paging;
 }
 
-Status CheckService::page(const Scope& scope, const std::vector<std::string>& candidates, const Paging& paging,
+Status CheckService::page(const Scope& scope, const std::vector<Candidate>& candidates, const Paging& paging,
                           DepthRule rule, const Ask& ask, const Emit& emit) {
   uint32_t given = 0;
-  auto at = std::ranges::lower_bound(candidates, paging.first);
+  auto at = guarded(Guard::kLookupPages) ? std::ranges::lower_bound(candidates, paging.first, {}, &Candidate::id)
+                                         : std::ranges::upper_bound(candidates, paging.first, {}, &Candidate::id);
   // The first ones soon, the others cheaply.
   size_t chunk = std::min<size_t>(paging.size + size_t{1}, kFirstChunk);
   while (at != candidates.end()) {
     const auto end = at + std::min<ptrdiff_t>(static_cast<ptrdiff_t>(chunk), candidates.end() - at);
     std::vector<Question> questions;
-    for (auto one = at; one != end; ++one) questions.push_back(ask(*one));
+    for (auto one = at; one != end; ++one) {
+      if (one->proof > rule.depth_max) questions.push_back(ask(one->id));
+    }
     HG_ASSIGN_OR_RETURN(const std::vector<Verdict> verdicts, decide(scope, questions, rule));
-    for (size_t i = 0; i < verdicts.size(); ++i, ++at) {
-      HG_RETURN_IF_ERROR(verdicts[i].error);
-      if (!verdicts[i].allowed) continue;
+    auto verdict = verdicts.begin();
+    for (; at != end; ++at) {
+      if (at->proof > rule.depth_max) {
+        HG_RETURN_IF_ERROR(verdict->error);
+        if (!verdict++->allowed) continue;
+      }
       const bool behind_page = given++ == paging.size;
-      HG_RETURN_IF_ERROR(emit(*at, behind_page));
+      HG_RETURN_IF_ERROR(emit(at->id, behind_page));
       if (behind_page) return ok_status();
     }
     chunk = std::min(4 * chunk, kChunk);
@@ -248,7 +255,7 @@ Status CheckService::lookup(const PermissionLookupEntityRequest& request, CheckC
   HG_ASSIGN_OR_RETURN(const Prepared prepared, prepare(request, call));
   HG_RETURN_IF_ERROR(check_names(*prepared.schema, request.entity_type(), request.permission()));
   Facts facts(prepared.scope);
-  HG_ASSIGN_OR_RETURN(const std::vector<std::string> candidates,
+  HG_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates,
                       EntityCandidates(prepared.scope, facts, request.scope())
                           .find({request.entity_type(), request.permission()}, request.subject()));
   const auto ask = [&](const std::string& id) {
@@ -299,7 +306,7 @@ StatusOr<PermissionLookupSubjectResponse> CheckService::lookup_subject_once(
   HG_RETURN_IF_ERROR(check_names(*prepared.schema, request.entity().type(), request.permission()));
   const RelationReference& kind = request.subject_reference();
   Facts facts(prepared.scope);
-  HG_ASSIGN_OR_RETURN(const std::vector<std::string> candidates,
+  HG_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates,
                       SubjectCandidates(prepared.scope, facts).find(request.entity(), request.permission(), kind));
   const auto ask = [&](const std::string& id) {
     Question question{request.entity(), request.permission(), {}};

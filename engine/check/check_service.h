@@ -44,6 +44,8 @@ struct CheckSettings {
   uint32_t page_size_max = 5000;
 };
 
+struct Candidate;
+
 class CheckService {
  public:
   // All are borrowed and outlive this.
@@ -101,7 +103,8 @@ class CheckService {
                                 CheckCall& call);
   StatusOr<Paging> paging_of(uint32_t size, const std::string& token) const;
   StatusOr<std::vector<Verdict>> decide(const Scope& scope, const std::vector<Question>& questions, DepthRule rule);
-  Status page(const Scope& scope, const std::vector<std::string>& candidates, const Paging& paging, DepthRule rule,
+  // Proven ones are not checked.
+  Status page(const Scope& scope, const std::vector<Candidate>& candidates, const Paging& paging, DepthRule rule,
               const Ask& ask, const Emit& emit);
   Status lookup(const base::v1::PermissionLookupEntityRequest& request, CheckCall& call, const Emit& emit);
 

@@ -1,5 +1,6 @@
 #include "engine/check/evaluation.h"
 
+#include "base/guard.h"
 #include "engine/model/errors.h"
 
 namespace headgate::engine {
@@ -48,7 +49,9 @@ Evaluation::Id Evaluation::add_node(Graph::Op op) {
 
 Evaluation::Id Evaluation::goal_of(const base::v1::Entity& entity, const std::string& name, const Subject* subject,
                                    const base::v1::Call* call, int64_t depth) {
-  const std::string subject_key(reinterpret_cast<const char*>(&subject), sizeof(subject));
+  const std::string subject_key = guarded(Guard::kCheckSubjects)
+                                      ? std::string(reinterpret_cast<const char*>(&subject), sizeof(subject))
+                                      : std::string();
   const auto [found, fresh] =
       goal_by_text_.try_emplace(joined({entity.type(), entity.id(), name}) + subject_key, goals_.size());
   if (!fresh) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
@@ -95,7 +97,8 @@ const std::vector<std::string>* Facts::entities(const BackwardKey& key) {
 }
 
 void Facts::merge(Subjects& stored, const RelationKey& key, bool usersets_only) const {
-  if (const auto found = contextual_by_relation_.find(key_of(key)); found != contextual_by_relation_.end()) {
+  if (const auto found = contextual_by_relation_.find(key_of(key));
+      found != contextual_by_relation_.end() && guarded(Guard::kCheckContext)) {
     for (const Subject* subject : found->second) {
       if (!usersets_only || !subject->relation().empty()) stored.push_back(*subject);
     }

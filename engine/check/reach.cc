@@ -1,14 +1,40 @@
 #include "engine/check/reach.h"
 
+#include "base/guard.h"
+
 namespace headgate::engine {
 
 namespace {
 
 // Attributes and rules among the leaves, not looking into what they name.
-int decided_by_values(const std::vector<const base::v1::Leaf*>& leaves) {
+int decided_by_values(const std::vector<Reach::Leaf>& leaves) {
   int count = 0;
-  for (const base::v1::Leaf* leaf : leaves) count += leaf->has_call() || leaf->has_computed_attribute() ? 1 : 0;
+  for (const auto& [leaf, decides] : leaves) count += leaf->has_call() || leaf->has_computed_attribute() ? 1 : 0;
   return count;
+}
+
+void collect(const base::v1::Child& child, bool decides, std::vector<Reach::Leaf>& into) {
+  if (child.has_leaf()) {
+    into.push_back({&child.leaf(), decides});
+    return;
+  }
+  using Rewrite = base::v1::Rewrite;
+  const Rewrite& rewrite = child.rewrite();
+  const bool any = rewrite.rewrite_operation() == Rewrite::OPERATION_UNION;
+  std::vector<Reach::Leaf> best;
+  bool first = true;
+  for (const base::v1::Child& one : rewrite.children()) {
+    if (!first && (rewrite.rewrite_operation() == Rewrite::OPERATION_EXCLUSION || !guarded(Guard::kLookupSides))) break;
+    std::vector<Reach::Leaf> found;
+    collect(one, decides && any, found);
+    if (any) {
+      best.insert(best.end(), found.begin(), found.end());
+    } else if (first || decided_by_values(found) < decided_by_values(best)) {
+      best = std::move(found);
+    }
+    first = false;
+  }
+  into.insert(into.end(), best.begin(), best.end());
 }
 
 }  // namespace
@@ -39,44 +65,22 @@ void Reach::visit(const Name& name) {
   if (seen_.insert(name).second) open_.push_back(name);
 }
 
-void Reach::leaves(const base::v1::SchemaDefinition& schema, const std::string& type, const base::v1::Child& child,
-                   std::vector<const base::v1::Leaf*>& into) {
-  if (child.has_leaf()) {
-    into.push_back(&child.leaf());
-    return;
-  }
-  const base::v1::Rewrite& rewrite = child.rewrite();
-  if (rewrite.children().empty()) return;
-  using Rewrite = base::v1::Rewrite;
-  if (rewrite.rewrite_operation() == Rewrite::OPERATION_EXCLUSION) {
-    return leaves(schema, type, rewrite.children(0), into);
-  }
-  std::vector<const base::v1::Leaf*> best;
-  bool first = true;
-  for (const base::v1::Child& one : rewrite.children()) {
-    std::vector<const base::v1::Leaf*> found;
-    leaves(schema, type, one, found);
-    if (rewrite.rewrite_operation() != Rewrite::OPERATION_INTERSECTION) {
-      best.insert(best.end(), found.begin(), found.end());
-    } else if (first || decided_by_values(found) < decided_by_values(best)) {
-      best = std::move(found);
-    }
-    first = false;
-  }
-  into.insert(into.end(), best.begin(), best.end());
+std::vector<Reach::Leaf> Reach::leaves(const base::v1::Child& child) {
+  std::vector<Leaf> found;
+  collect(child, true, found);
+  return found;
 }
 
 void Reach::visit_permission(const Name& name, const base::v1::PermissionDefinition& permission) {
-  std::vector<const base::v1::Leaf*> found;
-  leaves(schema_, name.first, permission.child(), found);
-  for (const base::v1::Leaf* leaf : found) {
+  for (const auto& [leaf, decides] : leaves(permission.child())) {
     if (leaf->has_computed_user_set()) {
       const Name of{name.first, leaf->computed_user_set().relation()};
-      computed_[of].insert(name);
+      bool& follows = computed_[of][name];
+      follows = follows || decides;
       visit(of);
     } else if (leaf->has_tuple_to_user_set()) {
       const Arrow arrow{name, leaf->tuple_to_user_set().tupleset().relation(),
-                        leaf->tuple_to_user_set().computed().relation()};
+                        leaf->tuple_to_user_set().computed().relation(), decides};
       arrows_.push_back(arrow);
       const base::v1::EntityDefinition& entity = schema_.entity_definitions().at(name.first);
       const auto relation = entity.relations().find(arrow.relation);
@@ -89,9 +93,9 @@ void Reach::visit_permission(const Name& name, const base::v1::PermissionDefinit
         visit({tuple.subject().type(), arrow.computed});
       }
     } else {
-      const std::string decides = leaf->has_call() ? leaf->call().rule_name() : leaf->computed_attribute().name();
-      values_.insert({name.first, decides});
-      computed_[{name.first, decides}].insert(name);
+      const std::string value = leaf->has_call() ? leaf->call().rule_name() : leaf->computed_attribute().name();
+      values_.insert({name.first, value});
+      computed_[{name.first, value}].try_emplace(name, false);
     }
   }
 }

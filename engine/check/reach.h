@@ -19,6 +19,12 @@ class Reach {
     Name of;  // the permission
     std::string relation;
     std::string computed;
+    bool decides = false;
+  };
+  // Whether a leaf alone decides for its permission: only "or" stands above it.
+  struct Leaf {
+    const base::v1::Leaf* leaf = nullptr;
+    bool decides = true;
   };
 
   // Tuples of the context count as if the schema declared their kind.
@@ -31,12 +37,11 @@ class Reach {
   const std::map<Name, std::set<Name>>& relations() const { return relations_; }
   // Attributes and rules: every entity of the type may have them.
   const std::set<Name>& values() const { return values_; }
-  // The permissions, of the same entity, that follow from a name.
-  const std::map<Name, std::set<Name>>& computed() const { return computed_; }
+  // The permissions, of the same entity, that may follow from a name, and whether they do.
+  const std::map<Name, std::map<Name, bool>>& computed() const { return computed_; }
   const std::vector<Arrow>& arrows() const { return arrows_; }
   // The leaves on which this permission rests, as above.
-  static void leaves(const base::v1::SchemaDefinition& schema, const std::string& type, const base::v1::Child& child,
-                     std::vector<const base::v1::Leaf*>& into);
+  static std::vector<Leaf> leaves(const base::v1::Child& child);
 
  private:
   void visit(const Name& name);
@@ -48,7 +53,7 @@ class Reach {
   std::set<Name> seen_;
   std::vector<Name> open_;
   std::map<Name, std::set<Name>> relations_;
-  std::map<Name, std::set<Name>> computed_;
+  std::map<Name, std::map<Name, bool>> computed_;
   std::vector<Arrow> arrows_;
   std::set<Name> values_;
 };
