@@ -193,6 +193,7 @@ TEST_SUITE("engine/cel") {
                {"timestamp(0).getDayOfWeek() * 100 + timestamp(0).getDate() * 10 + timestamp(0).getMonth()", "410"},
                {"duration('3661s').getMinutes()", "61"},
                {"timestamp(0).getHours('../../../etc/passwd')", "error: there is no time zone '../../../etc/passwd'"},
+               {"timestamp(0).getHours('Europe//Berlin')", "error: there is no time zone 'Europe//Berlin'"},
                {"timestamp(0).getHours('Nowhere/City')", "error: there is no time zone 'Nowhere/City'"}});
   }
 
@@ -223,6 +224,17 @@ TEST_SUITE("engine/cel") {
     CHECK(evaluate("s.matches('(((a{1,100}){1,100}){1,100})')").starts_with("error: this pattern cannot be used"));
     const std::string loop = "ns.all(x, ns.all(y, ns.all(z, ns.all(v, ns.all(w, ns.all(u, s.matches(s + '|' + s)))))))";
     CHECK(evaluate(loop, {.steps_max = 100'000}) == "error: the expression takes too many steps");
+    CHECK(evaluate("ns.all(x, ns.all(y, !s.matches('\\\\pL{1000}' + string(x)) || true))") ==
+          "error: the expression takes too many steps");
+    const std::string nested = std::string(500, '(') + "a" + [] {
+      std::string ends;
+      for (int i = 0; i < 500; ++i) ends += ")*";
+      return ends;
+    }();
+    std::string text = "'a'";
+    for (int i = 0; i < 17; ++i) text = "[" + text + "].map(x, x + x)[0]";
+    CHECK(evaluate(text + ".matches('" + nested + "')") == "error: the expression takes too many steps");
+    CHECK(evaluate(text + ".matches('^a+$')") == "true");
     std::string many = "false";
     for (int i = 0; i < 100; ++i) many += " || s.matches('^" + std::to_string(i) + "')";
     CHECK(evaluate(many + " || s.matches('^h')") == "true");

@@ -12,9 +12,10 @@ namespace {
 // Every part costs some hundred bytes of stack, here and when it is evaluated.
 constexpr int kMaxTreeDepth = 2'000;
 
-// Patterns that are kept compiled. Each may take the memory that pattern_options() allows; further ones are compiled
-// when they are used, which costs steps.
+// Patterns that are kept compiled, and their instructions of 16 bytes together. Further ones are compiled when they are
+// used, which costs steps.
 constexpr size_t kMaxPatterns = 32;
+constexpr int kMaxPatternInstructions = 100'000;
 
 constexpr std::string_view kTypeNames[] = {"bool",
                                            "bytes",
@@ -179,8 +180,11 @@ class Builder {
     }
     const Function function = find_function(name, call.has_target(), arguments.size());
     if (function == nullptr) return unknown_function(std::move(name));
-    if (name == "matches" && is_text(*arguments[1]) && parts_.patterns.size() < kMaxPatterns)
-      return build_matches(arguments);
+    if (name == "matches" && is_text(*arguments[1])) {
+      if (const re2::RE2* pattern = keep_pattern(arguments[1]->constant.text())) {
+        return add({.operation = Operation::kMatches, .a = arguments[0], .pattern = pattern});
+      }
+    }
     return add({.operation = Operation::kCall, .more = keep(std::move(arguments)), .function = function});
   }
 
@@ -188,11 +192,17 @@ class Builder {
     return step.operation == Operation::kConstant && step.constant.is(ValueKind::kString);
   }
 
-  const Step* build_matches(const std::vector<const Step*>& arguments) {
-    const std::string_view text = arguments[1]->constant.text();
+  // Null when there are too many of them.
+  const re2::RE2* keep_pattern(std::string_view text) {
+    if (parts_.patterns.size() >= kMaxPatterns) return nullptr;
     const re2::RE2& pattern =
         parts_.patterns.emplace_back(re2::StringPiece(text.data(), text.size()), pattern_options());
-    return add({.operation = Operation::kMatches, .a = arguments[0], .pattern = &pattern});
+    if (!pattern.ok()) return &pattern;
+    pattern_instructions_ += pattern.ProgramSize();
+    if (pattern_instructions_ <= kMaxPatternInstructions) return &pattern;
+    pattern_instructions_ -= pattern.ProgramSize();
+    parts_.patterns.pop_back();
+    return nullptr;
   }
 
   const Step* build_list(const Expr::CreateList& list) {
@@ -248,6 +258,7 @@ class Builder {
   std::vector<std::pair<std::string, size_t>> scopes_;
   size_t slots_ = 0;
   int depth_ = 0;
+  int pattern_instructions_ = 0;
   bool too_deep_ = false;
 };
 

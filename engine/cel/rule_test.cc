@@ -161,7 +161,7 @@ TEST_SUITE("engine/cel") {
     const auto is_true = packed(yes);
     google::protobuf::Any broken;
     broken.set_type_url("type.googleapis.com/base.v1.StringValue");
-    for (const std::string bytes : {std::string("\x0A\x02\xFF\xFE"), std::string("\x0A\x7F"), std::string("\xFF")}) {
+    for (const std::string& bytes : {std::string("\x0A\x02\xFF\xFE"), std::string("\x0A\x7F"), std::string("\xFF")}) {
       broken.set_value(bytes);
       CHECK(rule->holds({{{"b"}, {"s", &broken}}}, nullptr).status().code() == StatusCode::kInternal);
       CHECK(*rule->holds({{{"b", &is_true}, {"s", &broken}}}, nullptr));

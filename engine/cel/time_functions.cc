@@ -32,13 +32,16 @@ Value make_timestamp(Heap& heap, __int128 nanos) {
   return heap.fail(ErrorKind::kOverflow, "timestamp overflow: it is not within the years 1 to 9999");
 }
 
-// Names come with requests, and loading one opens a file and is remembered for ever: only files that are there.
+// Names come with requests, and loading one opens a file and is remembered for ever: only files that are there, in one
+// way to write them.
 bool is_zone_name(std::string_view name) {
   const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '/' ||
            c == '-' || c == '+';
   });
-  if (!plain || name.size() > 64 || name.starts_with('/')) return false;
+  if (!plain || name.size() > 64 || name.starts_with('/') || name.find("//") != std::string_view::npos) {
+    return false;
+  }
   const char* folder = std::getenv("TZDIR");
   std::error_code error;
   return std::filesystem::is_regular_file(
