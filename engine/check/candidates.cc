@@ -38,19 +38,17 @@ void EntityCandidates::found(const Reach::Name& name, const std::string& id, int
 }
 
 void EntityCandidates::follow(const Reach& reach, const Found& one) {
-  if (const auto permissions = reach.computed().find(one.name); permissions != reach.computed().end()) {
-    for (const auto& [permission, decides] : permissions->second) found(permission, one.id, next(one.proof, decides));
+  for (const auto& [permission, decides] : reach.permissions_of(one.name)) {
+    found(permission, one.id, next(one.proof, decides));
   }
   const auto& [type, name] = one.name;
-  for (const Reach::Arrow& arrow : reach.arrows()) {
-    if (arrow.computed != name) continue;
-    questions_.push_back(
-        {{type, one.id, "", arrow.of.first, arrow.relation, true}, arrow.of, next(one.proof, arrow.decides)});
+  for (const Reach::Arrow& arrow : reach.arrows_to(name)) {
+    const int64_t proof = next(one.proof, arrow.decides);
+    questions_.push_back({{type, one.id, "", arrow.of.first, arrow.relation, true}, arrow.of, proof});
   }
-  for (const auto& [relation, subjects] : reach.relations()) {
-    if (!subjects.contains(one.name)) continue;
-    questions_.push_back(
-        {{type, one.id, name, relation.first, relation.second, false}, relation, next(one.proof, true)});
+  for (const Reach::Name& relation : reach.relations_of(one.name)) {
+    const int64_t proof = next(one.proof, true);
+    questions_.push_back({{type, one.id, name, relation.first, relation.second, false}, relation, proof});
   }
 }
 
@@ -90,8 +88,7 @@ Status EntityCandidates::add_known(const std::string& type, std::set<std::string
 StatusOr<std::vector<Candidate>> EntityCandidates::find(const Reach::Name& target, const Subject& subject) {
   target_ = target;
   const Reach reach(*scope_.schema, scope_.context, target);
-  for (const auto& [relation, subjects] : reach.relations()) {
-    if (!subjects.contains({subject.type(), subject.relation()})) continue;
+  for (const Reach::Name& relation : reach.relations_of({subject.type(), subject.relation()})) {
     questions_.push_back(
         {{subject.type(), subject.id(), subject.relation(), relation.first, relation.second, false}, relation, 0});
   }

@@ -29,7 +29,7 @@ base::v1::Entity entity_of(const base::v1::Subject& subject) {
 
 StatusOr<Expand> Expansion::run(const base::v1::Entity& entity, const std::string& name) {
   Expand root;
-  HG_RETURN_IF_ERROR(expand(&root, kTop, entity, name));
+  HG_RETURN_IF_ERROR(expand(&root, 0, kTop, entity, name));
   while (!tasks_.empty()) {
     std::vector<Task> tasks;
     tasks.swap(tasks_);
@@ -73,7 +73,8 @@ Expand* Expansion::add_child(Expand* node) {
   return node->mutable_expand()->add_children();
 }
 
-Status Expansion::expand(Expand* node, size_t above, const base::v1::Entity& entity, const std::string& name) {
+Status Expansion::expand(Expand* node, int depth, size_t above, const base::v1::Entity& entity,
+                         const std::string& name) {
   const auto& definitions = scope_.schema->entity_definitions();
   const auto found = definitions.find(entity.type());
   if (found == definitions.end()) return api_error(base::v1::ERROR_CODE_SCHEMA_NOT_FOUND);
@@ -83,19 +84,23 @@ Status Expansion::expand(Expand* node, size_t above, const base::v1::Entity& ent
     node->mutable_leaf()->mutable_subjects();
     return ok_status();
   }
-  const int depth = above == kTop ? 0 : steps_[above].depth + 1;
   if (depth > kTreeDepthMax) return api_error(base::v1::ERROR_CODE_DEPTH_NOT_ENOUGH);
   HG_RETURN_IF_ERROR(check_limits());
   const size_t step = steps_.size();
-  steps_.push_back({entity, name, above, depth});
+  steps_.push_back({entity, name, above});
   const auto reference = found->second.references().find(name);
   using Definition = base::v1::EntityDefinition;
   const auto kind =
       reference == found->second.references().end() ? Definition::REFERENCE_UNSPECIFIED : reference->second;
   switch (kind) {
-    case Definition::REFERENCE_PERMISSION: return build(node, step, found->second.permissions().at(name).child());
-    case Definition::REFERENCE_RELATION: tasks_.push_back({Task::Kind::kRelation, node, step, name, "", {}}); break;
-    case Definition::REFERENCE_ATTRIBUTE: tasks_.push_back({Task::Kind::kAttribute, node, step, name, "", {}}); break;
+    case Definition::REFERENCE_PERMISSION:
+      return build(node, depth, step, found->second.permissions().at(name).child());
+    case Definition::REFERENCE_RELATION:
+      tasks_.push_back({Task::Kind::kRelation, node, step, name, "", {}, depth});
+      break;
+    case Definition::REFERENCE_ATTRIBUTE:
+      tasks_.push_back({Task::Kind::kAttribute, node, step, name, "", {}, depth});
+      break;
     default:
       if (!scope_.schema->rule_definitions().contains(name)) return api_error(base::v1::ERROR_CODE_SCHEMA_NOT_FOUND);
       return open_call(node, step, name, scope_.arguments != nullptr ? *scope_.arguments : Arguments());
@@ -103,34 +108,36 @@ Status Expansion::expand(Expand* node, size_t above, const base::v1::Entity& ent
   return ok_status();
 }
 
-Status Expansion::build(Expand* node, size_t step, const base::v1::Child& child) {
-  if (child.has_leaf()) return build_leaf(node, step, child.leaf());
+Status Expansion::build(Expand* node, int depth, size_t step, const base::v1::Child& child) {
+  if (child.has_leaf()) return build_leaf(node, depth, step, child.leaf());
+  if (depth > kTreeDepthMax) return api_error(base::v1::ERROR_CODE_DEPTH_NOT_ENOUGH);
   const std::string name = steps_[step].name;
   head(node, step, name);
   node->mutable_expand()->set_operation(operation_of(child.rewrite().rewrite_operation()));
   // Nodes are given out before any is filled: they stay where they are, because the list holds pointers.
   for (const base::v1::Child& one : child.rewrite().children()) {
-    HG_RETURN_IF_ERROR(build(add_child(node), step, one));
+    HG_RETURN_IF_ERROR(build(add_child(node), depth + 1, step, one));
   }
   return ok_status();
 }
 
-Status Expansion::build_leaf(Expand* node, size_t step, const base::v1::Leaf& leaf) {
+Status Expansion::build_leaf(Expand* node, int depth, size_t step, const base::v1::Leaf& leaf) {
   const base::v1::Entity entity = steps_[step].entity;
-  if (leaf.has_computed_user_set()) return expand(node, step, entity, leaf.computed_user_set().relation());
-  if (leaf.has_computed_attribute()) return expand(node, step, entity, leaf.computed_attribute().name());
+  if (leaf.has_computed_user_set()) return expand(node, depth, step, entity, leaf.computed_user_set().relation());
+  if (leaf.has_computed_attribute()) return expand(node, depth, step, entity, leaf.computed_attribute().name());
   if (leaf.has_call()) return open_call(node, step, leaf.call().rule_name(), leaf.call().arguments());
   const base::v1::TupleToUserSet& arrow = leaf.tuple_to_user_set();
   head(node, step, arrow.tupleset().relation());
   node->mutable_expand()->set_operation(ExpandTreeNode::OPERATION_UNION);
-  tasks_.push_back({Task::Kind::kArrow, node, step, arrow.tupleset().relation(), arrow.computed().relation(), nullptr});
+  tasks_.push_back(
+      {Task::Kind::kArrow, node, step, arrow.tupleset().relation(), arrow.computed().relation(), nullptr, depth});
   return ok_status();
 }
 
 Status Expansion::open_call(Expand* node, size_t step, const std::string& rule, const Arguments& arguments) {
   head(node, step, rule);
   *node->mutable_arguments() = arguments;
-  tasks_.push_back({Task::Kind::kCall, node, step, rule, "", &node->arguments()});
+  tasks_.push_back({Task::Kind::kCall, node, step, rule, "", &node->arguments(), 0});
   return ok_status();
 }
 
@@ -162,7 +169,7 @@ StatusOr<bool> Expansion::meet_relation(const Task& task) {
   }
   task.node->mutable_expand()->set_operation(ExpandTreeNode::OPERATION_UNION);
   for (const base::v1::Subject* one : sets) {
-    HG_RETURN_IF_ERROR(expand(add_child(task.node), task.step, entity_of(*one), one->relation()));
+    HG_RETURN_IF_ERROR(expand(add_child(task.node), task.depth + 1, task.step, entity_of(*one), one->relation()));
   }
   Expand* const leaf = add_child(task.node);
   head(leaf, task.step, task.name);
@@ -175,7 +182,7 @@ StatusOr<bool> Expansion::meet_arrow(const Task& task) {
   const Facts::Subjects* subjects = facts_.subjects({entity.type(), entity.id(), task.name});
   if (subjects == nullptr) return false;
   for (const base::v1::Subject& one : *subjects) {
-    HG_RETURN_IF_ERROR(expand(add_child(task.node), task.step, entity_of(one), task.computed));
+    HG_RETURN_IF_ERROR(expand(add_child(task.node), task.depth + 1, task.step, entity_of(one), task.computed));
   }
   return true;
 }

@@ -29,17 +29,18 @@ class Expansion {
     std::string name;      // relation, or the relation that an arrow follows, or the attribute
     std::string computed;  // kArrow
     const Arguments* arguments = nullptr;
+    int depth = 0;  // of the node in the tree
   };
   struct Step {
     base::v1::Entity entity;
     std::string name;
     size_t above = 0;
-    int depth = 0;
   };
 
-  Status expand(base::v1::Expand* node, size_t above, const base::v1::Entity& entity, const std::string& name);
-  Status build(base::v1::Expand* node, size_t step, const base::v1::Child& child);
-  Status build_leaf(base::v1::Expand* node, size_t step, const base::v1::Leaf& leaf);
+  Status expand(base::v1::Expand* node, int depth, size_t above, const base::v1::Entity& entity,
+                const std::string& name);
+  Status build(base::v1::Expand* node, int depth, size_t step, const base::v1::Child& child);
+  Status build_leaf(base::v1::Expand* node, int depth, size_t step, const base::v1::Leaf& leaf);
   void head(base::v1::Expand* node, size_t step, const std::string& name) const;
   bool comes_again(size_t above, const base::v1::Entity& entity, const std::string& name) const;
   base::v1::Expand* add_child(base::v1::Expand* node);

@@ -81,7 +81,7 @@ void Reach::visit_permission(const Name& name, const base::v1::PermissionDefinit
     } else if (leaf->has_tuple_to_user_set()) {
       const Arrow arrow{name, leaf->tuple_to_user_set().tupleset().relation(),
                         leaf->tuple_to_user_set().computed().relation(), decides};
-      arrows_.push_back(arrow);
+      arrows_[arrow.computed].push_back(arrow);
       const base::v1::EntityDefinition& entity = schema_.entity_definitions().at(name.first);
       const auto relation = entity.relations().find(arrow.relation);
       if (relation != entity.relations().end()) {
@@ -101,7 +101,7 @@ void Reach::visit_permission(const Name& name, const base::v1::PermissionDefinit
 }
 
 void Reach::visit_relation(const Name& name, const base::v1::EntityDefinition& entity) {
-  std::set<Name>& subjects = relations_[name];
+  std::set<Name> subjects;
   for (const auto& one : entity.relations().at(name.second).relation_references()) {
     subjects.insert({one.type(), one.relation()});
   }
@@ -112,6 +112,7 @@ void Reach::visit_relation(const Name& name, const base::v1::EntityDefinition& e
     }
   }
   for (const Name& one : subjects) {
+    takers_[one].insert(name);
     if (!one.second.empty()) visit(one);
   }
 }

@@ -32,18 +32,25 @@ class Reach {
 
   // All that may come up on the way; the target, too.
   bool has(const Name& name) const { return seen_.contains(name); }
-  bool has_relation(const Name& name) const { return relations_.contains(name); }
-  // Subjects that a relation takes: a type and the relation of the subject, empty for none.
-  const std::map<Name, std::set<Name>>& relations() const { return relations_; }
+  // The relations that take a kind of subjects: a type and the relation of the subject, empty for none.
+  const std::set<Name>& relations_of(const Name& subjects) const { return found_or_none(takers_, subjects); }
   // Attributes and rules: every entity of the type may have them.
   const std::set<Name>& values() const { return values_; }
   // The permissions, of the same entity, that may follow from a name, and whether they do.
-  const std::map<Name, std::map<Name, bool>>& computed() const { return computed_; }
-  const std::vector<Arrow>& arrows() const { return arrows_; }
+  const std::map<Name, bool>& permissions_of(const Name& name) const { return found_or_none(computed_, name); }
+  // Those that look for this name behind them.
+  const std::vector<Arrow>& arrows_to(const std::string& computed) const { return found_or_none(arrows_, computed); }
   // The leaves on which this permission rests, as above.
   static std::vector<Leaf> leaves(const base::v1::Child& child);
 
  private:
+  template <typename Map>
+  static const typename Map::mapped_type& found_or_none(const Map& map, const typename Map::key_type& key) {
+    static const typename Map::mapped_type kNone;
+    const auto found = map.find(key);
+    return found == map.end() ? kNone : found->second;
+  }
+
   void visit(const Name& name);
   void visit_permission(const Name& name, const base::v1::PermissionDefinition& permission);
   void visit_relation(const Name& name, const base::v1::EntityDefinition& entity);
@@ -52,9 +59,9 @@ class Reach {
   const base::v1::Context* context_;
   std::set<Name> seen_;
   std::vector<Name> open_;
-  std::map<Name, std::set<Name>> relations_;
+  std::map<Name, std::set<Name>> takers_;
   std::map<Name, std::map<Name, bool>> computed_;
-  std::vector<Arrow> arrows_;
+  std::map<std::string, std::vector<Arrow>> arrows_;
   std::set<Name> values_;
 };
 

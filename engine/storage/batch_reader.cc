@@ -157,8 +157,9 @@ std::string state_of(const Quote& quote, const std::string& tenant, const SnapTo
 }
 
 // In front of a statement, sent with it: it holds for that one alone.
-std::string time_limit(const BatchLimits& limits) {
-  return limits.time_max.count() == 0 ? "" : fmt::format("SET LOCAL statement_timeout = {}; ", limits.time_max.count());
+std::string settings_of(const BatchLimits& limits) {
+  if (limits.time_max.count() == 0) return kPlannedOnce;
+  return fmt::format("{}SET LOCAL statement_timeout = {}; ", kPlannedOnce, limits.time_max.count());
 }
 
 Status too_late_or(const Status& status) {
@@ -263,7 +264,7 @@ class PostgresBatchReader : public BatchReader {
                                           columns_of(quote, query.usersets), columns_of(quote, query.subjects),
                                           columns_of(quote, query.attributes), columns_of(quote, query.entities));
       Rows rows(at, query, limits);
-      HG_RETURN_IF_ERROR(rows.take(pqxx::nontransaction(connection).exec(time_limit(limits) + sql)));
+      HG_RETURN_IF_ERROR(rows.take(pqxx::nontransaction(connection).exec(settings_of(limits) + sql)));
       answer = rows.answer();
       return ok_status();
     });
@@ -282,7 +283,7 @@ class PostgresBatchReader : public BatchReader {
           fmt::format("EXECUTE headgate_known_{} ({}, {}, {}{})", which.as_subject ? "subjects" : "entities",
                       state_of(quote, tenant, at), limits.rows_max + 1, quote(which.type), rest);
       ids.clear();
-      return take_ids(at, limits, pqxx::nontransaction(connection).exec(time_limit(limits) + sql), ids);
+      return take_ids(at, limits, pqxx::nontransaction(connection).exec(settings_of(limits) + sql), ids);
     });
     if (!status.ok()) return too_late_or(status);
     return ids;

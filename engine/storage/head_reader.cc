@@ -26,7 +26,7 @@ class PostgresHeads : public HeadReader {
     const Status status = pool_->read(setup_, [&](pqxx::connection_base& connection) {
       const pqxx::result rows =
           pqxx::nontransaction(connection)
-              .exec(fmt::format("EXECUTE headgate_heads ({})", connection.quote(array_text(tenants))));
+              .exec(fmt::format("{}EXECUTE headgate_heads ({})", kPlannedOnce, connection.quote(array_text(tenants))));
       HG_ASSIGN_OR_RETURN(const PgSnapshot now, parse_pg_snapshot(rows[0][0].c_str()));
       heads.standby = truth(rows[0][1]);
       heads.at = token_of(now, heads.standby);
