@@ -149,7 +149,7 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   void withhold_locked(uint64_t from, uint64_t to) REQUIRES_LOCK(core_->mutex);
   // How far the stream is complete that was read up to there.
   uint64_t complete_locked(uint64_t read) const REQUIRES_LOCK(core_->mutex);
-  TransactionIdentity newest_locked() const REQUIRES_LOCK(core_->mutex);
+  void advance_locked(const Pull& pull) REQUIRES_LOCK(core_->mutex);
   void park_locked() REQUIRES_LOCK(core_->mutex);
   void unpark_locked(uint64_t xid) REQUIRES_LOCK(core_->mutex);
   void leave_locked() REQUIRES_LOCK(core_->mutex);
@@ -168,8 +168,10 @@ class StreamImpl : public FeedStream, public std::enable_shared_from_this<Stream
   // position passes the former, because that would say that everything below it was sent.
   uint64_t withheld_from_ GUARDED_BY(core_->mutex) = UINT64_MAX;
   uint64_t withheld_to_ GUARDED_BY(core_->mutex) = 0;
-  // In front of place_, as long as that lies outside of the ring.
-  TransactionIdentity read_newest_ GUARDED_BY(core_->mutex);
+  TransactionIdentity newest_ GUARDED_BY(core_->mutex);  // in front of position_
+  // How far the stream is complete when it has sent the last page, and the newest transaction in front of that.
+  uint64_t page_end_ GUARDED_BY(core_->mutex) = 0;
+  TransactionIdentity page_newest_ GUARDED_BY(core_->mutex);
   std::deque<FeedItemPtr> buffer_ GUARDED_BY(core_->mutex);  // read from the database or ahead, not yet pulled
   bool buffer_ahead_ GUARDED_BY(core_->mutex) = false;
   uint64_t ahead_next_ GUARDED_BY(core_->mutex) = 0;  // number in the list of what was told ahead

@@ -43,7 +43,8 @@ class NoWakeup : public Wakeup {
 // A client: pulls when asked, and records.
 class Client {
  public:
-  Client(Feed& feed, StreamRequest request) : stream_(feed.open(std::move(request), wakeup_)) {}
+  Client(Feed& feed, StreamRequest request)
+      : takes_ahead_(request.notices && request.ahead), stream_(feed.open(std::move(request), wakeup_)) {}
   Client(Feed& feed, const std::string& tenant, const std::string& token = "")
       : Client(feed, StreamRequest{.tenants = {{tenant, token}}}) {}
 
@@ -60,6 +61,9 @@ class Client {
       for (const FeedItemPtr& item : pull->items) record(*item);
       CHECK(pull->position >= position);
       position = pull->position;
+      // A relay takes the end of what is not ahead for a position.
+      const bool whole = !pull->items.empty() && !pull->items.back()->more_parts;
+      if (takes_ahead_ && whole && !pull->ahead) CHECK(position > pull->items.back()->xid);
       if (pull->idle()) newest = pull->newest;
       if (pull->idle()) return true;
       if (limit.items_max == 1) return true;
@@ -116,6 +120,7 @@ class Client {
   }
 
   std::shared_ptr<NoWakeup> wakeup_ = std::make_shared<NoWakeup>();
+  bool takes_ahead_;
   std::shared_ptr<FeedStream> stream_;
 };
 

@@ -185,7 +185,8 @@ TEST_SUITE("feed/life") {
       CHECK(text(all) == "other:write " + expected);
       CHECK(all.notices.empty());
       // A position says that everything in front of it was sent.
-      Client slow(world.feed, StreamRequest{.notices = true, .all_tenants = true, .others_token = start});
+      Client slow(world.feed,
+                  StreamRequest{.notices = true, .all_tenants = true, .ahead = true, .others_token = start});
       while (slow.seen.size() < 4 && slow.pull({.items_max = 1})) {
         if (slow.seen.size() < 4) CHECK(slow.position <= missing);
       }

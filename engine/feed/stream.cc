@@ -21,6 +21,13 @@ uint64_t lowest_xid(const StreamRequest& request) {
   return lowest;
 }
 
+// The last one that is whole; null when there is none.
+const FeedItem* last_whole(const std::vector<FeedItemPtr>& items) {
+  const auto last =
+      std::find_if(items.rbegin(), items.rend(), [](const FeedItemPtr& item) { return !item->more_parts; });
+  return last == items.rend() ? nullptr : last->get();
+}
+
 Status collected_meanwhile() {
   return refusal(StatusCode::kOutOfRange, kHistoryGone, "the history was collected while the stream was reading it");
 }
@@ -114,7 +121,7 @@ Status StreamImpl::run_opening(HistoryReader& reader) {
       place_ = opened->place;
       // Not the horizon: what lies between the start and the horizon has not been sent yet.
       position_ = std::min(opened->opening.position, place_.xid);
-      read_newest_ = std::move(opened->newest);
+      newest_ = std::move(opened->newest);
       opening_ = std::move(opened->opening);
       notices_ = std::move(opened->notices);
       lose_ring_holes_locked();
@@ -145,17 +152,40 @@ StatusOr<Pull> StreamImpl::pull(ReadLimit limit) {
   if (pull.items.empty() && parked_ && !reading_) read_ahead_locked(limit, &pull);
   if (!request_.notices) stop_at_unreadable_locked(&pull);
   if (phase_ == Phase::kEnded && pull.idle()) return end_;
+  advance_locked(pull);
+  pull.position = position_;
+  // The end of a transaction that is not ahead is a position. While that is withheld, none may be taken from it.
+  const FeedItem* last = last_whole(pull.items);
+  if (last != nullptr && last->xid >= position_) pull.ahead = request_.ahead;
+  if (pull.idle()) pull.newest = newest_;
+  return pull;
+}
+
+// Not beyond what can be told together with the newest transaction in front of it: the ring may leave a stream behind
+// at any moment, and then that is known only where an item ends, or a page.
+void StreamImpl::advance_locked(const Pull& pull) {
   // A position inside of a transaction is the one in front of it.
   uint64_t read = parked_ ? core_->ring.end() : place_.xid;
   if (!buffer_.empty()) read = std::min(read, buffer_.front()->xid);
-  position_ = std::max(position_, std::min(complete_locked(read), core_->ring.durable_end()));
+  const uint64_t complete = std::min(complete_locked(read), core_->ring.durable_end());
   if (read >= withheld_to_) {
     withheld_from_ = UINT64_MAX;
     withheld_to_ = 0;
   }
-  pull.position = position_;
-  if (pull.idle()) pull.newest = newest_locked();
-  return pull;
+  if (complete <= position_) return;
+  if (!request_.notices) {
+    position_ = complete;
+  } else if (complete >= core_->ring.start()) {
+    position_ = complete;
+    newest_ = core_->ring.newest_below(complete);
+  } else if (complete == page_end_) {
+    position_ = complete;
+    newest_ = page_newest_;
+  } else if (const FeedItem* last = last_whole(pull.items); last != nullptr && !pull.ahead) {
+    if (last->xid >= complete || last->xid < position_) return;
+    position_ = last->xid + 1;
+    newest_ = identity_of(*last);
+  }
 }
 
 void StreamImpl::withhold_locked(uint64_t from, uint64_t to) {
@@ -179,13 +209,6 @@ void StreamImpl::stop_at_unreadable_locked(Pull* pull) {
                           "from the snap token {} to go on without it",
                           item.xid, item.tenant, *item.unreadable, encode_legacy_token(item.xid))));
   pull->items.erase(at, pull->items.end());
-}
-
-// An idle stream has read what is in front of its position; it is parked, or waits for the next page. Its start may lie
-// ahead of the ring, too, as long as the feed has not come to it.
-TransactionIdentity StreamImpl::newest_locked() const {
-  const bool inside = withheld_to_ == 0 && position_ >= core_->ring.start() && position_ <= core_->ring.durable_end();
-  return inside ? core_->ring.newest_below(position_) : read_newest_;
 }
 
 void StreamImpl::take_buffer_locked(ReadLimit limit, Pull* pull) {
@@ -415,8 +438,8 @@ Status StreamImpl::run_page(HistoryReader& reader) {
   }
   if (status.ok()) items = encode_page(*page, &place);
   TransactionIdentity newest;
+  uint64_t complete = 0;
   if (status.ok() && request_.notices) {
-    uint64_t complete = 0;
     {
       MutexLock lock(core_->mutex);
       complete = complete_locked(place.xid);
@@ -435,7 +458,8 @@ Status StreamImpl::run_page(HistoryReader& reader) {
     for (const TenantFloor& lost : std::exchange(lost_, {})) drop_locked(lost);
     if (status.ok()) {
       place_ = place;
-      read_newest_ = std::move(newest);
+      page_end_ = complete;
+      page_newest_ = std::move(newest);
       buffer_ahead_ = false;
       std::ranges::move(items, std::back_inserter(buffer_));
     } else {

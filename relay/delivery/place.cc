@@ -262,6 +262,14 @@ bool SinkPlace::is_even() const {
                                            [&](const std::string& name) { return uncovered_.count(name) != 0; });
 }
 
+bool SinkPlace::is_ahead() const {
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    const TenantEntry& tenant = tenants_.at(i);
+    if (tenant.xid >= progress_.position && tenants_.incarnation_of(tenant) == progress_.incarnation) return true;
+  }
+  return false;
+}
+
 std::vector<sinks::TenantMark> SinkPlace::marks() const {
   std::vector<sinks::TenantMark> marks;
   for (size_t i = 0; i < tenants_.size(); ++i) {

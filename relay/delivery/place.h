@@ -101,6 +101,9 @@ class SinkPlace {
   void begin_at_head() { began_at_head_ = true; }
   // The progress holds for every tenant that flows: none has a snapshot before it, or events that no mark covers yet.
   bool is_even() const;
+  // Some tenant's last event lies in front of the progress. What the stream told of it up to there may leave out what
+  // the source has lost with a removal further on, so another stream does not go on from here. Looks at all tenants.
+  bool is_ahead() const;
   bool began_at_head() const { return began_at_head_; }
 
   // A sink that keeps no place may have been sent more than its cursors say, unless the relay had told before it ended

@@ -103,6 +103,22 @@ TEST_CASE("sink place: quiet tenants start at the progress, busy ones at their c
   CHECK(start.floor() == 50);
 }
 
+TEST_CASE("sink place: a tenant may stand in front of the progress, and then starts at its own cursor") {
+  SinkPlace place;
+  place.passed(mark(10));
+  deliver(place, event("a", 5));
+  CHECK_FALSE(place.is_ahead());
+  deliver(place, event("b", 15));
+  CHECK(place.is_ahead());
+  CHECK(place.source_place().token_for("b") == "t15");
+  CHECK(reloaded(place).is_ahead());
+  place.passed(mark(15));
+  CHECK(place.is_ahead());
+  place.passed(mark(16));
+  CHECK_FALSE(place.is_ahead());
+  CHECK(place.source_place().start_of("b").quiet);
+}
+
 TEST_CASE("sink place: a mark that is older than the progress changes nothing") {
   SinkPlace place;
   CHECK(place.passed(mark(30)));

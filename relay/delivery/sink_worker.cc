@@ -395,6 +395,11 @@ void SinkWorker::lose_place(const char* why) {
   overlap_ = 0;
 }
 
+bool SinkWorker::is_ahead() const {
+  MutexLock lock(mutex_);
+  return place_.is_ahead();
+}
+
 void SinkWorker::join_hub() {
   if (!catch_up_->ordered()) return;
   Progress progress;
@@ -404,8 +409,9 @@ void SinkWorker::join_hub() {
     if (!place_.is_even()) return;
     progress = place_.progress();
   }
-  reader_ = parts_.hub.try_join(progress.incarnation, progress.position);
-  if (!reader_) return;
+  std::unique_ptr<HubReader> reader = parts_.hub.try_join(progress.incarnation, progress.position);
+  if (!reader || is_ahead()) return;
+  reader_ = std::move(reader);
   joined_at_ = progress;
   overlap_ = reader_->items_behind();
   catch_up_.reset();

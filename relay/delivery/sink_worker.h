@@ -123,6 +123,7 @@ class SinkWorker {
                    const std::string& start_token);
   void on_tenant_failed(const TenantFailure& failure);
   void lose_place(const char* why);
+  bool is_ahead() const;
   void join_hub();
   void start_commit();
   // Takes the outcome of a commit over. False when it tells that we are fenced.
