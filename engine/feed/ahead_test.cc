@@ -3,6 +3,7 @@
 
 #include "engine/feed/feed_fixture.h"
 #include "engine/storage/sql.h"
+#include "engine/storage/storage_fixture.h"
 #include "engine/storage/write_locks.h"
 
 namespace headgate::engine {
@@ -159,6 +160,58 @@ TEST_SUITE("feed/ahead") {
     REQUIRE(resumed.receives(2));
     CHECK(resumed.xids() == std::vector<uint64_t>{b2, longer.xid});
     CHECK(before < longer.xid);
+  }
+
+  TEST_CASE("ahead: a client that begins at the head gets everything from the first position on") {
+    HG_PREPARED(database);
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
+    EngineSession b(database->uri());
+    b.write("b", "before");
+    Writer longer(*database, "a");
+    const uint64_t b1 = b.write("b", "b1");
+    // A state of b that is read at that position does not have b1.
+    StreamRequest head = all_tenants(), named{.tenants = {{"b", ""}}, .notices = true, .ahead = true};
+    head.earliest = false;
+    Client all(feed, head), one(feed, named);
+    REQUIRE(all.open());
+    CHECK(all.opening->position <= longer.xid);
+    REQUIRE(all.receives(1));
+    REQUIRE(one.receives(1));
+    CHECK(all.xids() == std::vector<uint64_t>{b1});
+    CHECK(one.xids() == std::vector<uint64_t>{b1});
+    longer.session.add("long");
+    longer.session.commit();
+    REQUIRE(all.receives(2));
+    CHECK(all.xids() == std::vector<uint64_t>{b1, longer.xid});
+  }
+
+  TEST_CASE("ahead: a tenant whose last event is one of its life, told ahead, goes on behind it") {
+    HG_PREPARED(database);
+    StorageFixture store(*database);
+    Feed feed(opener(*database), {.ahead_after = Duration(20)});
+    EngineSession b(database->uri());
+    b.write("b", "before");
+    REQUIRE(store.store.tenants->create("b", "").ok());
+    Writer longer(*database, "a");
+    longer.session.add("long");
+    StreamRequest request = all_tenants();
+    {
+      Client all(feed, request);
+      REQUIRE(all.receives(2));
+      b.write("b", "b1");
+      REQUIRE(store.store.schemas->write("b", {{"user", "entity user {}"}}, {}).ok());
+      REQUIRE(all.receives(4));
+      request.others_token = encode_position_token(all.position);
+      request.tenants = {{.tenant = "b", .snap_token = all.tokens.back(), .last = all.lasts["b"], .ahead = true}};
+    }
+    Client resumed(feed, request);
+    REQUIRE(resumed.open());
+    const uint64_t b2 = b.write("b", "b2");
+    REQUIRE(resumed.receives(1));
+    CHECK(resumed.xids() == std::vector<uint64_t>{b2});
+    longer.session.commit();
+    REQUIRE(resumed.receives(2));
+    CHECK(resumed.xids() == std::vector<uint64_t>{b2, longer.xid});
   }
 
   TEST_CASE("ahead: parts of a large transaction go on when the horizon passes in their middle") {

@@ -58,7 +58,9 @@ bool StreamFilter::wants_changes(const std::string& tenant, uint64_t xid) const 
 
 uint64_t StreamFilter::start_of(const std::string& tenant) const {
   const auto found = starts_.find(tenant);
-  return found != starts_.end() ? found->second.from : others_.from;
+  const uint64_t from = found != starts_.end() ? found->second.from : others_.from;
+  const auto told = ahead_.find(tenant);
+  return told != ahead_.end() ? std::max(from, told->second) : from;
 }
 
 uint64_t StreamFilter::highest_start() const {

@@ -37,7 +37,7 @@ class StreamFilter {
   bool covers(const std::string& tenant) const;
   // True when the tenant was added or dropped.
   bool names(const std::string& tenant) const { return starts_.contains(tenant) || dropped_.contains(tenant); }
-  // The first xid that the tenant's stream can contain.
+  // The first xid that can still come of the tenant.
   uint64_t start_of(const std::string& tenant) const;
   // The highest xid in front of which a tenant of the stream skips something.
   uint64_t highest_start() const;

@@ -58,8 +58,10 @@ struct Ground {
   const StreamRequest& request;
   const Incarnation& incarnation;
   const SharedHistory& shared;
-  PgSnapshot now;    // as the database has it
-  PgSnapshot state;  // the same in xids that survive a crash
+  PgSnapshot now{};              // as the database has it
+  PgSnapshot state{};            // the same in xids that survive a crash
+  TransactionIdentity newest{};  // the newest transaction of any tenant below the state's horizon
+  uint64_t position = 0;         // behind it
 
   bool other_incarnation() const { return !request.incarnation.empty() && request.incarnation != incarnation.id; }
   // Up to here a client of several tenants has everything of the quiet ones.
@@ -101,20 +103,27 @@ StatusOr<StartPoint> start_of_quiet(const SnapToken& token, uint64_t common, con
   return StartPoint::at(from);
 }
 
+// A stream that tells positions tells everything from its first one on: who reads a tenant's state beside it, at that
+// position or a later one, misses nothing. A client of base.v1 gets what ends from now on.
+StartPoint start_at_head(const Ground& ground) {
+  return ground.request.notices ? StartPoint::at(ground.position) : start_behind(ground.state, 0);
+}
+
 StatusOr<StartPoint> start_of(const Asked& one, const Ground& ground, const TenantHistory& tenant,
                               HistoryReader& reader) {
   if (!one.start.ok()) return one.start.status();
   if (!one.intact) return history_replaced();
   if (!one.token) {
     bool later = false;
-    return ground.request.earliest ? earliest_start(tenant, &later) : start_behind(ground.state, 0);
+    return ground.request.earliest ? earliest_start(tenant, &later) : start_at_head(ground);
   }
   const std::optional<uint64_t> common = ground.common();
   if (one.wish->quiet && common) return start_of_quiet(*one.token, *common, tenant, ground.now);
   const bool verified = one.wish->last.xid != 0;
   if (!verified && ground.other_incarnation()) return other_incarnation();
-  // Where it stood was a position of a history that was lost; the last event is common to both.
-  if (verified && one.token->is_position() && end_of(*one.token) > horizon_of(ground.now)) {
+  // Where it stood was a position of a history that was lost; the last event is common to both. One that was told ahead
+  // stands behind that event, wherever the horizon is.
+  if (verified && !one.wish->ahead && one.token->is_position() && end_of(*one.token) > horizon_of(ground.now)) {
     return StartPoint::at(std::max(ground.shared.end(), tenant.floor));
   }
   // A position that a stream of this incarnation told is good in it, also when it lies in front of its first xid: there
@@ -182,6 +191,9 @@ Status decide_all(Ground& ground, HistoryReader& reader, std::vector<Asked>& ask
   HG_ASSIGN_OR_RETURN(ground.now, reader.now());
   HG_ASSIGN_OR_RETURN(const TransactionIdentity newest, reader.newest_below(ground.now.xmax));
   ground.state = settled(ground.now, newest.xid, ground.incarnation);
+  const uint64_t horizon = horizon_of(ground.state);
+  HG_ASSIGN_OR_RETURN(ground.newest, reader.newest_below(horizon));
+  ground.position = durable_position(ground.newest, ground.incarnation, horizon);
   for (size_t i = 0; i < asked.size(); ++i) {
     asked[i].start = start_of(asked[i], ground, known[i], reader);
     if (is_unknown(asked[i], ground)) HG_RETURN_IF_ERROR(look_again(asked[i], ground, known[i], reader));
@@ -202,7 +214,7 @@ bool others_by_policy(const Ground& ground) { return ground.request.others_token
 StatusOr<StartPoint> start_of_others(const Ground& ground) {
   const StreamRequest& request = ground.request;
   if (others_by_policy(ground)) {
-    return request.earliest ? StartPoint::at(0) : start_behind(ground.state, 0);
+    return request.earliest ? StartPoint::at(0) : start_at_head(ground);
   }
   if (request.others_token.empty()) return StartPoint::at(ground.shared.end());
   HG_ASSIGN_OR_RETURN(const SnapToken token, read_token(request.others_token));
@@ -266,15 +278,14 @@ Status drop_collected(const StreamRequest& request, const StartPoint& start, His
 StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnation& incarnation,
                                    HistoryReader& reader) {
   HG_ASSIGN_OR_RETURN(const SharedHistory shared, compare_histories(request, incarnation, reader));
-  Ground ground{request, incarnation, shared, {}, {}};
+  Ground ground{request, incarnation, shared};
   if (ground.other_incarnation() && !shared.asked) return other_incarnation();
   std::vector<Asked> asked = read_tokens(request, shared);
   HG_RETURN_IF_ERROR(decide_all(ground, reader, asked));
-  const uint64_t horizon = horizon_of(ground.state);
+  const uint64_t position = ground.position;
   OpenedStream opened;
   opened.opening.incarnation = incarnation.id;
-  HG_ASSIGN_OR_RETURN(opened.opening.newest, reader.newest_below(horizon));
-  const uint64_t position = durable_position(opened.opening.newest, incarnation, horizon);
+  opened.opening.newest = ground.newest;
   opened.opening.position = position;
   HG_ASSIGN_OR_RETURN(const StartPoint others, start_of_others(ground));
   opened.filter = request.all_tenants ? StreamFilter::all(others) : StreamFilter::some();

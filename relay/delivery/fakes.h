@@ -92,6 +92,11 @@ class FakeUpstream : public Upstream {
     pages_left_ = pages;
   }
   void release_snapshots() { hold_snapshots(1 << 30); }
+  // Snapshots are read where the stream was so many xids before.
+  void read_snapshots_behind(uint64_t xids) {
+    MutexLock lock(mutex_);
+    behind_ = xids;
+  }
   // The next page of a snapshot that has begun is refused: its position is too old.
   void outdate_snapshots() {
     MutexLock lock(mutex_);
@@ -171,7 +176,8 @@ class FakeUpstream : public Upstream {
       return make_status(StatusCode::kOutOfRange, "collected");
     }
     SnapshotPage page;
-    page.position = snap_token.empty() ? head() + 1 + passed_by_ : decode_snap_token(snap_token).value().xid + 1;
+    page.position =
+        snap_token.empty() ? head() + 1 + passed_by_ - behind_ : decode_snap_token(snap_token).value().xid + 1;
     page.snap_token = encode_position_token(page.position);
     page.incarnation = incarnation;
     std::vector<EventPtr> rows;
@@ -334,6 +340,7 @@ class FakeUpstream : public Upstream {
   int pages_left_ = 1 << 30;
   int outdated_ = 0;
   uint64_t passed_by_ = 0;  // xids that were used elsewhere
+  uint64_t behind_ = 0;
   int cuts_ = 0;
   int open_ = 0;
   bool away_ = false;

@@ -228,6 +228,7 @@ bool Session::on_events(std::vector<EventPtr> events) {
 }
 
 void Session::on_progress(const Progress& told) {
+  if (at_head_) snapshots_.stream_began(told.position);
   if (!reseed_) settle_snapshots();
   if (reseed_) {
     // The mark would cover tenants that wait for their new start.

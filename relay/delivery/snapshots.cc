@@ -120,6 +120,12 @@ bool Snapshots::running(const std::string& tenant) const {
 void Snapshots::stream_opened() {
   MutexLock lock(mutex_);
   for (auto& [tenant, job] : jobs_) job.flows = false;
+  began_.reset();
+}
+
+void Snapshots::stream_began(uint64_t position) {
+  MutexLock lock(mutex_);
+  began_ = position;
 }
 
 std::vector<Snapshots::Done> Snapshots::take_done() {
@@ -127,7 +133,9 @@ std::vector<Snapshots::Done> Snapshots::take_done() {
   MutexLock lock(mutex_);
   for (Done& done : done_) {
     const Job& job = jobs_.at(done.tenant);
-    done.missed = !job.flows || job.highest_left_out > job.xid;
+    // Another pod of the source, which read the state, may be behind the one whose stream this is.
+    const bool hole = !began_ || job.xid + 1 < *began_;
+    done.missed = !job.flows || hole || job.highest_left_out > job.xid;
   }
   return std::exchange(done_, {});
 }

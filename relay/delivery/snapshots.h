@@ -59,6 +59,8 @@ class Snapshots {
   bool running(const std::string& tenant) const;
   // The stream was opened again: what it carries of the tenants is not known.
   void stream_opened();
+  // It carries everything of a flowing tenant from this position on.
+  void stream_began(uint64_t position);
   // Those that ended; each tenant stays left out until release().
   std::vector<Done> take_done();
   void release(const std::string& tenant);
@@ -104,6 +106,7 @@ class Snapshots {
   mutable Mutex mutex_;
   Condition changed_;
   uint64_t last_id_ GUARDED_BY(mutex_) = 0;
+  std::optional<uint64_t> began_ GUARDED_BY(mutex_);  // by stream_began()
   std::map<std::string, Job> jobs_ GUARDED_BY(mutex_);
   std::deque<std::string> waiting_ GUARDED_BY(mutex_);  // not begun
   std::deque<std::string> active_ GUARDED_BY(mutex_);   // read in turns

@@ -71,6 +71,13 @@ class FakeEngine {
     log_.push_back({tenant, xid});
     changed_.notify_all();
   }
+  // In front of a position that stays where it is.
+  void write_ahead(const std::string& tenant, uint64_t xid) {
+    std::lock_guard lock(mutex_);
+    tenants_.insert(tenant);
+    log_.push_back({tenant, xid, 0, true});
+    changed_.notify_all();
+  }
   // Without changes, as what the engine cannot read. The relay may not know the kind.
   void write_unreadable(const std::string& tenant, uint64_t xid, int kind) {
     std::lock_guard lock(mutex_);
@@ -117,6 +124,7 @@ class FakeEngine {
     std::string tenant;
     uint64_t xid;
     int kind = 0;
+    bool ahead = false;
   };
 
   static std::string changes_of(uint64_t xid) {
@@ -171,11 +179,14 @@ class FakeEngine {
         const auto own = starts.find(row.tenant);
         if (own == starts.end() && !request.all_tenants()) continue;
         if (row.xid <= (own == starts.end() ? start : own->second)) continue;
+        const auto& batch = message.batch().transactions();
+        if (!batch.empty() && batch[0].ahead() != row.ahead) break;
         auto* transaction = message.mutable_batch()->add_transactions();
         transaction->set_tenant_id(row.tenant);
         transaction->set_xid(row.xid);
         transaction->set_snap_token(encode_legacy_token(row.xid));
         transaction->set_started_at_us(1'000'000);
+        transaction->set_ahead(row.ahead);
         if (row.kind == 0) transaction->set_changes(changes_of(row.xid));
         transaction->set_kind(static_cast<headgate::v1::Transaction::Kind>(row.kind));
         if (row.kind == headgate::v1::Transaction::KIND_UNREADABLE) transaction->set_reason("ROW_UNREADABLE");

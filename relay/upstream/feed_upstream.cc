@@ -146,6 +146,9 @@ class FeedMessages {
  public:
   FeedMessages(UpstreamRequest& request, UpstreamListener& listener) : request_(request), listener_(listener) {
     if (request.progress.recent != nullptr) recent_ = *request.progress.recent;
+    for (const Identity& one : recent_) {
+      if (one.xid < request.progress.position) newest_in_order_ = std::max(newest_in_order_, one.xid);
+    }
     // When every tenant is compared by name, nobody could be told of one that has none.
     if (request.progress.snap_token.empty()) {
       std::erase_if(recent_, [&](const Identity& one) { return request.starts.count(one.tenant) == 0; });
@@ -194,10 +197,11 @@ class FeedMessages {
   // Of transactions alone: what a collector removes of tenants' lives, it removes without a word.
   void remember(const pb::Transaction& transaction) {
     const bool of_life = transaction.kind() != pb::Transaction::KIND_CHANGES;
-    // Those ahead are compared as their tenants' last ones.
-    if (of_life || transaction.more_parts() || transaction.started_at_us() == 0 || transaction.ahead()) return;
+    if (of_life || transaction.more_parts() || transaction.started_at_us() == 0) return;
     // What is sent again came before.
-    if (!recent_.empty() && recent_.back().xid >= transaction.xid()) return;
+    if (!transaction.ahead() && transaction.xid() <= newest_in_order_) return;
+    if (!transaction.ahead()) newest_in_order_ = transaction.xid();
+    if (std::ranges::find(recent_, transaction.xid(), &Identity::xid) != recent_.end()) return;
     if (recent_.size() == kRecentMax) recent_.erase(recent_.begin());
     recent_.push_back({transaction.xid(), transaction.started_at_us(), transaction.tenant_id()});
     told_ = nullptr;
@@ -262,7 +266,8 @@ class FeedMessages {
   UpstreamRequest& request_;
   UpstreamListener& listener_;
   std::string incarnation_;
-  std::vector<Identity> recent_;                       // ascending by xid
+  std::vector<Identity> recent_;                       // in the order of arrival
+  uint64_t newest_in_order_ = 0;                       // the last one that was not ahead
   std::shared_ptr<const std::vector<Identity>> told_;  // the same; null when it has changed
 };
 

@@ -80,8 +80,8 @@ struct Progress {
   std::string snap_token;
   std::string incarnation;
   Identity newest{};  // the newest transaction of the source in front of the position
-  // The last ones in front of it that arrived, ascending; null: as with the mark before. A crash can lose one of them
-  // while those behind it stay.
+  // The last ones that arrived before the mark, those ahead among them; null: as with the mark before. A crash can lose
+  // one of them while others stay.
   std::shared_ptr<const std::vector<Identity>> recent{};
   bool restarts = false;  // the first one behind a change of history: it may be lower than those before
   int64_t told_at_us = system_clock().unix_micros();  // when the source said so

@@ -118,6 +118,25 @@ TEST_CASE("feed: the last transactions that arrived are told at the next opening
   CHECK(recent->back().xid == 199);
 }
 
+TEST_CASE("feed: what is told ahead is no position, and is one of the last transactions that arrived") {
+  Rig rig(UpstreamKind::kFeed, {.heartbeats = false});
+  rig.start();
+  REQUIRE(rig.opens());
+  rig.engine.write("a", 100);
+  rig.engine.write_ahead("b", 150);
+  REQUIRE(rig.sees(2));
+  CHECK(rig.seen.get(&Recorder::position) == 101);
+  rig.engine.write("c", 102);
+  rig.engine.write_ahead("b", 150);
+  rig.engine.write("c", 103);
+  REQUIRE(rig.sees(5));
+  REQUIRE(wait_until([&] { return rig.seen.get(&Recorder::position) == 104; }));
+  // A crash of the source may lose it while what came later stays.
+  std::vector<uint64_t> recent;
+  for (const Identity& one : *rig.seen.get(&Recorder::recent)) recent.push_back(one.xid);
+  CHECK(recent == std::vector<uint64_t>{100, 150, 102, 103});
+}
+
 TEST_CASE("feed: a tenant that cannot start is told with its reason") {
   Rig rig(UpstreamKind::kFeed);
   rig.engine.refuse("a", {grpc::StatusCode::OUT_OF_RANGE, "gone"});
