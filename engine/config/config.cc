@@ -97,8 +97,8 @@ void describe(Settings& s, FeedConfig& c) {
   s.duration("hang_max", c.hang_max, "a statement of the feed that takes longer is broken off", 100ms);
   s.duration(
       "ahead_after", c.ahead_after,
-      "experimental: how long a transaction in progress must hold the feed back before those of other tenants are "
-      "told in front of it; 0: never");
+      "how long a transaction in progress must hold the feed back before those of other tenants are told in front of "
+      "it; 0: never");
   s.require(c.poll_busy <= c.poll_idle, "poll_idle", "must not be less than poll_busy");
 }
 

@@ -73,7 +73,7 @@ struct FeedConfig {
   size_t catch_up_bytes = 1 << 20;
   Duration outage_grace{30'000};
   Duration hang_max{10'000};
-  Duration ahead_after{0};
+  Duration ahead_after{20};
 };
 
 struct WatchConfig {

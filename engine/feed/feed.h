@@ -40,7 +40,7 @@ struct FeedSettings {
   Duration removal_interval{1'000};
   // How long something must hold the horizon back before transactions of other tenants are told in front of it, and the
   // pause between two looks for such. 0: never.
-  Duration ahead_after{0};
+  Duration ahead_after{20};
   Duration ahead_interval{10};
   // A transaction with more changes is read beside the others instead of in front of them.
   size_t large_changes = 5'000;

@@ -87,7 +87,7 @@ void add_rows(const std::string& beside, const Delays& alone, const Delays& dist
 std::unique_ptr<World> make_world() {
   static int counter = 0;
   return World::create({.sinks = kSinks,
-                        .engine_yaml = std::string(kManyStreams) + "feed:\n  ahead_after: 20ms\n",
+                        .engine_yaml = kManyStreams,
                         .database_uri = database().make("neighbour" + std::to_string(++counter)),
                         .subscribe = kSinks});
 }

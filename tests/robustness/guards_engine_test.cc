@@ -57,7 +57,7 @@ std::string token_of(uint64_t xid) { return headgate::encode_legacy_token(xid); 
 
 // A transaction commits behind one with a higher xid; without the guard it is not waited for.
 void expect_overtaken(Fleet& fleet, const std::string& guard) {
-  Pair pair = start_pair(fleet, guard, {{"feed.ahead_after", "20ms"}});
+  Pair pair = start_pair(fleet, guard);
   EngineSession low(fleet.uri()), high(fleet.uri());
   const WatchReader guarded(*pair.guarded.client, "acme", kBeginning), bare(*pair.bare.client, "acme", kBeginning);
   const uint64_t xid = low.begin("acme");

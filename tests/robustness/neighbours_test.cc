@@ -11,8 +11,6 @@ TEST_SUITE("robustness/neighbours") {
   using namespace headgate::testing;
   using namespace std::chrono_literals;
 
-  const char* const kAhead = "feed:\n  ahead_after: 20ms\n";
-
   // One Data.Delete of everything, which cannot end while somebody holds one of its rows.
   class LongDelete {
    public:
@@ -97,7 +95,7 @@ TEST_SUITE("robustness/neighbours") {
   }
 
   TEST_CASE("a long deletion of one tenant delays no event of another, at Watch and at every sink") {
-    HG_WORLD(world, {.engine_yaml = kAhead});
+    HG_WORLD(world, {});
     world->create_tenants({"big", "small"});
     world->relay().start();
     EngineSession session(world->database_uri());
@@ -125,7 +123,6 @@ TEST_SUITE("robustness/neighbours") {
 
   TEST_CASE("a relay and an engine that are killed during a long deletion lose nothing and repeat nothing") {
     HG_WORLD(world, {.sinks = {"file", "redis_streams", "nats_jetstream"},
-                     .engine_yaml = kAhead,
                      .subscribe = {"file", "redis_streams", "nats_jetstream"}});
     world->create_tenants({"big", "small"});
     world->relay().start();
