@@ -194,6 +194,27 @@ TEST_SUITE("feed/life") {
     }
   }
 
+  TEST_CASE("life: who goes on from the middle of a life that is over is told its end, and nothing in part") {
+    HG_POSTGRES(database);
+    World world(*database);
+    Client all(world.feed, all_of());
+    REQUIRE(all.open());
+    world.create("a");
+    world.writer.write("a", "1");
+    world.set_schema("a");
+    world.writer.write("a", "2");
+    world.remove("a");
+    world.create("a");
+    world.writer.write("a", "3");
+    REQUIRE(all.receives(7));
+    // From another pod, which had come to the schema when the removal had taken the write in front of it along.
+    StreamRequest request{.tenants = {{"a", all.tokens[2]}}, .notices = true, .ahead = true};
+    Client resumed(world.feed, request);
+    CHECK(resumed.receives(3));
+    CHECK(text(resumed) == "a:removed a:created a:write");
+    CHECK(wait_until([&] { return resumed.pull() && resumed.position > all.xids().back(); }));
+  }
+
   TEST_CASE("life: a removal does not hide that the history in front of it was collected before the ring had it") {
     HG_POSTGRES(database);
     World world(*database);

@@ -16,9 +16,10 @@ struct Asked {
   std::optional<SnapToken> token;
   StatusOr<StartPoint> start = StartPoint::at(0);
   const StreamTenant* wish = nullptr;
-  bool intact = true;     // the client's last transaction of it
-  bool later = false;     // the start is behind what was asked for
-  uint64_t position = 0;  // to be told when it cannot start, or starts later; 0: the head
+  bool intact = true;          // the client's last transaction of it
+  bool later = false;          // the start is behind what was asked for
+  uint64_t position = 0;       // to be told when it cannot start, or starts later; 0: the head
+  uint64_t removed_below = 0;  // its removal lies behind the start
 };
 
 std::vector<Asked> read_tokens(const StreamRequest& request, const SharedHistory& shared) {
@@ -200,6 +201,9 @@ Status decide_all(Ground& ground, HistoryReader& reader, std::vector<Asked>& ask
     if (!asked[i].start.ok() && ends_stream(ground.request, asked[i].start.status())) return asked[i].start.status();
     // Nothing of the new history is to be missed, as far as it is still there.
     if (!asked[i].intact) asked[i].position = std::max(ground.shared.end(), known[i].floor);
+    if (asked[i].start.ok() && known[i].floor_is_removal() && asked[i].start->from < known[i].floor) {
+      asked[i].removed_below = known[i].floor;
+    }
     if (!asked[i].token && asked[i].start.ok() && ground.request.earliest) {
       earliest_start(known[i], &asked[i].later);
       asked[i].position = known[i].floor;
@@ -295,6 +299,10 @@ StatusOr<OpenedStream> open_stream(const StreamRequest& request, const Incarnati
   for (Asked& one : asked) {
     if (one.start.ok()) {
       opened.filter.add(one.tenant, std::move(*one.start));
+      if (request.notices && one.removed_below != 0) {
+        opened.filter.leave_out_changes(one.tenant, one.removed_below);
+        opened.removed_below = std::max(opened.removed_below, one.removed_below);
+      }
       if (one.later) opened.notices.push_back(starts_later(one.tenant, one.position));
       continue;
     }

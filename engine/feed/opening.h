@@ -14,6 +14,9 @@ struct OpenedStream {
   StreamOpening opening;
   TransactionIdentity newest;  // in front of `place`
   std::vector<StreamNotice> notices;
+  // Up to here a named tenant was removed. Another stream may have told the client a part of what came before, so this
+  // one tells no change of that, whether it finds any or not.
+  uint64_t removed_below = 0;
 };
 
 // Blocks for a fixed number of statements per thousand tenants. Errors as those of FeedStream::pull().

@@ -121,6 +121,7 @@ Status StreamImpl::run_opening(HistoryReader& reader) {
       place_ = opened->place;
       // Not the horizon: what lies between the start and the horizon has not been sent yet.
       position_ = std::min(opened->opening.position, place_.xid);
+      if (opened->removed_below > place_.xid) withhold_locked(place_.xid, opened->removed_below);
       newest_ = std::move(opened->newest);
       opening_ = std::move(opened->opening);
       notices_ = std::move(opened->notices);
