@@ -16,6 +16,8 @@ constexpr int kMaxTreeDepth = 2'000;
 // used, which costs steps.
 constexpr size_t kMaxPatterns = 32;
 constexpr int kMaxPatternInstructions = 100'000;
+// Enough for nearly every pattern, with what RE2 remembers of texts.
+constexpr int64_t kSmallPatternBytes = 64 << 10;
 
 constexpr std::string_view kTypeNames[] = {"bool",
                                            "bytes",
@@ -194,13 +196,19 @@ class Builder {
 
   // Null when there are too many of them.
   const re2::RE2* keep_pattern(std::string_view text) {
-    if (parts_.patterns.size() >= kMaxPatterns) return nullptr;
-    const re2::RE2& pattern =
-        parts_.patterns.emplace_back(re2::StringPiece(text.data(), text.size()), pattern_options());
+    if (parts_.patterns.size() >= kMaxPatterns || pattern_instructions_ > kMaxPatternInstructions) return nullptr;
+    const re2::StringPiece piece(text.data(), text.size());
+    re2::RE2::Options small = pattern_options();
+    small.set_max_mem(kSmallPatternBytes);
+    parts_.patterns.emplace_back(piece, small);
+    if (parts_.patterns.back().error_code() == re2::RE2::ErrorPatternTooLarge) {
+      parts_.patterns.pop_back();
+      parts_.patterns.emplace_back(piece, pattern_options());
+    }
+    const re2::RE2& pattern = parts_.patterns.back();
     if (!pattern.ok()) return &pattern;
     pattern_instructions_ += pattern.ProgramSize();
     if (pattern_instructions_ <= kMaxPatternInstructions) return &pattern;
-    pattern_instructions_ -= pattern.ProgramSize();
     parts_.patterns.pop_back();
     return nullptr;
   }
@@ -277,6 +285,15 @@ StatusOr<std::shared_ptr<const Program>> Program::make(const Expr& expr, const s
                      kMaxTreeDepth);
   }
   return std::shared_ptr<const Program>(std::move(program));
+}
+
+size_t Program::bytes() const {
+  size_t bytes = sizeof(Parts) + parts_->steps.size() * sizeof(Step);
+  for (const auto& list : parts_->lists) bytes += sizeof(list) + list.capacity() * sizeof(list[0]);
+  for (const std::string& text : parts_->texts) bytes += sizeof(text) + text.capacity();
+  for (const auto& values : parts_->values) bytes += sizeof(values) + values.capacity() * sizeof(Value);
+  for (const re2::RE2& pattern : parts_->patterns) bytes += static_cast<size_t>(pattern.options().max_mem());
+  return bytes;
 }
 
 std::optional<size_t> Program::place_of(std::string_view variable) const {

@@ -28,6 +28,8 @@ class Program {
   // The place of a variable among the values given to run(); nothing when there is no such variable.
   std::optional<size_t> place_of(std::string_view variable) const;
   size_t variable_count() const { return variables_.size(); }
+  // Of memory, with what its patterns may take while they are matched. For who keeps programs.
+  size_t bytes() const;
 
   // The value of the expression; one of kind kError when it fails. `values` stand in the order of the variables;
   // kUnbound ones are errors when they are reached. Does not block. The result may refer to the heap, the program and

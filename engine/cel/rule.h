@@ -31,6 +31,9 @@ class Rule {
   StatusOr<bool> holds(std::span<const Argument> arguments, const google::protobuf::Struct* data,
                        const Limits& limits = {}) const;
 
+  // Of memory, about. For who keeps rules: one of 100,000 characters, or with many patterns, takes some MiB.
+  size_t bytes() const { return sizeof(Rule) + program_->bytes(); }
+
  private:
   Rule() = default;
 

@@ -170,6 +170,19 @@ TEST_SUITE("engine/cel") {
     CHECK(rule->holds({{{"b"}, {"s", &broken}}}, nullptr).status().code() == StatusCode::kInternal);
   }
 
+  TEST_CASE("rule: tells what it takes of memory") {
+    const std::vector<ParameterOf> parameters{{"s", base::v1::ATTRIBUTE_TYPE_STRING}};
+    std::string terms = "s == ''";
+    std::string patterns = "false";
+    for (int i = 0; i < 1000; ++i) terms += " || s == 'x" + std::to_string(i) + "'";
+    for (int i = 0; i < 1000; ++i) patterns += " || s.matches('\\\\pL{30}" + std::to_string(i) + "')";
+    CHECK(rule_of("s == ''", parameters)->bytes() < 4'000);
+    CHECK(rule_of(terms, parameters)->bytes() > 200'000);
+    const size_t most = rule_of(patterns, parameters)->bytes();
+    CHECK(most > (2 << 20));
+    CHECK(most < (8 << 20));
+  }
+
   TEST_CASE("rule: limits are told by their own codes") {
     const auto rule =
         rule_of("ns.all(x, ns.all(y, ns.all(z, x + y + z > 0)))", {{"ns", base::v1::ATTRIBUTE_TYPE_INTEGER_ARRAY}});

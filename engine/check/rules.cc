@@ -9,7 +9,8 @@ namespace headgate::engine {
 
 namespace {
 
-constexpr size_t kRulesKept = 10'000;
+// Of memory. A rule of a line takes some kilobytes, one with a pattern 64 more.
+constexpr size_t kKeptBytes = 64 << 20;
 
 class CelRules : public RuleEvaluator {
  public:
@@ -29,13 +30,17 @@ class CelRules : public RuleEvaluator {
     }
     HG_ASSIGN_OR_RETURN(std::shared_ptr<const cel::Rule> made, cel::Rule::make(*call.rule));
     MutexLock lock(mutex_);
-    if (rules_.size() >= kRulesKept) rules_.clear();
-    rules_[key] = made;
+    if (bytes_ + made->bytes() > kKeptBytes) {
+      rules_.clear();
+      bytes_ = 0;
+    }
+    if (rules_.emplace(key, made).second) bytes_ += key.size() + made->bytes();
     return made;
   }
 
   mutable Mutex mutex_;
   mutable std::unordered_map<std::string, std::shared_ptr<const cel::Rule>> rules_ GUARDED_BY(mutex_);
+  mutable size_t bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace
