@@ -203,6 +203,8 @@ TEST_SUITE("feed/life") {
     world.writer.write("a", "1");
     world.set_schema("a");
     world.writer.write("a", "2");
+    // The ring has it all by then.
+    REQUIRE(all.receives(4));
     world.remove("a");
     world.create("a");
     world.writer.write("a", "3");
