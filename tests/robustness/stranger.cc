@@ -1,12 +1,17 @@
 #include "tests/robustness/stranger.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <csignal>
+
 #include "base/v1/service.grpc.pb.h"
+#include "tests/support/program.h"
 
 namespace headgate::testing {
 
@@ -29,18 +34,77 @@ bool ready(int socket, short events, std::chrono::milliseconds limit) {
 
 }  // namespace
 
-Stranger::Stranger(int port, const std::string& from) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+Certificate::Certificate(const std::string& folder) : path_(folder + "/own") {
+  if (find_program("openssl").empty()) return;
+  Process openssl(
+      {.argv = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                "-subj", "/CN=localhost", "-days", "2", "-keyout", path_ + ".key", "-out", path_ + ".pem"}});
+  made_ = openssl.wait(20s) && openssl.exit_code() == 0;
+}
+
+std::string Certificate::pem() const { return read_file(path_ + ".pem"); }
+
+void Stranger::EndTls::operator()(ssl_st* tls) const { SSL_free(tls); }
+
+Stranger::Stranger(int port, const std::string& from, bool tls)
+    : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   const sockaddr_in own = loopback(from, 0), other = loopback("127.0.0.1", port);
   connected_ = ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0 &&
                ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&other), sizeof(other)) == 0;
+  ::fcntl(socket_.get(), F_SETFL, O_NONBLOCK);
+  if (connected_ && tls) connected_ = shake_hands();
+}
+
+bool Stranger::shake_hands() {
+  static SSL_CTX* const context = [] {
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes as if to a file
+    SSL_CTX* made = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_alpn_protos(made, reinterpret_cast<const unsigned char*>("\x02h2"), 3);
+    return made;
+  }();
+  tls_.reset(SSL_new(context));
+  SSL_set_fd(tls_.get(), socket_.get());
+  const auto until = std::chrono::steady_clock::now() + 5s;
+  for (;;) {
+    const int done = SSL_connect(tls_.get());
+    if (done == 1) return true;
+    const int why = SSL_get_error(tls_.get(), done);
+    if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) return false;
+    if (std::chrono::steady_clock::now() > until) return false;
+    ready(socket_.get(), why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, 100ms);
+  }
+}
+
+ssize_t Stranger::write_some(const char* bytes, size_t count) {
+  if (tls_ == nullptr) {
+    const ssize_t sent = ::send(socket_.get(), bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent < 0 && errno == EAGAIN ? 0 : sent;
+  }
+  const int sent = SSL_write(tls_.get(), bytes, static_cast<int>(count));
+  if (sent > 0) return sent;
+  const int why = SSL_get_error(tls_.get(), sent);
+  return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? 0 : -1;
+}
+
+ssize_t Stranger::read_some(char* bytes, size_t count) {
+  if (tls_ == nullptr) {
+    const ssize_t got = ::recv(socket_.get(), bytes, count, MSG_DONTWAIT);
+    if (got == 0) return -1;
+    return got < 0 && errno == EAGAIN ? 0 : got;
+  }
+  const int got = SSL_read(tls_.get(), bytes, static_cast<int>(count));
+  if (got > 0) return got;
+  const int why = SSL_get_error(tls_.get(), got);
+  return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? 0 : -1;
 }
 
 bool Stranger::say(const std::string& bytes) {
   for (size_t said = 0; said < bytes.size();) {
     if (!ready(socket_.get(), POLLOUT, 2s)) return false;
-    const ssize_t sent = ::send(socket_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0 && errno != EAGAIN) return false;
-    if (sent > 0) said += static_cast<size_t>(sent);
+    const ssize_t sent = write_some(bytes.data() + said, bytes.size() - said);
+    if (sent < 0) return false;
+    said += static_cast<size_t>(sent);
   }
   return true;
 }
@@ -48,9 +112,8 @@ bool Stranger::say(const std::string& bytes) {
 bool Stranger::listen() {
   char buffer[64 * 1024];
   for (;;) {
-    const ssize_t got = ::recv(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && errno != EAGAIN)) return false;
-    if (got < 0) return true;
+    const ssize_t got = read_some(buffer, sizeof(buffer));
+    if (got <= 0) return got == 0;
   }
 }
 
@@ -108,13 +171,19 @@ std::string fields(const std::string& path) {
 
 }  // namespace http2
 
-std::chrono::milliseconds time_of_new_client(const std::string& address, std::chrono::milliseconds limit) {
+int port_of(const std::string& address) { return std::stoi(address.substr(address.rfind(':') + 1)); }
+
+std::chrono::milliseconds time_of_new_client(const std::string& address, std::chrono::milliseconds limit,
+                                             const std::string& trusted_pem) {
   grpc::ChannelArguments arguments;
   // Not the connection of somebody else in this process.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
   const auto before = std::chrono::steady_clock::now();
-  const auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (!trusted_pem.empty()) arguments.SetSslTargetNameOverride("localhost");
+  const auto channel = grpc::CreateCustomChannel(
+      address, trusted_pem.empty() ? grpc::InsecureChannelCredentials() : grpc::SslCredentials({trusted_pem, "", ""}),
+      arguments);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + limit);
   context.set_wait_for_ready(true);

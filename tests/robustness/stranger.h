@@ -4,16 +4,34 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/descriptor.h"
 
+struct ssl_st;
+
 namespace headgate::testing {
+
+// One that signs itself, for "localhost", made with the openssl program.
+class Certificate {
+ public:
+  explicit Certificate(const std::string& folder);
+  bool made() const { return made_; }
+  // What an engine needs to serve with it.
+  std::string yaml() const { return "tls:\n  certificate: " + path_ + ".pem\n  key: " + path_ + ".key\n"; }
+  // For a client that trusts it.
+  std::string pem() const;
+
+ private:
+  const std::string path_;
+  bool made_ = false;
+};
 
 class Stranger {
  public:
-  // Connects; does not throw when that fails.
-  explicit Stranger(int port, const std::string& from = "127.0.0.2");
+  // Connects; does not throw when that fails. With `tls` he trusts everybody.
+  explicit Stranger(int port, const std::string& from = "127.0.0.2", bool tls = false);
 
   bool connected() const { return connected_; }
   // All of it. False when the other side hung up, or took nothing for two seconds.
@@ -26,7 +44,17 @@ class Stranger {
   bool ended_within(std::chrono::milliseconds limit);
 
  private:
+  struct EndTls {
+    void operator()(ssl_st* tls) const;
+  };
+
+  bool shake_hands();
+  // Bytes taken or given; 0: nothing now, below 0: over.
+  ssize_t write_some(const char* bytes, size_t count);
+  ssize_t read_some(char* bytes, size_t count);
+
   headgate::Descriptor socket_;
+  std::unique_ptr<ssl_st, EndTls> tls_;
   bool connected_ = false;
 };
 
@@ -54,7 +82,12 @@ std::string field(const std::string& name, const std::string& value);
 
 }  // namespace http2
 
-// How long a client with a connection of its own waits for its answer; more than `limit` when there is none.
-std::chrono::milliseconds time_of_new_client(const std::string& address, std::chrono::milliseconds limit);
+// Of an address "host:port".
+int port_of(const std::string& address);
+
+// How long a client with a connection of its own waits for its answer; more than `limit` when there is none. By TLS
+// when there is a certificate to trust.
+std::chrono::milliseconds time_of_new_client(const std::string& address, std::chrono::milliseconds limit,
+                                             const std::string& trusted_pem = "");
 
 }  // namespace headgate::testing

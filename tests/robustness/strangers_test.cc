@@ -20,8 +20,6 @@ void limit_descriptors(Program& program, int count) {
   program.argv().insert(program.argv().begin(), {"prlimit", limit});
 }
 
-int port_of(const EngineProgram& engine) { return std::stoi(engine.address().substr(engine.address().rfind(':') + 1)); }
-
 int highest_descriptor(pid_t pid) {
   int highest = 0;
   for (const auto& one : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
@@ -31,21 +29,6 @@ int highest_descriptor(pid_t pid) {
 }
 
 bool ready(const EngineProgram& engine) { return http_get(engine.admin_port(), "/readyz").has_value(); }
-
-// One that signs itself.
-struct Certificate {
-  explicit Certificate(const std::string& folder) : path(folder + "/own") {
-    if (find_program("openssl").empty()) return;
-    Process openssl(
-        {.argv = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                  "-subj", "/CN=localhost", "-days", "2", "-keyout", path + ".key", "-out", path + ".pem"}});
-    made = openssl.wait(20s) && openssl.exit_code() == 0;
-  }
-  std::string yaml() const { return "tls:\n  certificate: " + path + ".pem\n  key: " + path + ".key\n"; }
-
-  const std::string path;
-  bool made = false;
-};
 
 }  // namespace
 
@@ -58,7 +41,7 @@ TEST_SUITE("robustness/strangers") {
     engine.start();
     {
       std::vector<Stranger> silent;
-      for (int i = 0; i < 400; ++i) silent.emplace_back(port_of(engine));
+      for (int i = 0; i < 400; ++i) silent.emplace_back(port_of(engine.address()));
       const auto refused = [&] {
         return std::count_if(silent.begin(), silent.end(), [](Stranger& one) { return !one.listen(); });
       };
@@ -88,7 +71,7 @@ TEST_SUITE("robustness/strangers") {
     };
     limit(std::to_string(highest_descriptor(engine.pid()) + 1));
     std::vector<Stranger> crowd;
-    for (int i = 0; i < 100; ++i) crowd.emplace_back(port_of(engine));
+    for (int i = 0; i < 100; ++i) crowd.emplace_back(port_of(engine.address()));
     const auto refused = [&] {
       return std::count_if(crowd.begin(), crowd.end(), [](Stranger& one) { return !one.listen(); });
     };
@@ -110,10 +93,10 @@ TEST_SUITE("robustness/strangers") {
   TEST_CASE("strangers: who says nothing, or only the beginning, is sent away within the time for it") {
     HG_POSTGRES(database);
     const TempFolder folder("headgate-strangers");
-    Certificate certificate(folder.path());
+    const Certificate certificate(folder.path());
     for (const bool tls : {false, true}) {
       CAPTURE(tls);
-      if (tls && !certificate.made) HG_SKIP("no openssl program to make certificates with");
+      if (tls && !certificate.made()) HG_SKIP("no openssl program to make certificates with");
       EngineProgram engine(folder.path(), {.database_uri = database->uri(),
                                            .more_yaml = tls ? certificate.yaml() : "",
                                            .env = {{"HEADGATE_ENGINE_SERVER_HANDSHAKE_TIMEOUT", "500ms"}}});
@@ -123,12 +106,12 @@ TEST_SUITE("robustness/strangers") {
       std::vector<Stranger> slow;
       for (const std::string& beginning : {std::string(), hello, preface.substr(0, 10), preface}) {
         for (int i = 0; i < 20; ++i) {
-          slow.emplace_back(port_of(engine));
+          slow.emplace_back(port_of(engine.address()));
           REQUIRE(slow.back().say(beginning));
         }
       }
       // One byte at a time does not lengthen it.
-      Stranger dripping(port_of(engine));
+      Stranger dripping(port_of(engine.address()));
       size_t said = 0;
       const auto before = std::chrono::steady_clock::now();
       while (said < preface.size() && !dripping.ended_within(100ms)) dripping.say(preface.substr(said++, 1));
@@ -148,7 +131,7 @@ TEST_SUITE("robustness/strangers") {
                                                  {"HEADGATE_ENGINE_SERVER_CONNECTS_BURST", "10"}}});
     engine.start();
     int ended = 0;
-    for (int i = 0; i < 30; ++i) ended += Stranger(port_of(engine)).ended_within(50ms) ? 1 : 0;
+    for (int i = 0; i < 30; ++i) ended += Stranger(port_of(engine.address())).ended_within(50ms) ? 1 : 0;
     CHECK(ended >= 15);
     CHECK(ended <= 20);
     CHECK(time_of_new_client(engine.address(), 5s) < 1s);
