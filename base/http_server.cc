@@ -201,9 +201,11 @@ Status HttpServer::start() {
   settings.body_bytes_max = kBodyMax;
   MutexLock lock(impl_->mutex);
   impl_->connections = std::make_unique<HttpConnections>(
-      std::move(socket), settings, [this](const std::string& request) { return impl_->server.answer(request); });
+      std::move(socket), settings, [this](const std::string& request) { return answer(request); });
   return ok_status();
 }
+
+std::string HttpServer::answer(const std::string& request) { return impl_->server.answer(request); }
 
 int HttpServer::port() const { return impl_->port; }
 

@@ -58,6 +58,9 @@ class HttpServer {
   // REQUIRES: not started. `path` is matched whole; a {} in it stands for one part of a path, up to the next slash.
   void route(const std::string& path, HttpHandler handler);
   void route_post(const std::string& path, HttpHandler handler);
+  // What is said to these bytes, as it goes over the wire; the connection ends behind it. Whatever they are.
+  // Thread-safe.
+  std::string answer(const std::string& request);
   // Binds and answers from now on. UNAVAILABLE when the address cannot be bound.
   Status start();
   // The bound port; 0 before start().

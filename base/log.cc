@@ -2,8 +2,12 @@
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdio>
 
 #include "base/json_text.h"
 
@@ -81,5 +85,24 @@ void log_debug(std::string_view event, LogFields fields) { write(spdlog::level::
 void log_info(std::string_view event, LogFields fields) { write(spdlog::level::info, event, fields); }
 void log_warn(std::string_view event, LogFields fields) { write(spdlog::level::warn, event, fields); }
 void log_error(std::string_view event, LogFields fields) { write(spdlog::level::err, event, fields); }
+
+void log_last_words(const char* event, const char* why) {
+  using std::chrono::floor;
+  const auto now = std::chrono::system_clock::now();
+  const auto day = floor<std::chrono::days>(now);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss time(floor<std::chrono::microseconds>(now - day));
+  const char* const form = json_format ? R"({"time":"%04d-%02u-%02uT%02d:%02d:%02d.%06d+00:00","level":"error",)"
+                                         R"("event":"%s","why":"%s"})"
+                                         "\n"
+                                       : "%04d-%02u-%02uT%02d:%02d:%02d.%06d+00:00 error %s why=\"%s\"\n";
+  char line[1024];
+  const int size =
+      std::snprintf(line, sizeof(line), form, static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                    static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
+                    static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()),
+                    static_cast<int>(time.subseconds().count()), event, why);
+  if (size > 0) (void)!::write(STDERR_FILENO, line, std::min<size_t>(static_cast<size_t>(size), sizeof(line) - 1));
+}
 
 }  // namespace headgate

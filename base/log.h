@@ -39,4 +39,8 @@ void log_info(std::string_view event, LogFields fields = {});
 void log_warn(std::string_view event, LogFields fields = {});
 void log_error(std::string_view event, LogFields fields = {});
 
+// The last record of a process that can do no more: takes no memory and no lock, so that a signal handler may call it.
+// Neither text may need escaping.
+void log_last_words(const char* event, const char* why);
+
 }  // namespace headgate

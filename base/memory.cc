@@ -4,6 +4,8 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 
 // Of jemalloc; null where it is not linked.
@@ -23,14 +25,46 @@ void return_free_memory() {
 #endif
 }
 
-size_t resident_bytes() {
+namespace {
+
+struct Pages {
+  size_t in_all = 0;
+  size_t resident = 0;
+};
+
+Pages pages() {
   static const int statm = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   char text[128] = {};
-  if (::pread(statm, text, sizeof(text) - 1, 0) <= 0) return 0;
+  if (::pread(statm, text, sizeof(text) - 1, 0) <= 0) return {};
   char* rest = nullptr;
-  std::strtoull(text, &rest, 10);
-  return std::strtoull(rest, nullptr, 10) * page;
+  Pages pages;
+  pages.in_all = std::strtoull(text, &rest, 10);
+  pages.resident = std::strtoull(rest, nullptr, 10);
+  return pages;
+}
+
+size_t page_bytes() {
+  static const auto bytes = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+// What jemalloc has given up, and keeps the addresses of.
+size_t retained_bytes() {
+  if (mallctl == nullptr) return 0;
+  uint64_t epoch = 1;
+  mallctl("epoch", nullptr, nullptr, &epoch, sizeof(epoch));
+  size_t retained = 0, size = sizeof(retained);
+  return mallctl("stats.retained", &retained, &size, nullptr, 0) == 0 ? retained : 0;
+}
+
+}  // namespace
+
+size_t resident_bytes() { return pages().resident * page_bytes(); }
+
+size_t address_space_bytes() {
+  const size_t kept = retained_bytes();
+  const size_t all = pages().in_all * page_bytes();
+  return all - std::min(all, kept);
 }
 
 }  // namespace headgate

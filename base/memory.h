@@ -13,4 +13,7 @@ void return_free_memory();
 // thread-safe.
 size_t resident_bytes();
 
+// Address space, without what the allocator keeps of it for later. Takes some tens of microseconds; thread-safe.
+size_t address_space_bytes();
+
 }  // namespace headgate

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/memory_limit.h"
+
 namespace headgate {
 namespace {
 
@@ -68,6 +70,11 @@ void add_process_metrics(Metrics& metrics, const BuildInfo& build) {
                      [] { return stat_field(kPages) * static_cast<double>(::sysconf(_SC_PAGESIZE)); });
   metrics.gauge_from("process_virtual_memory_bytes", "Address space in use", {},
                      [] { return stat_field(kVirtualBytes); });
+  const auto memory = std::make_shared<MemoryLimit>();
+  metrics.gauge_from("headgate_memory_limit_bytes", "What the process may have, by the nearest limit; 0: without one",
+                     {}, [memory] { return static_cast<double>(memory->room().limit); });
+  metrics.gauge_from("headgate_memory_left_bytes", "What is left of it", {},
+                     [memory] { return static_cast<double>(memory->room().left()); });
   metrics.gauge_from("process_threads", "Threads of the process", {}, [] { return stat_field(kThreads); });
   metrics.gauge_from("process_open_fds", "Open file descriptors", {}, open_files);
   metrics.gauge("process_max_fds", "Limit of open file descriptors").Set(max_files());

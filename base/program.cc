@@ -8,6 +8,7 @@
 
 #include "base/last_resort.h"
 #include "base/log.h"
+#include "base/out_of_memory.h"
 #include "base/signals.h"
 
 // Read by jemalloc when a program starts, ahead of the variable MALLOC_CONF. Its own choice of arenas goes by the
@@ -72,6 +73,7 @@ void reload(Program& program, const std::string& file) {
 int serve(Program& program, const Flags& flags, const std::vector<std::string>& warnings) {
   configure_logging(program.log().level, program.log().format);
   for (const std::string& warning : warnings) log_warn("config", {{"warning", warning}});
+  end_without_memory(kExitNoMemory);
   SignalStop signals([&] { reload(program, flags.config_file); });
   const LastResort last_resort(signals.token(), program.stop_limit(), kExitStuck);
   const Status status =

@@ -69,6 +69,7 @@ enum ExitCode {
   kExitFailed = 1,    // could not start, or an error that no new attempt can cure; the log says which
   kExitSettings = 2,  // settings that cannot be used; also with --check-config
   kExitStuck = 3,     // told to stop, and a thread did not end in time
+  kExitNoMemory = 4,  // no more memory or threads; the log says which limit. A new start goes on
   kExitUsage = 64,    // a command line that cannot be read
 };
 

@@ -1,6 +1,7 @@
 #include "base/program.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/support/process.h"
 #include "tests/support/test_main.h"
 
 namespace headgate {
@@ -51,6 +53,37 @@ int run(FakeProgram& program, std::vector<std::string> arguments) {
   for (std::string& argument : arguments) argv.push_back(argument.data());
   return run_program(program, static_cast<int>(argv.size()), argv.data());
 }
+
+#ifndef HEADGATE_SANITIZED
+struct Ended {
+  int code = 0;  // 128 and the number of a signal, as a shell has it
+  std::string word;
+  bool operator==(const Ended&) const = default;
+};
+
+// What a program with this work ends with, and which of the last words are in its log.
+Ended run_in_child(const std::function<void()>& work) {
+  const testing::TempFolder folder("headgate-program");
+  const std::string log = folder.path() + "/log";
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    freopen(log.c_str(), "w", stderr);
+    signal(SIGABRT, SIG_DFL);  // doctest's
+    FakeProgram program;
+    program.work = [&](std::stop_token) { work(); };
+    [&]() noexcept { _exit(run(program, {})); }();
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  Ended ended{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), ""};
+  const std::string text = testing::read_file(log);
+  for (const std::string word : {"out_of_memory", "out_of_threads"}) {
+    if (text.find(word + " why=") != std::string::npos) ended.word = word;
+  }
+  return ended;
+}
+#endif
 
 }  // namespace
 
@@ -110,6 +143,44 @@ TEST_SUITE("base/program") {
     REQUIRE(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 3);
   }
+
+#ifndef HEADGATE_SANITIZED  // they need address space without end
+  TEST_CASE("program: without memory or threads it says so, and ends with a code of its own") {
+    const auto limit_space = [] {
+      const rlimit limit{1 << 20, 1 << 20};  // what is there already stays
+      setrlimit(RLIMIT_AS, &limit);
+    };
+    const auto hoard = [&] {
+      limit_space();
+      std::vector<std::unique_ptr<char[]>> all;
+      for (;;) all.push_back(std::make_unique<char[]>(16 << 20));
+    };
+    const auto give_up = [&] {
+      limit_space();
+      if (malloc(256 << 20) == nullptr) abort();  // as gRPC does
+    };
+    const auto start_threads = [&] {
+      limit_space();
+      static std::vector<std::jthread> all;  // what destroys it would wait for them
+      for (;;) all.emplace_back([] { pause(); });
+    };
+    CHECK(run_in_child(hoard) == Ended{4, "out_of_memory"});
+    CHECK(run_in_child(give_up) == Ended{4, "out_of_memory"});
+    const auto grow_the_stack = [&] {
+      limit_space();
+      const std::function<int(int)> deeper = [&](int depth) {
+        volatile char room[64 << 10];
+        room[0] = static_cast<char>(depth);
+        return depth > 100'000 ? 0 : deeper(depth + 1) + room[0];
+      };
+      deeper(0);
+    };
+    CHECK(run_in_child(grow_the_stack) == Ended{4, "out_of_memory"});
+    CHECK(run_in_child(start_threads) == Ended{4, "out_of_threads"});
+    CHECK(run_in_child([] { abort(); }) == Ended{128 + SIGABRT, ""});
+    CHECK(run_in_child([] { throw std::runtime_error("no"); }) == Ended{128 + SIGABRT, ""});
+  }
+#endif
 }
 
 }  // namespace headgate

@@ -43,7 +43,7 @@ struct App::Parts {
         pool(std::make_shared<Pool>(pool_settings(config))),
         probe_pool(probe_settings(config.database)),
         workers(config.server.workers, config.server.waiting_max, config.server.waiting_bytes_max),
-        admission(authenticator, admitted),
+        admission(authenticator, admitted, &memory),
         calls(workers, admission),
         health([this] { return ask_parts(); }, system_clock()) {}
 
@@ -98,6 +98,7 @@ struct App::Parts {
   std::unique_ptr<Collector> collector;
   WorkerPool workers;
   AdmittedCalls admitted;
+  MemoryWatch memory;
   CallAdmission admission;
   CallRunner calls;
   std::vector<std::unique_ptr<grpc::Service>> owned_services;
@@ -246,6 +247,7 @@ Status App::listen() {
   Parts& parts = *parts_;
   ServerSettings settings = server_settings(config_);
   settings.admitted = &parts.admitted;
+  settings.memory = &parts.memory;
   HG_ASSIGN_OR_RETURN(parts.server, ApiServer::start(settings, parts.services));
   parts.self_call = parts.server->self_call();
   parts.health.start(parts.server->health(), parts.service_names);

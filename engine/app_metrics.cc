@@ -42,7 +42,8 @@ void add_connection_metrics(Metrics& m, const std::function<ListenerStats()>& st
   m.counter_from("headgate_engine_connections_accepted_total", "Connections taken.", {},
                  number([stats] { return stats().accepted; }));
   const char* const refused = "headgate_engine_connections_refused_total";
-  const char* const help = "Connections refused, by the limit that was reached; resources: out of descriptors.";
+  const char* const help =
+      "Connections refused, by the limit that was reached; resources: out of descriptors; memory: it is short.";
   for (size_t why = 1; why < kRefusalNames.size(); ++why) {
     m.counter_from(refused, help, {{"limit", kRefusalNames[why]}},
                    number([stats, why] { return stats().refused[why]; }));
@@ -50,6 +51,9 @@ void add_connection_metrics(Metrics& m, const std::function<ListenerStats()>& st
   m.counter_from("headgate_engine_connections_ended_for_memory_total",
                  "Connections ended because memory rose and nothing came of what they sent.", {},
                  number([stats] { return stats().ended_for_memory; }));
+  m.counter_from("headgate_engine_connections_ended_without_call_total",
+                 "Connections ended because they talked and made no call that was let in.", {},
+                 number([stats] { return stats().ended_without_call; }));
   m.gauge_from("headgate_engine_short_of_resources", "1 while clients are refused for want of descriptors or memory.",
                {}, number([stats] { return stats().short_of_resources ? 1 : 0; }));
 }

@@ -41,6 +41,7 @@ ServerSettings server_settings(const EngineConfig& config) {
                           config.server.connects_per_second, config.server.connects_burst};
   settings.handshake_timeout = config.server.handshake_timeout;
   settings.memory_rise_max = config.server.memory_rise_max;
+  settings.first_call_timeout = config.server.first_call_timeout;
   settings.calls_per_connection_max = config.server.calls_per_connection_max;
   // Connections to the database, clients of admin HTTP, and gRPC's and our own few.
   settings.reserved_descriptors = static_cast<size_t>(config.database.max_connections) + 96;

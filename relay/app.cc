@@ -7,6 +7,7 @@
 
 #include "base/http_server.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "base/metrics.h"
 #include "base/refusals.h"
 #include "relay/admin/pages.h"
@@ -152,6 +153,7 @@ struct App::Parts : RelayView, RelayControl {
   const size_t source_event_bytes;
   const int64_t started_us;
   Metrics metrics;
+  const MemoryWatch memory;  // what the relay holds is bounded by its settings; this says when that is too much
   Readiness readiness{system_clock(), kReadyHold};
 
   mutable Mutex mutex;

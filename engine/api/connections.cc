@@ -17,6 +17,8 @@ constexpr uint64_t kWakeUp = 0;
 constexpr int kEndedAtOnce = 64;
 constexpr Duration kLookEvery{20}, kLookCloselyEvery{5};  // the latter while memory rises
 constexpr Duration kSlowTerm{10'000};                     // for the address of who was ended
+constexpr Duration kLookAnyway{100};
+constexpr Duration kRoomEvery{100};  // what was ended needs time to go
 
 ConnectionUse use_of(int socket) {
   tcp_info info{};
@@ -36,6 +38,7 @@ Connections::Connections(const ConnectionsSettings& settings, std::shared_ptr<Se
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       guard_(settings.memory_rise_max, system_clock()),
+      strangers_(settings.first_call_timeout, system_clock()),
       limits_(settings.limits, system_clock()),
       last_id_(kWakeUp) {
   HG_CHECK(epoll_.valid() && wake_.valid());
@@ -53,6 +56,7 @@ Connections::~Connections() {
 }
 
 Refusal Connections::add(const Descriptor& socket, const PeerAddress& peer) {
+  if (settings_.memory != nullptr && settings_.memory->is_short()) return Refusal::kNoMemory;
   MutexLock lock(mutex_);
   if (const Refusal why = limits_.enter(peer.network); why != Refusal::kNone) return why;
   Descriptor second(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
@@ -76,7 +80,7 @@ Refusal Connections::add(const Descriptor& socket, const PeerAddress& peer) {
 void Connections::run(std::stop_token stop) {
   const std::stop_callback on_stop(stop, [this] { ::eventfd_write(wake_.get(), 1); });
   while (!stop.stop_requested()) {
-    const bool watching = settings_.memory_rise_max != 0 && open_ != 0;
+    const bool watching = open_ != 0;
     epoll_event events[kEndedAtOnce];
     const int count =
         ::epoll_wait(epoll_.get(), events, kEndedAtOnce, watching ? static_cast<int>(look_every().count()) : -1);
@@ -88,11 +92,14 @@ void Connections::run(std::stop_token stop) {
         ::eventfd_read(wake_.get(), &ignored);
       }
     }
-    if (watching && system_clock().now() >= next_look_) look_for_harm();
+    if (!watching) continue;
+    if (settings_.memory_rise_max != 0 && system_clock().now() >= next_look_) look_for_harm();
+    look_for_strangers();
   }
 }
 
 Duration Connections::look_every() const {
+  if (settings_.memory_rise_max == 0) return kLookAnyway;
   return guard_.rise() > settings_.memory_rise_max / 16 ? kLookCloselyEvery : kLookEvery;
 }
 
@@ -104,7 +111,32 @@ void Connections::look_for_harm() {
   const std::vector<ConnectionUse> all = uses_locked();
   if (guard_.window_over()) guard_.begin(all);
   if (!alarmed) return;
-  for (const uint64_t id : guard_.worst(all)) end_locked(id);
+  const char* const why = guard_.deaf() ? "calls are not answered any more, and it sent most of what no call came of"
+                                        : "memory rises, and it sent most of what no call came of";
+  for (const uint64_t id : guard_.worst(all)) {
+    end_for_memory_locked(id, why, "see server.memory_rise_max");
+  }
+}
+
+void Connections::look_for_strangers() {
+  const MonotonicTime now = system_clock().now();
+  const bool make_room = settings_.memory != nullptr && settings_.memory->is_short() && now >= next_room_;
+  const bool look = settings_.first_call_timeout.count() > 0 && now >= next_look_for_strangers_;
+  if (!make_room && !look) return;
+  MutexLock lock(mutex_);
+  const std::vector<ConnectionUse> all = uses_locked();
+  if (look) {
+    next_look_for_strangers_ = now + strangers_.look_every();
+    for (const uint64_t id : strangers_.late(all)) {
+      ++ended_without_call_;
+      end_locked(id, "it talks, and no call of it was let in", "see server.first_call_timeout");
+    }
+  }
+  if (!make_room) return;
+  next_room_ = now + kRoomEvery;
+  for (const uint64_t id : StrangerGuard::to_make_room(all)) {
+    end_for_memory_locked(id, "memory is short, and nothing came of what it sent", "see memory_short");
+  }
 }
 
 std::vector<ConnectionUse> Connections::uses_locked() {
@@ -128,19 +160,23 @@ uint32_t Connections::admitted_of(const PeerAddress& peer) const {
   return settings_.admitted == nullptr ? 0 : settings_.admitted->of(peer);
 }
 
-void Connections::end_locked(uint64_t id) {
+void Connections::end_for_memory_locked(uint64_t id, const char* why, const char* help) {
+  const auto at = connections_.find(id);
+  if (at == connections_.end()) return;
+  ++ended_for_memory_;
+  limits_.slow_down(at->second.peer.network, kSlowTerm);
+  end_locked(id, why, help);
+}
+
+void Connections::end_locked(uint64_t id, const char* why, const char* help) {
   const auto at = connections_.find(id);
   if (at == connections_.end()) return;
   const Connection& one = at->second;
-  ++ended_for_memory_;
-  limits_.slow_down(one.peer.network, kSlowTerm);
-  log_warn("connection_ended",
-           {{"peer", one.peer.host},
-            {"why", guard_.deaf() ? "calls are not answered any more, and it sent most of what no call came of"
-                                  : "memory rises, and it sent most of what no call came of"},
-            {"received_bytes", use_of(one.second.get()).received},
-            {"rise_bytes", guard_.rise()},
-            {"help", "see server.memory_rise_max"}});
+  log_warn("connection_ended", {{"peer", one.peer.host},
+                                {"why", why},
+                                {"received_bytes", use_of(one.second.get()).received},
+                                {"rise_bytes", guard_.rise()},
+                                {"help", help}});
   // Disconnects at once, together with what waits to be read; shutdown(2) alone would leave that to gRPC.
   sockaddr nobody{};
   nobody.sa_family = AF_UNSPEC;

@@ -144,6 +144,7 @@ ListenerStats Listener::stats() const {
   for (size_t i = 0; i < refused_.size(); ++i) stats.refused[i] = refused_[i];
   stats.refused[static_cast<size_t>(Refusal::kNoDescriptor)] = sent_away_;
   stats.ended_for_memory = connections_.ended_for_memory();
+  stats.ended_without_call = connections_.ended_without_call();
   stats.short_of_resources = short_of_resources_;
   return stats;
 }

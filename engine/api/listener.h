@@ -33,6 +33,7 @@ struct ListenerStats {
   uint64_t accepted = 0;
   std::array<uint64_t, kRefusalNames.size()> refused{};  // by Refusal
   uint64_t ended_for_memory = 0;
+  uint64_t ended_without_call = 0;
   bool short_of_resources = false;
 };
 

@@ -19,8 +19,8 @@ struct ConnectionLimits {
 };
 
 // Why a connection is not taken.
-enum class Refusal { kNone, kInAll, kOfPeer, kRate, kNoDescriptor };
-inline constexpr std::array<const char*, 5> kRefusalNames = {"none", "all", "peer", "rate", "resources"};
+enum class Refusal { kNone, kInAll, kOfPeer, kRate, kNoDescriptor, kNoMemory };
+inline constexpr std::array<const char*, 6> kRefusalNames = {"none", "all", "peer", "rate", "resources", "memory"};
 
 class PeerLimits {
  public:

@@ -43,7 +43,8 @@ void set_keepalive(grpc::ServerBuilder& builder, const ServerSettings& settings)
 ListenerSettings listener_settings(const ServerSettings& settings) {
   return {.address = settings.address,
           .port = settings.port,
-          .connections = {settings.connections, settings.memory_rise_max, settings.admitted},
+          .connections = {settings.connections, settings.memory_rise_max, settings.first_call_timeout,
+                          settings.admitted, settings.memory},
           .reserved_descriptors = settings.reserved_descriptors,
           .unacknowledged_max = settings.keepalive_timeout};
 }

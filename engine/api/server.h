@@ -36,7 +36,10 @@ struct ServerSettings {
   int calls_per_connection_max = 10'000;
   size_t reserved_descriptors = 128;
   size_t memory_rise_max = 96 << 20;
-  AdmittedCalls* admitted = nullptr;  // borrowed: where the services note their calls
+  // What a connection that talks may take for a first call that is let in; 0: for ever.
+  Duration first_call_timeout{30'000};
+  AdmittedCalls* admitted = nullptr;    // borrowed: where the services note their calls
+  const MemoryWatch* memory = nullptr;  // borrowed; while it is short nobody new is taken
 };
 
 class ApiServer {

@@ -35,6 +35,8 @@ void describe(Settings& s, ServerConfig& c) {
   s.real("connects_burst", c.connects_burst, "connections that one address may make at once", 1);
   s.duration("handshake_timeout", c.handshake_timeout,
              "time for TLS and the first words of HTTP/2, then a connection is ended", 100ms);
+  s.duration("first_call_timeout", c.first_call_timeout,
+             "time for a first call that is let in, of a connection that says more than 8 kB; 0: for ever");
   s.integer("calls_per_connection_max", c.calls_per_connection_max,
             "open calls and streams of one connection; clients keep further ones waiting", 1, 1'000'000);
   s.bytes("memory_rise_max", c.memory_rise_max,

@@ -31,6 +31,7 @@ struct ServerConfig {
   double connects_per_second = 500;
   double connects_burst = 2'500;
   Duration handshake_timeout{10'000};
+  Duration first_call_timeout{30'000};
   int calls_per_connection_max = 10'000;
   size_t memory_rise_max = 96 << 20;
   Duration drain_window{5'000};

@@ -194,6 +194,41 @@ def requests():
     return [text for name, texts in out.items() for text in spread(texts, 14 if name == "DataWriteRequest" else 3)]
 
 
+def admin_requests():
+    out = [f"{method} {path} HTTP/1.1\r\n{headers}\r\n{body}"
+           for method, path, headers, body in (
+               ("GET", "/livez", "Host: x\r\n", ""), ("HEAD", "/livez", "", ""), ("GET", "/", "", ""),
+               ("GET", "/tenants/a%2Fb?limit=5&x=%00%zz", "Authorization: Bearer t\r\nOrigin: http://x\r\n", ""),
+               ("POST", "/tenants/t1/resume?sink=a", "Content-Length: 0\r\n", ""),
+               ("POST", "/tenants/t1/resume", "Content-Length: 4\r\n", "body"),
+               ("POST", "/tenants/t1/resume", "Content-Length: 99999999\r\n", "body"),
+               ("POST", "/tenants/t1/resume", "Transfer-Encoding: chunked\r\n", "4\r\nbody\r\n0\r\n\r\n"),
+               ("POST", "/tenants/t1/resume", "Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\nbody"),
+               ("POST", "/tenants/t1/resume", "Content-Type: multipart/form-data; boundary=a\r\nContent-Length: 9\r\n", "--a\r\n\r\n--a"),
+               ("POST", "/tenants/t1/resume", "Content-Encoding: gzip\r\nContent-Length: 4\r\n", "\x1f\x08\0\0"),
+               ("DELETE", "/livez", "", ""), ("GET", "/none/%0d%0aX-Injected:1", "Range: bytes=0-3,5-\r\n", ""),
+               ("GET", "/livez", "Range: bytes=0-3\r\nAccept-Encoding: gzip, br\r\n", ""), ("GET", "*", "", ""))]
+    return out + ["GET /livez\r\n\r\n", "\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /livez HTTP/1.1\r\n" + "A: b\r\n" * 200 + "\r\n"]
+
+
+def connections():
+    flood = "\n".join(f"use {i * 20000} 100 0 {i % 4}" for i in range(20))
+    return ["ipv4:10.0.0.1:4711\nenter a\nenter a\nenter b\nleave a\nwait 1000\nenter a\nslow a\nenter a\n",
+            "ipv6:%5B2001:db8::1%5D:4711\n" + flood + "\nlook 100000 0\nwait 5001\nlook 300000 0\nwait 100\nlook 400000 500\n",
+            "unix:/tmp/x\nuse 60000 0 0 1\nlook 100 0\nwait 29999\nlook 100 0\nwait 1\ncall\nlook 100 0\n", "ipv4:\n", "::\nleave a\n",
+            "\n" + "enter a\n" * 9 + "enter b\n" * 9 + "wait 500\nenter c\nleave b\nleave b\n", "[%5B:%5D\nuse 1099511627775 0 999999 0\nlook 1 1\n"]
+
+
+def filters():
+    token, page = "hRwAAAAAAAA=", base64.b64encode(b"42").decode()
+    tuples = ['{}', '{"entity":{"type":"doc","ids":["1","2"]},"relation":"viewer"}', '{"subject":{"type":"user","ids":["a"],"relation":"m"}}',
+              '{"entity":{"ids":["a\'b","\\\\","{}","\\"","é"]},"subject":{"ids":["x;y","--"]}}', '{"relation":"r","subject":{"relation":"s"}}',
+              json.dumps({"entity": {"type": "doc", "ids": [str(i) for i in range(150)]}, "subject": {"ids": [str(i) for i in range(150)]}})]
+    attributes = ['{}', '{"entity":{"type":"doc","ids":["1"]},"attributes":["a","b"]}', '{"attributes":["x\'y"]}', '{"entity":{"ids":["1","2"]}}']
+    return [f"{kind}\n{size}\n{page if size > 5 else ''}\n{token if size else tokens()[5]}\n{text}"
+            for kind, texts in (("tuple", tuples), ("attribute", attributes)) for text in texts for size in (0, 50, 4294967295)]
+
+
 write("schema", schemas())
 write("partials", partials())
 write("expression", expressions())
@@ -208,3 +243,6 @@ write("engine_settings", engine_settings())
 write("relay_settings", relay_settings())
 write("setting_values", setting_values())
 write("request", requests())
+write("admin_http", admin_requests())
+write("connections", connections())
+write("filters", filters())

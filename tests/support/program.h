@@ -48,6 +48,8 @@ class Program {
   void signal(int number);
   // True when it ended within `timeout`.
   bool wait(std::chrono::milliseconds timeout);
+  // Of a program that has ended by itself: the code, or -signal.
+  int exit_code() const { return process_ == nullptr ? 0 : process_->exit_code(); }
   void pause();
   void resume();
   size_t resident_bytes() const { return process_ == nullptr ? 0 : process_->resident_bytes(); }
