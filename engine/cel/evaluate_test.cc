@@ -240,17 +240,27 @@ TEST_SUITE("engine/cel") {
     CHECK(evaluate(many + " || s.matches('^h')") == "true");
   }
 
-  TEST_CASE("program: too many parts inside each other are refused when it is made") {
-    google::api::expr::v1alpha1::Expr expr;
-    expr.mutable_const_expr()->set_bool_value(true);
-    for (int i = 0; i < 2'100; ++i) {
-      google::api::expr::v1alpha1::Expr outer;
-      outer.mutable_call_expr()->set_function("!_");
-      *outer.mutable_call_expr()->add_args() = std::move(expr);
-      expr = std::move(outer);
-    }
-    const auto program = Program::make(expr, {});
-    CHECK(program.status().code() == StatusCode::kResourceExhausted);
+  TEST_CASE("program: what is as deep as it may be is evaluated by a thread, and what is deeper is refused") {
+    const auto negated = [](int times) {
+      google::api::expr::v1alpha1::Expr expr;
+      expr.mutable_const_expr()->set_bool_value(true);
+      for (int i = 0; i < times; ++i) {
+        google::api::expr::v1alpha1::Expr outer;
+        outer.mutable_call_expr()->set_function("!_");
+        *outer.mutable_call_expr()->add_args() = std::move(expr);
+        expr = std::move(outer);
+      }
+      return Program::make(expr, {});
+    };
+    CHECK(negated(2'000).status().code() == StatusCode::kResourceExhausted);
+    const auto deep = negated(1'999);
+    REQUIRE(deep.ok());
+    std::string result;
+    std::jthread([&] {
+      Heap heap;
+      result = describe((*deep)->run({}, heap));
+    }).join();
+    CHECK(result == "false");
   }
 }
 
