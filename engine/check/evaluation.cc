@@ -251,7 +251,10 @@ int Evaluation::count_of(Id root) const {
 }
 
 StatusOr<std::vector<Verdict>> Evaluation::verdicts() {
-  if (!decided()) graph_.finish(api_error(base::v1::ERROR_CODE_DEPTH_NOT_ENOUGH));
+  if (!decided()) {
+    const Status too_deep = api_error(base::v1::ERROR_CODE_DEPTH_NOT_ENOUGH);
+    HG_RETURN_IF_ERROR(graph_.finish(too_deep, [this] { return scope_.still_wanted(); }));
+  }
   std::vector<Verdict> verdicts;
   for (const Id root : roots_) {
     Verdict& verdict = verdicts.emplace_back();

@@ -142,7 +142,7 @@ void Graph::spread_errors(const Values& values, uint32_t undefined) {
   }
 }
 
-void Graph::finish(const Status& incomplete) {
+Status Graph::finish(const Status& incomplete, const std::function<Status()>& wanted) {
   const auto undefined = static_cast<uint32_t>(errors_.size());
   errors_.push_back(incomplete);
   for (Node& node : nodes_) {
@@ -151,6 +151,7 @@ void Graph::finish(const Status& incomplete) {
   Values most(nodes_.size(), Value::kAllowed);
   Values fewest = least(most);
   while (guarded(Guard::kCheckCircles)) {
+    HG_RETURN_IF_ERROR(wanted ? wanted() : ok_status());
     most = least(fewest);
     Values next = least(most);
     if (next == fewest) break;
@@ -163,6 +164,7 @@ void Graph::finish(const Status& incomplete) {
   }
   spread_errors(fewest, undefined);
   for (Id id = 0; id < nodes_.size(); ++id) nodes_[id].value = fewest[id];
+  return ok_status();
 }
 
 }  // namespace headgate::engine

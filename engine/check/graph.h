@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/status.h"
@@ -34,8 +35,9 @@ class Graph {
   const std::vector<Id>& operands(Id node) const { return nodes_[node].operands; }
   size_t size() const { return nodes_.size(); }
 
-  // Decides everything. What is not complete has failed with `incomplete`, as has what denies itself.
-  void finish(const Status& incomplete);
+  // Decides everything. What is not complete has failed with `incomplete`, as has what denies itself. Circles made for
+  // it take the square of their number of nodes, so `wanted` is asked now and then, and what it says ends the work.
+  Status finish(const Status& incomplete, const std::function<Status()>& wanted = {});
   Value value(Id node) const { return nodes_[node].value; }
   // REQUIRES: its value is kFailed.
   const Status& error(Id node) const { return errors_[nodes_[node].error]; }

@@ -34,7 +34,7 @@ Graph::Id combine(Graph& graph, Op op, const std::vector<Graph::Id>& operands) {
 }
 
 Value finished(Graph& graph, Graph::Id node) {
-  graph.finish(kUndefined);
+  CHECK(graph.finish(kUndefined).ok());
   return graph.value(node);
 }
 
@@ -75,7 +75,7 @@ TEST_SUITE("check/graph") {
       const Graph::Id none = combine(graph, Op::kExcept, {fact(graph, false), broken(graph)});
       const Graph::Id out = combine(graph, Op::kExcept, {broken(graph), fact(graph, true)});
       const Graph::Id open = combine(graph, Op::kExcept, {fact(graph, true), broken(graph)});
-      graph.finish(kUndefined);
+      CHECK(graph.finish(kUndefined).ok());
       CHECK(graph.value(any) == Value::kAllowed);
       CHECK(graph.value(all) == Value::kDenied);
       CHECK(graph.value(neither) == Value::kFailed);
@@ -102,7 +102,7 @@ TEST_SUITE("check/graph") {
     graph.add_operand(c, broken(graph));
     graph.complete(c);
     const Graph::Id without = combine(graph, Op::kExcept, {fact(graph, true), a});
-    graph.finish(kUndefined);
+    CHECK(graph.finish(kUndefined).ok());
     CHECK(graph.value(a) == Value::kDenied);
     CHECK(graph.value(b) == Value::kDenied);
     CHECK(graph.value(without) == Value::kAllowed);
@@ -110,6 +110,34 @@ TEST_SUITE("check/graph") {
     CHECK(message_of(graph.error(self)) == "undefined");
     CHECK(graph.value(c) == Value::kFailed);
     CHECK(message_of(graph.error(c)) == "broken");
+  }
+
+  TEST_CASE("graph: circles that unfold one by one are decided, or given up when nobody waits any more") {
+    // Each b rests on itself, or on the next a, which is denied as soon as the next b is not.
+    constexpr int kLinks = 400;
+    Graph graph;
+    std::vector<Graph::Id> a, b;
+    for (int i = 0; i < kLinks; ++i) {
+      a.push_back(graph.add(Op::kExcept));
+      b.push_back(graph.add(Op::kAny));
+    }
+    const Graph::Id yes = fact(graph, true);
+    for (size_t i = 0; i < kLinks; ++i) {
+      graph.add_operand(a[i], yes);
+      graph.add_operand(a[i], b[i]);
+      graph.complete(a[i]);
+      graph.add_operand(b[i], b[i]);
+      if (i + 1 < kLinks) graph.add_operand(b[i], a[i + 1]);
+      graph.complete(b[i]);
+    }
+    int asked = 0;
+    const Status given_up = graph.finish(kUndefined, [&] { return ++asked < 10 ? ok_status() : kBroken; });
+    CHECK(message_of(given_up) == "broken");
+    CHECK(asked == 10);
+    CHECK(graph.finish(kUndefined).ok());
+    for (size_t i = 0; i < kLinks; ++i) {
+      CHECK(graph.value(a[i]) == ((kLinks - i) % 2 == 1 ? Value::kAllowed : Value::kDenied));
+    }
   }
 
   TEST_CASE("graph: of several errors it is always the same that is told") {
@@ -162,7 +190,7 @@ TEST_SUITE("check/graph") {
             graph.decide(ids[place], one.fixed == 1);
           }
         }
-        graph.finish(kUndefined);
+        CHECK(graph.finish(kUndefined).ok());
         std::vector<Value>& values = results.emplace_back();
         for (const Graph::Id id : ids) values.push_back(graph.value(id));
       }
