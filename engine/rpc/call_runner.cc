@@ -44,16 +44,22 @@ void CallRunner::run(Task given) {
   if (const Status admitted = admission_.admit(task.call, task.request); !admitted.ok()) {
     return running->finish(admitted);
   }
-  const auto on_end = [this, running](const Status& ended, std::function<Status()> rest) {
-    if (!rest) return running->end(ended);
-    workers_.run([running, rest = std::move(rest)] { running->end(guarded(rest)); });
-  };
-  if (task.begin && task.begin(on_end)) return;
-  const auto work = [running] {
+  if (!task.begin) return queue(running, task.work);
+  task.begin([this, running](Left left, std::function<Status()> work) {
+    switch (left) {
+      case Left::kNothing: return running->end(guarded(work));
+      case Left::kRest: return workers_.run([running, work = std::move(work)] { running->end(guarded(work)); });
+      case Left::kAll: return queue(running, std::move(work));
+    }
+  });
+}
+
+void CallRunner::queue(const std::shared_ptr<const Running>& running, std::function<Status()> work) {
+  auto run = [running, work = std::move(work)] {
     const Status wanted = running->task.call.wanted();
-    wanted.ok() ? running->end(guarded(running->task.work)) : running->finish(wanted);
+    wanted.ok() ? running->end(guarded(work)) : running->finish(wanted);
   };
-  const bool accepted = workers_.try_run(work, held_bytes(task.request));
+  const bool accepted = workers_.try_run(std::move(run), held_bytes(running->task.request));
   if (!accepted) {
     running->finish(make_status(StatusCode::kResourceExhausted, "too many calls are waiting; try again later"));
   }

@@ -17,7 +17,7 @@ class CallRunner {
  public:
   // What the client is to be told; once, on any thread. Request, call and response are not touched any more.
   using Finish = std::function<void(const Status& told)>;
-  using End = std::function<void(const Status& ended, std::function<Status()> rest)>;
+  using Ready = std::function<void(Left left, std::function<Status()> work)>;
 
   // A call without its types. What is referred to lives until `finish`.
   struct Task {
@@ -25,8 +25,8 @@ class CallRunner {
     Call& call;
     MethodMetrics& metrics;
     std::optional<base::v1::ErrorCode> away;  // as the other members: see Method
-    std::function<Status()> work;
-    std::function<bool(End)> begin;
+    std::function<Status()> work;             // unless there is `begin`
+    std::function<void(const Ready&)> begin;
     Finish finish;
   };
 
@@ -45,6 +45,8 @@ class CallRunner {
  private:
   struct Running;
 
+  void queue(const std::shared_ptr<const Running>& running, std::function<Status()> work);
+
   template <typename Response>
   static Status put(StatusOr<Response> from, Response& into) {
     HG_ASSIGN_OR_RETURN(into, std::move(from));
@@ -60,14 +62,14 @@ void CallRunner::run(const Method<Request, Response>& method, const Request& req
                      Finish finish) {
   Task task{request, call, *method.metrics, std::nullopt, {}, {}, std::move(finish)};
   if (method.away) task.away = method.away(request);
-  task.work = [&method, &request, &call, &response] { return put(method.handle(request, call), response); };
   if (method.begin) {
-    task.begin = [&method, &request, &call, &response](const End& end) {
-      return method.begin(request, call, [&response, end](StatusOr<Response> ended, auto rest) {
-        if (!rest) return end(put(std::move(ended), response), {});
-        end(ok_status(), [&response, rest = std::move(rest)] { return put(rest(), response); });
+    task.begin = [&method, &request, &call, &response](const Ready& ready) {
+      method.begin(request, call, [&response, ready](Left left, std::function<StatusOr<Response>()> get) {
+        ready(left, [&response, get = std::move(get)] { return put(get(), response); });
       });
     };
+  } else {
+    task.work = [&method, &request, &call, &response] { return put(method.handle(request, call), response); };
   }
   run(std::move(task));
 }

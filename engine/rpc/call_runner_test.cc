@@ -177,33 +177,55 @@ TEST_SUITE("engine/rpc/call_runner") {
     CHECK(details.details(0).type_url() == "type.googleapis.com/google.rpc.RetryInfo");
   }
 
-  TEST_CASE("call runner: what begins without a worker ends on any thread, what is left of it on a worker") {
+  TEST_CASE("call runner: what begins without a worker ends on any thread, and what blocks of it on a worker") {
     Way way;
-    std::function<void(StatusOr<TenantCreateResponse>, std::function<StatusOr<TenantCreateResponse>()>)> end;
-    way.create.begin = [&](const TenantCreateRequest& request, Call&, Create::End given) {
-      end = std::move(given);
-      return request.id() != "declined";
-    };
-    const auto begun = way.send();
-    CHECK_FALSE(begun->told());
-    TenantCreateResponse response;
-    response.mutable_tenant()->set_id("begun");
-    end(response, {});
-    CHECK(begun->told());
-    CHECK(begun->response.tenant().id() == "begun");
-
-    const auto left = way.send();
-    std::atomic<std::thread::id> thread{};
-    end(TenantCreateResponse(), [&]() -> StatusOr<TenantCreateResponse> {
-      thread = std::this_thread::get_id();
-      return make_status(StatusCode::kAborted, "again");
+    Create::Ready ready;
+    way.create.begin = [&](const TenantCreateRequest&, Call&, const Create::Ready& given) { ready = given; };
+    const auto at_hand = way.send();
+    CHECK_FALSE(at_hand->told());
+    ready(Left::kNothing, [] {
+      TenantCreateResponse response;
+      response.mutable_tenant()->set_id("begun");
+      return response;
     });
-    CHECK(left->wait().code() == StatusCode::kAborted);
-    CHECK(thread.load() != std::this_thread::get_id());
-    CHECK(way.handled == 0);
+    CHECK(at_hand->told());
+    CHECK(at_hand->wait().ok());
+    CHECK(at_hand->response.tenant().id() == "begun");
 
-    CHECK(way.send([](Way::Caller& caller) { caller.request.set_id("declined"); })->wait().ok());
-    CHECK(way.handled == 1);
+    for (const Left left : {Left::kRest, Left::kAll}) {
+      const auto later = way.send();
+      std::atomic<std::thread::id> thread{};
+      ready(left, [&]() -> StatusOr<TenantCreateResponse> {
+        thread = std::this_thread::get_id();
+        return make_status(StatusCode::kAborted, "again");
+      });
+      CHECK(later->wait().code() == StatusCode::kAborted);
+      CHECK(thread.load() != std::this_thread::get_id());
+    }
+    CHECK(way.handled == 0);
+  }
+
+  TEST_CASE("call runner: a full queue refuses what was not begun, but not the rest of what was") {
+    Way way;
+    way.open = false;
+    const auto running = way.send();
+    REQUIRE(wait_until([&] { return way.handled == 1; }));
+    const auto waiting = way.send();
+    std::vector<Create::Ready> ready;
+    way.create.begin = [&](const TenantCreateRequest&, Call&, const Create::Ready& given) { ready.push_back(given); };
+    const auto all = way.send();
+    const auto rest = way.send();
+    REQUIRE(ready.size() == 2);
+    const auto answer = [] { return TenantCreateResponse(); };
+    ready[0](Left::kAll, answer);
+    CHECK(all->told());
+    CHECK(all->wait().code() == StatusCode::kResourceExhausted);
+    ready[1](Left::kRest, answer);
+    CHECK_FALSE(rest->told());
+    way.open = true;
+    CHECK(rest->wait().ok());
+    CHECK(running->wait().ok());
+    CHECK(waiting->wait().ok());
   }
 }
 

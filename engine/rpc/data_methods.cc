@@ -19,14 +19,6 @@ class DataHandlers {
   DataHandlers(WriteService& writes, DataReader& reader, PageLimits limits)
       : writes_(writes), reader_(reader), limits_(limits) {}
 
-  StatusOr<DataWriteResponse> write(const DataWriteRequest& request, Call&) {
-    return answer_of<DataWriteResponse>(writes_.write(request));
-  }
-
-  StatusOr<RelationshipWriteResponse> write_relationships(const RelationshipWriteRequest& request, Call&) {
-    return answer_of<RelationshipWriteResponse>(writes_.write_relationships(request));
-  }
-
   StatusOr<RelationshipReadResponse> read_relationships(const RelationshipReadRequest& request, Call&) {
     HG_ASSIGN_OR_RETURN(const SnapToken at, state_of(request));
     HG_ASSIGN_OR_RETURN(Page<Tuple> page, reader_.tuples(request.tenant_id(), at, request.filter(), page_of(request)));
@@ -86,19 +78,16 @@ ErrorCode away_of_read(const Request& request) {
   return request.metadata().snap_token().empty() ? ERROR_CODE_SCAN : ERROR_CODE_EXECUTION;
 }
 
-// The way of a write that needs no worker.
 template <typename Request, typename Response>
-void begin_soon(Method<Request, Response>& method, WriteService& writes,
-                bool (WriteService::*write)(const Request&, std::function<Status()>,
-                                            std::function<void(WriteEnding)>)) {
-  method.begin = [&writes, write](const Request& request, Call& call, auto end) {
-    const auto done = [end](WriteEnding ending) {
-      if (!ending.rest) return end(answer_of<Response>(ending.token), {});
-      end(Response(), [rest = std::move(ending.rest)] { return answer_of<Response>(rest()); });
-    };
-    return (writes.*write)(
-        request, [&call] { return call.wanted(); }, done);
+Method<Request, Response> write_method(Metrics& metrics, std::string name, WriteService& writes) {
+  const auto begin = [&writes](const Request& request, Call& call, const auto& ready) {
+    const std::shared_ptr<CheckedWrite> write = writes.prepare(request);
+    const auto get = [write] { return answer_of<Response>(write->get()); };
+    const bool begun = write->begin([&call] { return call.wanted(); },
+                                    [ready, get](bool blocks) { ready(blocks ? Left::kRest : Left::kNothing, get); });
+    if (!begun) ready(Left::kAll, get);
   };
+  return {std::make_shared<MethodMetrics>(metrics, std::move(name)), away_of_write<Request>, {}, begin};
 }
 
 }  // namespace
@@ -106,20 +95,15 @@ void begin_soon(Method<Request, Response>& method, WriteService& writes,
 DataMethods make_data_methods(Metrics& metrics, WriteService& writes, DataReader& reader, PageLimits limits) {
   const auto handlers = std::make_shared<DataHandlers>(writes, reader, limits);
   const auto datastore = always(ERROR_CODE_DATASTORE);
-  DataMethods made{
-      make_method(metrics, "Data.Write", away_of_write<DataWriteRequest>, handlers, &DataHandlers::write),
-      make_method(metrics, "Data.WriteRelationships", away_of_write<RelationshipWriteRequest>, handlers,
-                  &DataHandlers::write_relationships),
-      make_method(metrics, "Data.ReadRelationships", away_of_read<RelationshipReadRequest>, handlers,
-                  &DataHandlers::read_relationships),
-      make_method(metrics, "Data.ReadAttributes", away_of_read<AttributeReadRequest>, handlers,
-                  &DataHandlers::read_attributes),
-      make_method(metrics, "Data.Delete", datastore, handlers, &DataHandlers::remove),
-      make_method(metrics, "Data.DeleteRelationships", datastore, handlers, &DataHandlers::remove_relationships),
-      make_method(metrics, "Data.RunBundle", always(ERROR_CODE_SCAN), handlers, &DataHandlers::run_bundle)};
-  begin_soon(made.write, writes, &WriteService::write_soon);
-  begin_soon(made.write_relationships, writes, &WriteService::write_relationships_soon);
-  return made;
+  return {write_method<DataWriteRequest, DataWriteResponse>(metrics, "Data.Write", writes),
+          write_method<RelationshipWriteRequest, RelationshipWriteResponse>(metrics, "Data.WriteRelationships", writes),
+          make_method(metrics, "Data.ReadRelationships", away_of_read<RelationshipReadRequest>, handlers,
+                      &DataHandlers::read_relationships),
+          make_method(metrics, "Data.ReadAttributes", away_of_read<AttributeReadRequest>, handlers,
+                      &DataHandlers::read_attributes),
+          make_method(metrics, "Data.Delete", datastore, handlers, &DataHandlers::remove),
+          make_method(metrics, "Data.DeleteRelationships", datastore, handlers, &DataHandlers::remove_relationships),
+          make_method(metrics, "Data.RunBundle", always(ERROR_CODE_SCAN), handlers, &DataHandlers::run_bundle)};
 }
 
 }  // namespace headgate::engine

@@ -12,10 +12,16 @@
 
 namespace headgate::engine {
 
+// What an answer still needs.
+enum class Left : uint8_t {
+  kNothing,  // it is at hand
+  kRest,     // something that blocks, of work that is under way and may not be refused any more
+  kAll,      // all of the work: nothing was begun
+};
+
 template <typename Request, typename Response>
 struct Method {
-  // How a call ended, or what is left of it and blocks.
-  using End = std::function<void(StatusOr<Response> ended, std::function<StatusOr<Response>()> rest)>;
+  using Ready = std::function<void(Left left, std::function<StatusOr<Response>()> get)>;
 
   std::shared_ptr<MethodMetrics> metrics;
   // The error of this call when the database is away (errors.h). Not set: errors carry details instead
@@ -23,10 +29,10 @@ struct Method {
   std::function<base::v1::ErrorCode(const Request&)> away;
   // Runs on a worker and may block. Request and call live until it returns.
   std::function<StatusOr<Response>(const Request&, Call&)> handle;
-  // Not set for most. Called first, on the thread that received the call, so it must not block. It takes the work on
-  // and calls `end` once, on any thread; `rest`, if there is any, is then run on a worker. Or it declines, and `handle`
-  // is run. Request and call live until the end.
-  std::function<bool(const Request&, Call&, End end)> begin;
+  // Instead of `handle`, for work that mostly need not block: called on the thread that received the call, must not
+  // block, and calls `ready` once, on any thread. `get` is then called where it may block if it does. Request and call
+  // live until it returns.
+  std::function<void(const Request&, Call&, const Ready& ready)> begin;
 };
 
 // The same error for each call.

@@ -95,17 +95,30 @@ struct BundleStep {
   std::vector<base::v1::Attribute> attributes_delete;
 };
 
-// The schema version that data was checked against, to be compared with the tenant's newest inside of the write.
-struct SchemaHead {
-  std::string expected;
-  bool moved = false;  // set when the newest one is another: nothing was written
+struct DataWrite {
+  std::string tenant;
+  std::vector<base::v1::Tuple> tuples;
+  std::vector<base::v1::Attribute> attributes;
+  // The schema version that it was checked against, if that has to be the tenant's newest.
+  std::optional<std::string> head;
+  // Asked before each attempt; anything but OK ends the write. Must not block. May be empty.
+  std::function<Status()> wanted;
 };
 
-// What became of a write that nobody waited for: `rest` is empty and `token` the outcome, or what is left blocks, and
-// `rest` is to be called where that is allowed; it returns the outcome.
-struct WriteEnding {
+struct WriteOutcome {
   StatusOr<SnapToken> token;
-  std::function<StatusOr<SnapToken>()> rest;
+  bool head_moved = false;  // the newest schema is another one than DataWrite::head: nothing was written
+};
+
+// A write under way.
+class PendingWrite {
+ public:
+  virtual ~PendingWrite() = default;
+  // False as soon as get() has the outcome at hand.
+  virtual bool blocks() const = 0;
+  // To be called once. Waits for the first attempt, and does what is left behind it: further attempts, or finding out
+  // what became of a COMMIT without an answer.
+  virtual WriteOutcome get() = 0;
 };
 
 struct WriterLoad {
@@ -113,19 +126,28 @@ struct WriterLoad {
   size_t running = 0;
 };
 
+inline constexpr char kTooManyWrites[] = "too many writes are waiting; try again later";
+
 class DataWriter {
  public:
+  using Attempted = std::function<void(const std::shared_ptr<PendingWrite>&)>;
+
   virtual ~DataWriter() = default;
   // One SERIALIZABLE transaction each; retried on serialization failures. The token is durable when returned.
   // ERROR_CODE_ERROR_MAX_RETRIES when all attempts failed, ERROR_CODE_DATASTORE for anything else.
-  // With `head`, FAILED_PRECONDITION when it has moved.
-  virtual StatusOr<SnapToken> write(const std::string& tenant, std::vector<base::v1::Tuple> tuples,
-                                    std::vector<base::v1::Attribute> attributes, SchemaHead* head = nullptr) = 0;
-  // The same without blocking. `wanted` is asked before the write begins; what it says ends it. `done` is called once
-  // on another thread; not at all when the result is false: too many writes wait. Neither may block.
-  virtual bool write_soon(const std::string& tenant, std::vector<base::v1::Tuple> tuples,
-                          std::vector<base::v1::Attribute> attributes, std::shared_ptr<SchemaHead> head,
-                          std::function<Status()> wanted, std::function<void(WriteEnding)> done) = 0;
+  // begin() does not block. Null when too many writes wait. `attempted`, unless it is empty, is called once behind the
+  // first attempt, on any thread; it must not block, and decides by blocks() where get() is to be called.
+  virtual std::shared_ptr<PendingWrite> begin(DataWrite write, Attempted attempted) = 0;
+  // The same, waited for. RESOURCE_EXHAUSTED when too many writes wait.
+  WriteOutcome write(DataWrite data) {
+    const auto pending = begin(std::move(data), {});
+    if (pending != nullptr) return pending->get();
+    return {make_status(StatusCode::kResourceExhausted, kTooManyWrites)};
+  }
+  StatusOr<SnapToken> write(const std::string& tenant, std::vector<base::v1::Tuple> tuples,
+                            std::vector<base::v1::Attribute> attributes) {
+    return write(DataWrite{tenant, std::move(tuples), std::move(attributes), std::nullopt, {}}).token;
+  }
   // An empty filter deletes nothing of its kind. An empty subject.relation is not filtered on.
   virtual StatusOr<SnapToken> remove(const std::string& tenant, const base::v1::TupleFilter& tuples,
                                      const base::v1::AttributeFilter& attributes) = 0;

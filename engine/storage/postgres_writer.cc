@@ -32,23 +32,15 @@ class PostgresWriter : public DataWriter {
   PostgresWriter(std::shared_ptr<Pool> pool, DatastoreSettings settings)
       : pool_(std::move(pool)), settings_(std::move(settings)), lane_(pool_, settings_.lane) {}
 
-  StatusOr<SnapToken> write(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
-                            SchemaHead* head) override {
-    return transact(order_of(tenant, std::move(tuples), std::move(attributes), head), head);
-  }
-
-  bool write_soon(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
-                  std::shared_ptr<SchemaHead> head, std::function<Status()> wanted,
-                  std::function<void(WriteEnding)> done) override {
-    const size_t bytes = bytes_of(tuples, attributes);
-    const auto order = order_of(tenant, std::move(tuples), std::move(attributes), head.get(), std::move(wanted));
-    return lane_.submit(order, bytes, [this, order, head, done = std::move(done)](WriteAttempt attempt) {
-      if (attempt.status.ok()) return done({std::move(attempt.token), {}});
-      const Status status = attempt.status;
-      if (attempt.unwanted) return done({status, {}});
-      done(
-          {status, [this, order, head, attempt = std::move(attempt)] { return transact(order, head.get(), attempt); }});
-    });
+  std::shared_ptr<PendingWrite> begin(DataWrite write, Attempted attempted) override {
+    // Whoever waits for it has been counted where he comes from.
+    const size_t bytes = attempted ? bytes_of(write.tuples, write.attributes) : 0;
+    const auto pending = std::make_shared<Pending>(*this, order_of(std::move(write)));
+    const auto on_attempt = [pending, attempted = std::move(attempted)](WriteAttempt attempt) {
+      pending->settle(std::move(attempt));
+      if (attempted) attempted(pending);
+    };
+    return lane_.submit(pending->order(), bytes, on_attempt) ? pending : nullptr;
   }
 
   StatusOr<SnapToken> remove(const std::string& tenant, const TupleFilter& tuples,
@@ -121,47 +113,64 @@ class PostgresWriter : public DataWriter {
     return std::make_shared<WriteOrder>(WriteOrder{tenant, locks.statement(), std::nullopt, std::move(fill), {}});
   }
 
-  static Order order_of(const std::string& tenant, std::vector<Tuple> tuples, std::vector<Attribute> attributes,
-                        const SchemaHead* head, std::function<Status()> wanted = {}) {
-    WriteLocks locks(tenant);
-    locks.add(tuples);
-    locks.add(attributes);
-    auto order =
-        std::make_shared<WriteOrder>(WriteOrder{tenant, locks.statement(), std::nullopt, {}, std::move(wanted)});
-    if (head != nullptr) order->head = head->expected;
-    order->fill = [tuples = std::move(tuples), attributes = std::move(attributes)](WriteStatements& statements) {
+  static Order order_of(DataWrite write) {
+    WriteLocks locks(write.tenant);
+    locks.add(write.tuples);
+    locks.add(write.attributes);
+    const auto order = std::make_shared<WriteOrder>(
+        WriteOrder{write.tenant, locks.statement(), std::move(write.head), {}, std::move(write.wanted)});
+    order->fill = [tuples = std::move(write.tuples),
+                   attributes = std::move(write.attributes)](WriteStatements& statements) {
       statements.write(tuples);
       return statements.write(attributes);
     };
     return order;
   }
 
-  // From the first attempt, or from what became of it.
-  StatusOr<SnapToken> transact(const Order& order, SchemaHead* head = nullptr,
-                               std::optional<WriteAttempt> first = std::nullopt) {
+  class Pending : public PendingWrite {
+   public:
+    Pending(PostgresWriter& writer, Order order) : writer_(writer), order_(std::move(order)) {}
+
+    const Order& order() const { return order_; }
+    void settle(WriteAttempt attempt) {
+      blocks_ = !attempt.status.ok() && !attempt.unwanted;
+      attempt_.set_value(std::move(attempt));
+    }
+    bool blocks() const override { return blocks_; }
+    WriteOutcome get() override { return writer_.finish(order_, attempt_.get_future().get()); }
+
+   private:
+    PostgresWriter& writer_;
+    const Order order_;
+    std::promise<WriteAttempt> attempt_;
+    std::atomic<bool> blocks_{true};
+  };
+
+  StatusOr<SnapToken> transact(const Order& order) { return finish(order, attempt_once(order)).token; }
+
+  // From what became of the first attempt.
+  WriteOutcome finish(const Order& order, WriteAttempt attempt) {
     std::optional<Backoff> backoff;  // most writes need none, and seeding one asks the kernel
     for (int retry = 0;; ++retry) {
-      const WriteAttempt attempt = first ? *std::exchange(first, std::nullopt) : attempt_once(order);
-      const Status& status = attempt.status;
-      if (status.ok()) return attempt.token;
-      if (head != nullptr && attempt.head_moved) {
-        head->moved = true;
-        return status;
-      }
+      const Status status = attempt.status;
+      if (status.ok()) return {attempt.token};
+      if (attempt.unwanted || attempt.head_moved) return {status, attempt.head_moved};
       if (attempt.in_doubt) {
-        HG_ASSIGN_OR_RETURN(const bool committed, outcome_of(attempt));
-        if (committed) return attempt.token;
+        const StatusOr<bool> committed = outcome_of(attempt);
+        if (!committed.ok()) return {committed.status()};
+        if (*committed) return {attempt.token};
       }
       // A connection that broke after it was found has changed nothing by now; one that cannot be had is a failure.
       const bool again = status.code() == StatusCode::kAborted ||
                          (status.code() == StatusCode::kUnavailable && attempt.sent) || attempt.in_doubt;
-      if (!again) return client_error(status, base::v1::ERROR_CODE_DATASTORE);
+      if (!again) return {client_error(status, base::v1::ERROR_CODE_DATASTORE)};
       if (retry >= settings_.retries_max) {
         log_warn("write_gave_up", {{"tenant", order->tenant}, {"attempts", retry + 1}, {"reason", describe(status)}});
-        return api_error(base::v1::ERROR_CODE_ERROR_MAX_RETRIES);
+        return {api_error(base::v1::ERROR_CODE_ERROR_MAX_RETRIES)};
       }
       if (!backoff) backoff.emplace(settings_.retry_pause, random_seed());
       system_clock().sleep(backoff->next(), {});
+      attempt = attempt_once(order);
     }
   }
 
@@ -171,7 +180,7 @@ class PostgresWriter : public DataWriter {
         lane_.submit(order, 0, [&ended](WriteAttempt attempt) { ended.set_value(std::move(attempt)); });
     if (accepted) return ended.get_future().get();
     WriteAttempt refused;
-    refused.status = make_status(StatusCode::kResourceExhausted, "too many writes are waiting; try again later");
+    refused.status = make_status(StatusCode::kResourceExhausted, kTooManyWrites);
     return refused;
   }
 

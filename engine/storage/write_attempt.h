@@ -18,7 +18,7 @@ struct WriteOrder {
   std::optional<std::string> head;
   // Called on the lane's thread for each attempt; must not block.
   std::function<Status(WriteStatements&)> fill;
-  // Asked on the lane's thread before the first attempt; may be empty. Anything but OK ends the write.
+  // Asked on the lane's thread before each attempt; may be empty. Anything but OK ends the write.
   std::function<Status()> wanted;
 };
 

@@ -38,13 +38,14 @@ struct Service : StorageFixture {
   }
   // As the edge does it: without a thread of its own when that is possible.
   StatusOr<SnapToken> write(const base::v1::DataWriteRequest& request) {
-    std::promise<WriteEnding> ended;
-    const bool taken = service.write_soon(
-        request, [] { return ok_status(); }, [&](WriteEnding ending) { ended.set_value(std::move(ending)); });
-    if (!taken) return service.write(request);
-    ++taken_soon;
-    const WriteEnding ending = ended.get_future().get();
-    return ending.rest ? ending.rest() : ending.token;
+    const auto write = service.prepare(request);
+    std::promise<void> ready;
+    const bool begun = write->begin([] { return ok_status(); }, [&](bool) { ready.set_value(); });
+    if (begun) {
+      ++taken_soon;
+      ready.get_future().wait();
+    }
+    return write->get();
   }
   std::string write_tuple(const std::string& tuple) { return write("tuples {" + tuple + "}"); }
 
