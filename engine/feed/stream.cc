@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/guard.h"
+#include "base/log.h"
 #include "engine/feed/core.h"
 
 namespace headgate::engine {
