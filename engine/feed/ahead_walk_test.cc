@@ -308,7 +308,8 @@ FeedSettings hurried() {
   return settings;
 }
 
-void walk(const PostgresDatabase& database, uint64_t seed) {
+// How many answers were ahead.
+int walk(const PostgresDatabase& database, uint64_t seed) {
   CAPTURE(seed);
   Writers writers(database, seed);
   const HistoryOpener opener = [uri = database.uri()] {
@@ -341,7 +342,6 @@ void walk(const PostgresDatabase& database, uint64_t seed) {
     CHECK(follower.rows == rows_there);
     told_ahead += follower.told_ahead;
   }
-  CHECK(told_ahead > 0);
   const std::vector<TruthRow> rows = truth(database);
   const auto complete = [&] { return check_complete(rows, base.seen, kLasting, 0); };
   wait_until([&] {
@@ -351,6 +351,7 @@ void walk(const PostgresDatabase& database, uint64_t seed) {
   CHECK(complete() == "");
   CHECK(base.fault == "");
   CHECK(check_atomic(rows, base.seen) == "");
+  return told_ahead;
 }
 
 }  // namespace
@@ -360,10 +361,12 @@ TEST_SUITE("feed/ahead_walk") {
     const char* given = std::getenv("HEADGATE_ROBUSTNESS_SEED");
     std::vector<uint64_t> seeds = {1, 2, 3};
     if (given != nullptr) seeds = {std::strtoull(given, nullptr, 10)};
+    int told_ahead = 0;
     for (const uint64_t seed : seeds) {
       HG_PREPARED(database);
-      walk(*database, seed);
+      told_ahead += walk(*database, seed);
     }
+    if (given == nullptr) CHECK(told_ahead > 0);
   }
 }
 
