@@ -5,6 +5,7 @@
 
 #include "base/mutex.h"
 #include "base/redis/slots.h"
+#include "base/refusals.h"
 #include "sinks/encoding/cloud_event.h"
 #include "sinks/redis/redis_sinks.h"
 #include "sinks/testing/contract.h"
@@ -235,6 +236,40 @@ TEST_SUITE("redis/modes") {
     CHECK(held->at("a") == cursor_of(deliveries[38]));
     CHECK(held->at("b") == cursor_of(deliveries[39]));
     CHECK(sink->write({{&deliveries[40], 20}, kFence}, {}).written == 20);
+    check_exact(settings, deliveries);
+  }
+
+  TEST_CASE("replica: one that is taken for the server is named, blames no event, and is used once it is the master") {
+    HG_NEEDS_REDIS();
+    const testing::TempFolder folder("headgate-redis-replica");
+    RedisNode ours(folder.path() + "/ours", {});
+    RedisNode other(folder.path() + "/other", {});
+    ours.start();
+    other.start();
+    const auto follow = [](const RedisNode& replica, const RedisNode& master) {
+      replica.command({"REPLICAOF", "127.0.0.1", std::to_string(master.port())});
+      return wait_until([&] {
+        return replica.command({"INFO", "replication"}).find("link_status:up") != std::string::npos;
+      });
+    };
+    const RedisStreamsSettings settings = streams_at(connection_to(ours.port()));
+    const auto sink = make_sink_of(settings);
+    const auto deliveries = sample_deliveries({"a", "b"}, 60);
+    REQUIRE(deliver_all(*sink, {&deliveries[0], 40}, std::chrono::seconds(10)));
+    REQUIRE(follow(other, ours));
+    other.command({"REPLICAOF", "NO", "ONE"});
+    REQUIRE(follow(ours, other));
+    for (const size_t count : {1, 20}) {  // by script, and by transaction
+      const WriteResult refused = sink->write({{&deliveries[40], count}, kFence}, {});
+      CHECK(refused.written == 0);
+      CHECK(refused.status.code() == StatusCode::kUnavailable);
+      CHECK(refusal_kind(refused.status) == RefusalKind::kTopology);
+      CHECK_MESSAGE(message_of(refused.status).find("this is a replica") != std::string::npos,
+                    describe(refused.status));
+      REQUIRE(wait_until([&] { return sink->open({}).ok(); }));
+    }
+    ours.command({"REPLICAOF", "NO", "ONE"});
+    REQUIRE(deliver_all(*sink, {&deliveries[40], 20}, std::chrono::seconds(10)));
     check_exact(settings, deliveries);
   }
 
