@@ -302,8 +302,7 @@ class PostgresBatchReader : public BatchReader {
       if (ids.size() > limits.rows_max) return too_much("ids", limits.rows_max);
     }
     std::ranges::sort(ids);
-    const auto rest = std::ranges::unique(ids);
-    ids.erase(rest.begin(), rest.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     return ok_status();
   }
 
