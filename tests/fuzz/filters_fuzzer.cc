@@ -29,9 +29,7 @@ template <typename Filter>
 void try_filter(const std::string& json, uint64_t rows, int64_t first, const SnapToken& at) {
   Filter filter;
   if (!google::protobuf::util::JsonStringToMessage(json, &filter).ok()) return;
-  size_t quoted = 0;
-  const engine::Quote quote = [&](const std::string& text) {
-    quoted += text.size();
+  const engine::Quote quote = [](const std::string& text) {
     std::string hidden(1, kMark);
     for (const char c : text) hidden += c == kMark ? '?' : c;
     return hidden + kMark;
