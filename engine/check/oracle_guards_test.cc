@@ -12,6 +12,7 @@ bool finds(const testing::PostgresDatabase& database, const std::string& guard, 
   testing::Process worlds({.argv = {"/proc/self/exe", "-tc=oracle: every answer*", "--abort-after=1"},
                            .env = {{"HEADGATE_GUARDS_OFF", guard},
                                    {"HEADGATE_ORACLE_WORLDS", "10"},
+                                   {"HEADGATE_TEST_RESULTS", ""},  // what it finds is no failure of ours
                                    {"HEADGATE_TEST_POSTGRES", database.uri()}},
                            .log_file = log});
   REQUIRE(worlds.wait(std::chrono::minutes(3)));

@@ -52,7 +52,7 @@ std::string expression(Dice& dice, int depth, bool with_not) {
 Declared declare(Dice& dice) {
   Declared declared;
   for (const std::string& type : kTypes) {
-    for (const std::string& relation : {"ra", "rb"}) {
+    for (const char* relation : {"ra", "rb"}) {
       std::vector<std::string>& types = declared.types[type + "#" + relation];
       types.push_back("user");
       for (size_t i = dice.below(3); i > 0; --i) {

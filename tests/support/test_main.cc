@@ -48,7 +48,7 @@ struct ResultFile : doctest::IReporter {
   void test_run_end(const doctest::TestRunStats&) override {
     for (const std::string& reason : skip_reasons) std::printf("SKIPPED: %s\n", reason.c_str());
     const char* path = std::getenv("HEADGATE_TEST_RESULTS");
-    if (path == nullptr) return;
+    if (path == nullptr || *path == '\0') return;
     std::ofstream out(path, std::ios::app);
     const std::string program = name_of_run();
     out << "suite\t" << program << '\t' << ran_cases - failed - skipped_cases << '\t' << failed << '\t' << skipped_cases
