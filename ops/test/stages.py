@@ -27,11 +27,11 @@ THREADS = ("headgate_base_test", "headgate_relay_hub_test", "headgate_relay_deli
            "headgate_engine_storage_test", "headgate_engine_feed_test")
 
 STAGES = {
-    "debug": Stage("debug", (), (), True, 13),
+    "debug": Stage("debug", (), (), True, 16),
     "release": Stage("release", PROGRAMS + SHIPPED_TARGETS, SHIPPED, True, 8),
     "clang": Stage("clang", (), None, False, 4),
-    "asan-ubsan": Stage("asan-ubsan", MEMORY, MEMORY, False, 6),
-    "tsan": Stage("tsan", THREADS, THREADS, False, 4),
+    "asan-ubsan": Stage("asan-ubsan", MEMORY, MEMORY, False, 9),
+    "tsan": Stage("tsan", THREADS, THREADS, False, 5),
 }
 
 
