@@ -224,8 +224,8 @@ TEST_SUITE("redis/modes") {
     REQUIRE(sink->write({{&deliveries[0], 40}, kFence}, {}).written == 40);
     RedisNode& master = *sentinels.master();
     REQUIRE(master.command({"WAIT", "1", "5000"}) == "1");
-    // The replica hears nothing more, as behind a network that is cut.
-    master.command({"ACL", "SETUSER", "default", "-psync", "-replconf"});
+    // The replica hears nothing more, as behind a network that is cut. Without PSYNC it would try SYNC.
+    master.command({"ACL", "SETUSER", "default", "-psync", "-sync", "-replconf"});
     master.command({"CLIENT", "KILL", "TYPE", "replica"});
     REQUIRE(sink->write({{&deliveries[40], 20}, kFence}, {}).written == 20);
     sentinels.fail_over();
