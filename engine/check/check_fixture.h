@@ -53,12 +53,20 @@ class NamedRules : public RuleEvaluator {
   }
 };
 
+// "doc:1".
+inline base::v1::Entity entity_from(const std::string& text) {
+  const size_t colon = text.find(':');
+  base::v1::Entity entity;
+  entity.set_type(text.substr(0, colon));
+  entity.set_id(text.substr(colon + 1));
+  return entity;
+}
+
 // "doc:1#owner@user:alice", "doc:1#viewer@group:eng#member".
 inline base::v1::Tuple tuple_from(const std::string& text) {
-  const size_t at = text.find('@'), hash = text.find('#'), colon = text.find(':');
+  const size_t at = text.find('@'), hash = text.find('#');
   base::v1::Tuple tuple;
-  tuple.mutable_entity()->set_type(text.substr(0, colon));
-  tuple.mutable_entity()->set_id(text.substr(colon + 1, hash - colon - 1));
+  *tuple.mutable_entity() = entity_from(text.substr(0, hash));
   tuple.set_relation(text.substr(hash + 1, at - hash - 1));
   const std::string subject = text.substr(at + 1);
   const size_t middle = subject.find(':'), end = std::min(subject.find('#'), subject.size());
@@ -70,10 +78,9 @@ inline base::v1::Tuple tuple_from(const std::string& text) {
 
 // "doc:1$public|true", "doc:1$level|3".
 inline base::v1::Attribute attribute_from(const std::string& text) {
-  const size_t colon = text.find(':'), dollar = text.find('$'), bar = text.find('|');
+  const size_t dollar = text.find('$'), bar = text.find('|');
   base::v1::Attribute attribute;
-  attribute.mutable_entity()->set_type(text.substr(0, colon));
-  attribute.mutable_entity()->set_id(text.substr(colon + 1, dollar - colon - 1));
+  *attribute.mutable_entity() = entity_from(text.substr(0, dollar));
   attribute.set_attribute(text.substr(dollar + 1, bar - dollar - 1));
   const std::string value = text.substr(bar + 1);
   if (value == "true" || value == "false") {
@@ -124,7 +131,7 @@ struct CheckFixture : StorageFixture {
     request.set_permission(asked.relation());
     *request.mutable_subject() = asked.subject();
     *request.mutable_context() = context;
-    call = {.wanted = wanted, .consistency = consistency, .at = {}, .schema_version = ""};
+    call = {.wanted = wanted, .consistency = consistency};
     reader.round_trips = 0;
     reader.look_ups = 0;
     const auto answer = checks.check(request, call);

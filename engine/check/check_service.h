@@ -28,14 +28,14 @@ StatusOr<Consistency> parse_consistency(const std::string& text);
 
 // One call: what its caller wants, and what it was answered from.
 struct CheckCall {
-  std::function<Status()> wanted;  // what it has made of the call meanwhile
+  std::function<Status()> wanted{};  // OK while somebody waits for the answer; empty: always
   MonotonicTime deadline = MonotonicTime::max();
   Consistency consistency = Consistency::kDefault;
 
   // Set as soon as it is known.
-  std::optional<SnapToken> at;
+  std::optional<SnapToken> at{};
   Duration age{0};  // what was committed so long before the answer may be missing
-  std::string schema_version;
+  std::string schema_version{};
 };
 
 struct CheckSettings {

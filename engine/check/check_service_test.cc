@@ -195,10 +195,9 @@ rule broken(level integer) {
     fixture.write({"group:a#member@group:b#member", "group:b#member@group:a#member", "group:a#member@user:x"});
     base::v1::PermissionExpandRequest request;
     request.set_tenant_id("t");
-    request.mutable_entity()->set_type("group");
-    request.mutable_entity()->set_id("a");
+    *request.mutable_entity() = entity_from("group:a");
     request.set_permission("member");
-    CheckCall call{.wanted = fixture.wanted, .at = {}, .schema_version = ""};
+    CheckCall call{.wanted = fixture.wanted};
     const auto answer = fixture.checks.expand(request, call);
     REQUIRE_MESSAGE(answer.ok(), describe(answer.status()));
     const base::v1::Expand& again = answer->tree().expand().children(0).expand().children(0);

@@ -49,6 +49,7 @@ Evaluation::Id Evaluation::add_node(Graph::Op op) {
 
 Evaluation::Id Evaluation::goal_of(const base::v1::Entity& entity, const std::string& name, const Subject* subject,
                                    const base::v1::Call* call, int64_t depth) {
+  // Equal subjects are one object, so its address tells it from others.
   const std::string subject_key = guarded(Guard::kCheckSubjects)
                                       ? std::string(reinterpret_cast<const char*>(&subject), sizeof(subject))
                                       : std::string();

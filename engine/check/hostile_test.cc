@@ -18,8 +18,7 @@ entity doc {
 base::v1::PermissionExpandRequest expand_of(const std::string& permission) {
   base::v1::PermissionExpandRequest request;
   request.set_tenant_id("t");
-  request.mutable_entity()->set_type("doc");
-  request.mutable_entity()->set_id("1");
+  *request.mutable_entity() = entity_from("doc:1");
   request.set_permission(permission);
   return request;
 }
@@ -48,7 +47,7 @@ TEST_SUITE("check/hostile") {
       fixture.write({"doc:1#viewer@user:a"});
       CHECK(fixture.check("doc:1#paa@user:a", 200) == (std::string(operation) == "not" ? "denied" : "allowed"));
       CHECK(fixture.reader.round_trips == 1);
-      CheckCall call{.wanted = {}, .at = {}, .schema_version = ""};
+      CheckCall call;
       const auto tree = fixture.checks.expand(expand_of("paa"), call);
       CHECK(tree.status().code() == StatusCode::kResourceExhausted);
     }
@@ -63,7 +62,7 @@ TEST_SUITE("check/hostile") {
     fixture.write({"doc:1#viewer@user:a"});
     CHECK(fixture.check("doc:1#view@user:a") == "allowed");
     CHECK(fixture.check("doc:1#view@user:b") == "denied");
-    CheckCall call{.wanted = {}, .at = {}, .schema_version = ""};
+    CheckCall call;
     const auto tree = fixture.checks.expand(expand_of("view"), call);
     CHECK(describe(tree.status()) == "INVALID_ARGUMENT: ERROR_CODE_DEPTH_NOT_ENOUGH");
   }
@@ -94,8 +93,7 @@ TEST_SUITE("check/hostile") {
     fixture.write({"doc:1#viewer@user:a"});
     base::v1::Context context;
     base::v1::Attribute& attribute = *context.add_attributes();
-    attribute.mutable_entity()->set_type("doc");
-    attribute.mutable_entity()->set_id("1");
+    *attribute.mutable_entity() = entity_from("doc:1");
     attribute.set_attribute("public");
     const std::string mismatch = "NOT_FOUND: ERROR_CODE_ATTRIBUTE_TYPE_MISMATCH";
     CHECK(fixture.check("doc:1#view@user:b", 20, context).find(mismatch) == 0);
@@ -121,13 +119,13 @@ TEST_SUITE("check/hostile") {
     *request.mutable_subject() = tuple_from("x:x#x@user:a").subject();
     for (const uint32_t size : {1U, UINT32_MAX - 1, UINT32_MAX}) {
       request.set_page_size(size);
-      CheckCall call{.wanted = {}, .at = {}, .schema_version = ""};
+      CheckCall call;
       const auto page = fixture.checks.lookup_entity(request, call);
       REQUIRE_MESSAGE(page.ok(), describe(page.status()));
       CHECK(page->entity_ids_size() == 1);
     }
     request.set_continuous_token("%%");
-    CheckCall call{.wanted = {}, .at = {}, .schema_version = ""};
+    CheckCall call;
     CHECK(describe(fixture.checks.lookup_entity(request, call).status()) ==
           "INVALID_ARGUMENT: ERROR_CODE_INVALID_CONTINUOUS_TOKEN");
     CHECK(fixture.check("nope:1#view@user:a") == "NOT_FOUND: ERROR_CODE_SCHEMA_NOT_FOUND");
@@ -145,11 +143,10 @@ TEST_SUITE("check/hostile") {
     bulk.set_tenant_id("t");
     bulk.mutable_metadata()->set_depth(20);
     auto& item = *bulk.add_items();
-    item.mutable_entity()->set_type("doc");
-    item.mutable_entity()->set_id("1");
+    *item.mutable_entity() = entity_from("doc:1");
     item.set_permission("view");
     *item.mutable_subject() = tuple_from("x:x#x@user:a").subject();
-    CheckCall call{.wanted = {}, .at = {}, .schema_version = ""};
+    CheckCall call;
     const std::string failed = "INTERNAL: ERROR_CODE_EXECUTION";
     CHECK(fixture.check("doc:1#view@user:a") == failed);
     CHECK(describe(fixture.checks.bulk_check(bulk, call).status()) == failed);

@@ -7,7 +7,7 @@ namespace {
 struct Lookups : CheckFixture {
   using CheckFixture::CheckFixture;
 
-  CheckCall fresh_call() { return {.wanted = wanted, .at = {}, .schema_version = ""}; }
+  CheckCall fresh_call() { return {.wanted = wanted}; }
 
   // "doc#view@user:a": the ids of all pages, and how many pages there were: "1 2 3 (2)".
   std::string entities(const std::string& question, uint32_t page_size = 0) {

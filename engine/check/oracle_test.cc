@@ -301,7 +301,7 @@ class World {
     request.set_permission(old.question.name);
     *request.mutable_subject() = old.question.subject;
     *request.mutable_context() = old.context;
-    CheckCall call{.wanted = {}, .consistency = Consistency::kExact, .at = {}, .schema_version = ""};
+    CheckCall call{.consistency = Consistency::kExact};
     const auto answer = fixture_.checks.check(request, call);
     const Truth got = !answer.ok()                                      ? Truth::kError
                       : answer->can() == base::v1::CHECK_RESULT_ALLOWED ? Truth::kYes
@@ -334,7 +334,7 @@ class World {
     }
     std::vector<std::string> got;
     do {
-      CheckCall call{.wanted = {}, .consistency = Consistency::kExact, .at = {}, .schema_version = ""};
+      CheckCall call{.consistency = Consistency::kExact};
       const auto page = fixture_.checks.lookup_entity(request, call);
       if (!page.ok() && may_fail) return;
       REQUIRE_MESSAGE(page.ok(), describe(page.status()) << request.ShortDebugString() << " seed " << seed_);
@@ -372,7 +372,7 @@ class World {
     }
     std::vector<std::string> got;
     do {
-      CheckCall call{.wanted = {}, .consistency = Consistency::kExact, .at = {}, .schema_version = ""};
+      CheckCall call{.consistency = Consistency::kExact};
       const auto page = fixture_.checks.lookup_subject(request, call);
       if (!page.ok() && may_fail) return;
       REQUIRE_MESSAGE(page.ok(), describe(page.status()) << request.ShortDebugString() << " seed " << seed_);
@@ -396,7 +396,7 @@ class World {
     request.mutable_entity()->set_id(dice_.of(kIds));
     request.set_permission(dice_.of({"pa", "pb", "pc", "ra"}));
     *request.mutable_context() = context;
-    CheckCall call{.wanted = {}, .consistency = Consistency::kExact, .at = {}, .schema_version = ""};
+    CheckCall call{.consistency = Consistency::kExact};
     const auto answer = fixture_.checks.expand(request, call);
     if (answer.status().code() == StatusCode::kResourceExhausted) return;  // written out it is too large
     REQUIRE_MESSAGE(answer.ok(), describe(answer.status()) << request.ShortDebugString() << " seed " << seed_);

@@ -4,6 +4,7 @@
 
 #include "base/mutex.h"
 #include "engine/cel/rule.h"
+#include "engine/check/facts.h"
 
 namespace headgate::engine {
 
@@ -23,7 +24,7 @@ class CelRules : public RuleEvaluator {
 
  private:
   StatusOr<std::shared_ptr<const cel::Rule>> rule_of(const RuleCall& call) const {
-    const std::string key = call.version + call.rule->name();
+    const std::string key = joined({call.version, call.rule->name()});
     {
       MutexLock lock(mutex_);
       if (const auto found = rules_.find(key); found != rules_.end()) return found->second;

@@ -33,6 +33,17 @@ std::vector<uint64_t> of_tenant(const Client& client, const std::string& tenant)
   return xids;
 }
 
+// A stream that was opened anew gets what b writes from now on, and then what is held back; nothing twice.
+void goes_on(Client& resumed, EngineSession& b, Writer& longer) {
+  REQUIRE(resumed.open());
+  const uint64_t next = b.write("b", "next");
+  REQUIRE(resumed.receives(1));
+  CHECK(resumed.xids() == std::vector<uint64_t>{next});
+  longer.session.commit();
+  REQUIRE(resumed.receives(2));
+  CHECK(resumed.xids() == std::vector<uint64_t>{next, longer.xid});
+}
+
 }  // namespace
 
 TEST_SUITE("feed/ahead") {
@@ -152,13 +163,7 @@ TEST_SUITE("feed/ahead") {
     StreamRequest request = all_tenants(position);
     request.tenants = {{.tenant = "b", .snap_token = encode_legacy_token(last.xid), .last = last, .ahead = true}};
     Client resumed(feed, request);
-    REQUIRE(resumed.open());
-    const uint64_t b2 = b.write("b", "b2");
-    REQUIRE(resumed.receives(1));
-    CHECK(resumed.xids() == std::vector<uint64_t>{b2});
-    longer.session.commit();
-    REQUIRE(resumed.receives(2));
-    CHECK(resumed.xids() == std::vector<uint64_t>{b2, longer.xid});
+    goes_on(resumed, b, longer);
     CHECK(before < longer.xid);
   }
 
@@ -205,13 +210,7 @@ TEST_SUITE("feed/ahead") {
       request.tenants = {{.tenant = "b", .snap_token = all.tokens.back(), .last = all.lasts["b"], .ahead = true}};
     }
     Client resumed(feed, request);
-    REQUIRE(resumed.open());
-    const uint64_t b2 = b.write("b", "b2");
-    REQUIRE(resumed.receives(1));
-    CHECK(resumed.xids() == std::vector<uint64_t>{b2});
-    longer.session.commit();
-    REQUIRE(resumed.receives(2));
-    CHECK(resumed.xids() == std::vector<uint64_t>{b2, longer.xid});
+    goes_on(resumed, b, longer);
   }
 
   TEST_CASE("ahead: parts of a large transaction go on when the horizon passes in their middle") {

@@ -22,8 +22,7 @@ void tell(Call& call, const CheckCall& check) {
 }
 
 StatusOr<CheckCall> check_call(const Call& call) {
-  CheckCall check{
-      .wanted = [&call] { return call.wanted(); }, .deadline = deadline_of(call), .at = {}, .schema_version = ""};
+  CheckCall check{.wanted = [&call] { return call.wanted(); }, .deadline = deadline_of(call)};
   HG_ASSIGN_OR_RETURN(check.consistency, parse_consistency(std::string(call.metadata("headgate-consistency"))));
   return check;
 }

@@ -410,6 +410,7 @@ void SinkWorker::join_hub() {
     progress = place_.progress();
   }
   std::unique_ptr<HubReader> reader = parts_.hub.try_join(progress.incarnation, progress.position);
+  // Last, because it looks at every tenant.
   if (!reader || is_ahead()) return;
   reader_ = std::move(reader);
   joined_at_ = progress;
